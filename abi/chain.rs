@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Chains of one-page blocks: a header, then entries of one size (`struct kho_block_header_ser`).
+
+use super::{
+    Memory,
+    PhysAddr,
+    Record,
+    Refusal,
+    PAGE_SIZE, //
+};
+
+/// The most blocks in a chain: beyond it, the C implementation takes a chain for damaged.
+pub(crate) const MAX_BLOCKS: usize = 10_000;
+
+record! {
+    /// `struct kho_block_header_ser`.
+    pub(crate) struct BlockHeader {
+        /// Physical address of the next block, or 0.
+        pub next: u64,
+        /// Entries in this block.
+        pub count: u64,
+    }
+}
+
+/// How many entries of type `E` fit in a block.
+pub(crate) const fn entries_per_block<E: Record>() -> usize {
+    (PAGE_SIZE - BlockHeader::SIZE) / E::SIZE
+}
+
+/// How many blocks are needed for `count` entries of type `E`.
+pub(crate) const fn blocks_for<E: Record>(count: usize) -> usize {
+    count.div_ceil(entries_per_block::<E>())
+}
+
+/// Checks the header of a block of `E`s.
+pub(crate) fn check<E: Record>(header: BlockHeader) -> Result<BlockHeader, Refusal> {
+    if header.count == 0 || header.count > entries_per_block::<E>() as u64 {
+        return Err(Refusal::BlockCount(header.count));
+    }
+    Ok(header)
+}
+
+/// The entries of a block, as many as fit at the most.
+pub(crate) fn entries<'a, E: Record + 'a>(block: &'a [u8]) -> impl Iterator<Item = E> + 'a {
+    let count = BlockHeader::load(block).count as usize;
+    block
+        .get(BlockHeader::SIZE..)
+        .unwrap_or_default()
+        .chunks_exact(E::SIZE)
+        .take(count)
+        .map(E::load)
+}
+
+/// Writes entry number `slot` of a block, and counts it.
+pub(crate) fn put<E: Record>(block: &mut [u8], slot: usize, entry: &E) {
+    let at = BlockHeader::SIZE + slot * E::SIZE;
+    entry.store(block.get_mut(at..).unwrap_or_default());
+    set_count(block, slot + 1);
+}
+
+/// Sets the number of entries of a block.
+pub(crate) fn set_count(block: &mut [u8], count: usize) {
+    let mut header = BlockHeader::load(block);
+    header.count = count as u64;
+    header.store(block);
+}
+
+/// Sets the block that follows a block.
+pub(crate) fn set_next(block: &mut [u8], next: PhysAddr) {
+    let mut header = BlockHeader::load(block);
+    header.next = next.0;
+    header.store(block);
+}
+
+/// How long a chain is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    /// Blocks in the chain.
+    pub blocks: usize,
+    /// Entries in all of them.
+    pub entries: usize,
+}
+
+/// Walks a chain that begins at `head` (null: an empty one) without taking any of it.
+///
+/// A chain that runs in a circle is refused as one without an end.
+pub(crate) fn survey<E: Record>(memory: &impl Memory, head: PhysAddr) -> Result<Survey, Refusal> {
+    let mut found = Survey::default();
+    let mut at = head;
+    while !at.is_null() {
+        if found.blocks == MAX_BLOCKS {
+            return Err(Refusal::ChainLength);
+        }
+        let header = check::<E>(memory.record(at)?)?;
+        found.blocks += 1;
+        found.entries += header.count as usize;
+        at = PhysAddr(header.next);
+    }
+    Ok(found)
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Addresses of the previous kernel, and how their memory is read.
+
+use core::fmt;
+
+use super::{
+    Record,
+    Refusal,
+    PAGE_SIZE, //
+};
+
+/// No record that is read on its own is larger.
+const MAX_RECORD: usize = 64;
+
+/// A physical address.
+///
+/// Nothing but a [`Memory`] turns it into bytes: one that the previous kernel wrote is not to be
+/// trusted before KHO says that it kept the memory there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PhysAddr(pub u64);
+
+impl PhysAddr {
+    /// Whether this is the null address, which ends chains.
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether the address is the start of a page.
+    pub(crate) fn is_page_aligned(self) -> bool {
+        self.0 % PAGE_SIZE as u64 == 0
+    }
+}
+
+impl fmt::Display for PhysAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// The memory that the previous kernel handed over.
+pub(crate) trait Memory {
+    /// Copies the first bytes at `at`, which must be where something handed over begins and must
+    /// be covered by it.
+    ///
+    /// It is a copy because somebody else may claim that memory a moment later.
+    fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Refusal>;
+
+    /// Copies the record at `at`, the start of a page.
+    fn record<R: Record>(&self, at: PhysAddr) -> Result<R, Refusal> {
+        let mut bytes = [0; MAX_RECORD];
+        if at.is_null() || !at.is_page_aligned() {
+            return Err(Refusal::Address(at));
+        }
+        self.peek(at, bytes.get_mut(..R::SIZE).ok_or(Refusal::Address(at))?)?;
+        Ok(R::load(&bytes))
+    }
+}

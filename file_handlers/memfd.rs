@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Files in memory: memfds, and tmpfs files without a name.
+//!
+//! # What crosses
+//!
+//! Content (in the same physical pages), size, position and seals. Status flags, `FD_CLOEXEC` and
+//! the name do not. Holes are filled when the file is preserved.
+//!
+//! # While it is preserved
+//!
+//! Every page is pinned outside of the memory that the next kernel boots in. The size cannot
+//! change and no holes can be punched; reading, writing and mapping go on until the last moment.
+//! Only the position is written when the kexec is entered.
+
+use kernel::{
+    fs::File,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::refused;
+use crate::{
+    abi::{
+        memfd::{
+            FolioEntry,
+            FolioOrder,
+            Header,
+            Memfd,
+            ALL_SEALS,
+            FOLIO_DIRTY,
+            FOLIO_UPTODATE, //
+        },
+        vmalloc,
+        PhysAddr,
+        Record,
+        Refusal,
+        PAGE_SIZE, //
+    },
+    kapi::{
+        folio::{
+            ClaimedFolio,
+            FolioArray, //
+        },
+        kho::{
+            ClaimedPages,
+            Handover,
+            PreservedPage, //
+        },
+        shmem::{
+            inode_id,
+            Refill,
+            ShmemFile, //
+        }, //
+    }, //
+};
+
+pub(crate) use crate::abi::memfd::COMPATIBLE;
+
+/// No more folios than this: the C implementation counts them in 32 bits.
+const MAX_PAGES: u64 = u32::MAX as u64;
+
+/// What tells two files apart, if this handler preserves such files.
+pub(crate) fn identify(file: &File) -> Option<usize> {
+    ShmemFile::is_one(file).then(|| inode_id(file))
+}
+
+/// A file on its way out. Dropping it gives it back.
+pub(crate) struct Outgoing {
+    file: ShmemFile,
+    header: PreservedPage,
+    // Dropped last: the other fields must be gone when the file is thawed.
+    folios: FolioArray,
+}
+
+impl Outgoing {
+    /// Pins and preserves all of a file.
+    ///
+    /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `ENOMEM`.
+    pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
+        let file = ShmemFile::new(file).ok_or(ENOENT)?;
+        let mut header = PreservedPage::new()?;
+        let mut folios = FolioArray::new();
+        let inode = file.lock();
+        let seals = inode.seals()?;
+        let size = inode.size();
+        if seals & !ALL_SEALS != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        if size.div_ceil(PAGE_SIZE as u64) > MAX_PAGES {
+            return Err(EFBIG);
+        }
+        inode.freeze(true);
+        let pinned = inode.pin_all(size, |folio| {
+            folios.push(folio, FOLIO_DIRTY | FOLIO_UPTODATE)
+        });
+        if let Err(err) = pinned {
+            drop(folios);
+            inode.freeze(false);
+            return Err(err);
+        }
+        let array = folios.descriptor();
+        Header {
+            pos: file.pos() as u64,
+            size,
+            seals,
+            flags: 0,
+            nr_folios: folios.len() as u64,
+            first: array.map_or(0, |a| a.first),
+            total_pages: array.map_or(0, |a| a.total_pages),
+            array_flags: array.map_or(0, |a| a.flags),
+            order: array.map_or(0, |a| a.order),
+        }
+        .store(header.bytes_mut());
+        drop(inode);
+        Ok(Self {
+            file,
+            header,
+            folios,
+        })
+    }
+
+    /// What the next kernel is told.
+    pub(crate) fn data(&self) -> PhysAddr {
+        self.header.addr()
+    }
+
+    /// Writes what may have changed since.
+    pub(crate) fn freeze(&mut self) {
+        let mut header = Header::load(self.header.bytes());
+        header.pos = self.file.pos() as u64;
+        header.store(self.header.bytes_mut());
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let inode = self.file.lock();
+        self.folios = FolioArray::new();
+        inode.freeze(false);
+    }
+}
+
+/// Gives the file back that `data` describes.
+///
+/// Whatever the outcome, nothing of it is left to be retrieved or discarded afterwards.
+pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
+    let header = ClaimedPages::claim(data, 0).map_err(|why| refused(COMPATIBLE, why))?;
+    let memfd = match Memfd::new(Header::load(header.bytes())) {
+        Ok(memfd) => memfd,
+        Err(why) => {
+            let err = refused(COMPATIBLE, why);
+            return Err(if matches!(why, Refusal::Seals(_) | Refusal::Flags(_)) {
+                EOPNOTSUPP
+            } else {
+                err
+            });
+        }
+    };
+    let mut error = None;
+    let mut refill = match ShmemFile::with_seals(memfd.seals()) {
+        Ok(file) => Some(Refill::new(file)),
+        Err(err) => {
+            error = Some(err);
+            None
+        }
+    };
+    // After an error the walk goes on, to free what is left.
+    let walked = for_each_folio(&memfd, |folio, order, entry| {
+        if let Some(to) = refill.as_mut() {
+            let uptodate = entry.flags() & FOLIO_UPTODATE != 0;
+            let dirty = entry.flags() & FOLIO_DIRTY != 0;
+            if let Err(err) = to.insert(folio, order, entry.index, uptodate, dirty) {
+                error = Some(err);
+                refill = None;
+            }
+        }
+    });
+    walked.map_err(|why| refused(COMPATIBLE, why))?;
+    match (refill, error) {
+        (Some(refill), None) => Ok(refill.finish(memfd.size(), memfd.pos())),
+        (_, err) => Err(err.unwrap_or(EIO)),
+    }
+}
+
+/// Frees the file that `data` describes.
+pub(crate) fn discard(data: PhysAddr) {
+    let result = ClaimedPages::claim(data, 0)
+        .and_then(|header| Memfd::new(Header::load(header.bytes())))
+        .and_then(|memfd| for_each_folio(&memfd, |_, _, _| ()));
+    if let Err(why) = result {
+        refused(COMPATIBLE, why);
+    }
+}
+
+/// Claims the folios of a file and the array that lists them, in order.
+///
+/// At the first thing that is wrong it stops, and leaves what comes after it to nobody.
+fn for_each_folio(
+    memfd: &Memfd,
+    mut visit: impl FnMut(ClaimedFolio, u32, &FolioEntry),
+) -> Result<(), Refusal> {
+    if memfd.nr_folios() == 0 {
+        return Ok(());
+    }
+    let array = memfd.array();
+    let order = u32::from(array.order);
+    let mut lists_left = array.check()?;
+    let mut in_order = FolioOrder::new(memfd.pages());
+    let mut left = memfd.nr_folios();
+    let mut next = array.first;
+    while next != 0 {
+        lists_left = lists_left.checked_sub(1).ok_or(Refusal::ArrayForm)?;
+        let list = ClaimedPages::claim(PhysAddr(next), 0)?;
+        for i in 0..vmalloc::PARTS_PER_CHUNK {
+            let at = vmalloc::part(list.bytes(), i);
+            if at == 0 {
+                break;
+            }
+            let part = ClaimedPages::claim(PhysAddr(at), order)?;
+            for entry in part.bytes().chunks_exact(FolioEntry::SIZE) {
+                if left == 0 {
+                    break;
+                }
+                left -= 1;
+                let entry = FolioEntry::load(entry);
+                let at = PhysAddr(entry.pfn() << PAGE_SIZE.trailing_zeros());
+                let order = Handover.order(at)?;
+                in_order.accept(&entry, order)?;
+                visit(ClaimedFolio::claim(entry.pfn(), order)?, order, &entry);
+            }
+        }
+        next = vmalloc::next(list.bytes());
+    }
+    if left > 0 {
+        return Err(Refusal::ArrayLength(memfd.nr_folios(), memfd.nr_folios() - left));
+    }
+    Ok(())
+}

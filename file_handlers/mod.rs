@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What kinds of file can be preserved, and what a preserved file is.
+//!
+//! A handler is a file of this folder. It says which files are its own ([`identify`]), turns one
+//! into memory for the next kernel ([`Outgoing`]), and memory of the previous kernel into a file
+//! ([`Handler::retrieve`]) or into nothing ([`Handler::discard`]). To add one, add it to
+//! [`Handler`], [`Outgoing`] and [`identify`]: the compiler names every other place.
+
+mod memfd;
+#[cfg(liveupdate_test)]
+mod test;
+
+use kernel::{
+    fs::File,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use crate::abi::{
+    luo::{
+        padded,
+        until_nul, //
+    },
+    PhysAddr,
+    Refusal, //
+};
+
+/// The handlers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handler {
+    /// Files in memory.
+    Memfd,
+    /// Files that do what a test asks for.
+    #[cfg(liveupdate_test)]
+    Test,
+}
+
+impl Handler {
+    const ALL: &[Handler] = &[
+        Handler::Memfd,
+        #[cfg(liveupdate_test)]
+        Handler::Test,
+    ];
+
+    /// The name and version of what the handler writes, at most 47 bytes.
+    pub(crate) fn compatible(self) -> &'static str {
+        match self {
+            Self::Memfd => memfd::COMPATIBLE,
+            #[cfg(liveupdate_test)]
+            Self::Test => test::COMPATIBLE,
+        }
+    }
+
+    /// The name as it stands in memory that crosses kexec.
+    pub(crate) fn compatible_field(self) -> [u8; 48] {
+        padded(self.compatible())
+    }
+
+    /// The handler for what the previous kernel wrote.
+    pub(crate) fn find(compatible: &[u8; 48]) -> Option<Self> {
+        let name = until_nul(compatible)?;
+        Self::ALL.iter().copied().find(|h| h.compatible().as_bytes() == name)
+    }
+
+    /// Gives the file back that `data` describes. May sleep.
+    ///
+    /// `EIO` if the data is damaged; what the handler says otherwise. In every case nothing is left
+    /// to be discarded.
+    pub(crate) fn retrieve(self, data: PhysAddr) -> Result<ARef<File>> {
+        match self {
+            Self::Memfd => memfd::retrieve(data),
+            #[cfg(liveupdate_test)]
+            Self::Test => test::retrieve(data),
+        }
+    }
+
+    /// Frees what `data` describes without making a file of it. May sleep.
+    pub(crate) fn discard(self, data: PhysAddr) {
+        match self {
+            Self::Memfd => memfd::discard(data),
+            #[cfg(liveupdate_test)]
+            Self::Test => test::discard(data),
+        }
+    }
+
+    /// Whether a session with such a file can be finished when nobody has tried to retrieve it.
+    pub(crate) fn can_finish_untouched(self) -> bool {
+        match self {
+            Self::Memfd => true,
+            #[cfg(liveupdate_test)]
+            Self::Test => false,
+        }
+    }
+}
+
+/// The handler of a file, and what tells it apart from all others: two open files with the same
+/// number are one to the handler.
+pub(crate) fn identify(file: &File) -> Option<(Handler, usize)> {
+    if let Some(id) = memfd::identify(file) {
+        return Some((Handler::Memfd, id));
+    }
+    #[cfg(liveupdate_test)]
+    if let Some(id) = test::identify(file) {
+        return Some((Handler::Test, id));
+    }
+    None
+}
+
+/// A file on its way out. Dropping it gives it back as if nothing had been.
+pub(crate) enum Outgoing {
+    /// See [`memfd`].
+    Memfd(memfd::Outgoing),
+    /// See [`test`].
+    #[cfg(liveupdate_test)]
+    Test(test::Outgoing),
+}
+
+impl Outgoing {
+    /// Preserves a file for which [`identify`] gave `handler`. May sleep.
+    pub(crate) fn preserve(handler: Handler, file: ARef<File>) -> Result<Self> {
+        match handler {
+            Handler::Memfd => memfd::Outgoing::preserve(file).map(Self::Memfd),
+            #[cfg(liveupdate_test)]
+            Handler::Test => test::Outgoing::preserve(file).map(Self::Test),
+        }
+    }
+
+    /// What the next kernel is told about the file.
+    pub(crate) fn data(&self) -> PhysAddr {
+        match self {
+            Self::Memfd(file) => file.data(),
+            #[cfg(liveupdate_test)]
+            Self::Test(file) => file.data(),
+        }
+    }
+
+    /// Writes what may have changed since it was preserved; an error refuses the kexec. It is
+    /// called for every attempt, and what it wrote counts only for that attempt.
+    pub(crate) fn freeze(&mut self) -> Result {
+        match self {
+            Self::Memfd(file) => {
+                file.freeze();
+                Ok(())
+            }
+            #[cfg(liveupdate_test)]
+            Self::Test(file) => file.freeze(),
+        }
+    }
+}
+
+/// Logs why data of the previous kernel was refused, and gives the error for the user.
+pub(crate) fn refused(what: &str, why: Refusal) -> Error {
+    pr_err!("{what} from the previous kernel is damaged: {why}\n");
+    EIO
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The C that the module uses beyond what the kernel crate binds: bindgen reads
+ * this file, and helpers.c defines what is declared here. Only these two know
+ * kernel versions.
+ */
+
+#ifndef _LIVEUPDATE_BINDINGS_HELPER_H
+#define _LIVEUPDATE_BINDINGS_HELPER_H
+
+#include <linux/anon_inodes.h>
+#include <linux/fs.h>
+#include <linux/kexec.h>
+#include <linux/kexec_handover.h>
+#include <linux/kho/abi/block.h>
+#include <linux/kho/abi/luo.h>
+#include <linux/kho/abi/memfd.h>
+#include <linux/memfd.h>
+#include <linux/mm.h>
+#include <linux/notifier.h>
+#include <linux/rwsem.h>
+#include <linux/shmem_fs.h>
+#include <linux/uaccess.h>
+#include <uapi/linux/liveupdate.h>
+#include <uapi/linux/memfd.h>
+
+/* Layouts that bindgen cannot express: packed, with an aligned part. */
+enum {
+	LU_SIZEOF_MEMFD = sizeof(struct memfd_luo_ser),
+	LU_SIZEOF_FOLIO = sizeof(struct memfd_luo_folio_ser),
+	LU_SIZEOF_VMALLOC = sizeof(struct kho_vmalloc),
+	LU_OFFSETOF_MEMFD_NR_FOLIOS = offsetof(struct memfd_luo_ser, nr_folios),
+	LU_OFFSETOF_MEMFD_FOLIOS = offsetof(struct memfd_luo_ser, folios),
+	LU_OFFSETOF_VMALLOC_ORDER = offsetof(struct kho_vmalloc, order),
+	LU_OFFSETOF_FOLIO_INDEX = offsetof(struct memfd_luo_folio_ser, index),
+	LU_VMALLOC_PARTS = KHO_VMALLOC_SIZE,
+	LU_MEMFD_ALL_SEALS = MEMFD_LUO_ALL_SEALS,
+	LU_FOLIO_DIRTY = MEMFD_LUO_FOLIO_DIRTY,
+	LU_FOLIO_UPTODATE = MEMFD_LUO_FOLIO_UPTODATE,
+};
+
+/* Macros with an initialiser, and locks that are inline functions. */
+void lu_rwsem_init(struct rw_semaphore *sem);
+bool lu_module_get(void);
+void lu_module_put(void);
+void lu_inode_lock(struct inode *inode);
+void lu_inode_unlock(struct inode *inode);
+
+/* Memory that was or will be handed over. */
+phys_addr_t lu_virt_to_phys(void *virt);
+int lu_kho_order(phys_addr_t phys);
+int lu_kho_peek(phys_addr_t phys, void *to, size_t len);
+int lu_kho_poke(phys_addr_t phys, const void *from, size_t len);
+struct folio *lu_kho_claim(phys_addr_t phys, unsigned int order);
+void lu_folio_put(struct folio *folio);
+void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order);
+void lu_free_pages(void *virt, unsigned int order);
+
+/* Files. */
+struct inode *lu_file_inode(struct file *file);
+u32 lu_chrdev(struct file *file);
+loff_t lu_file_pos(struct file *file);
+
+/* Files of shmem: memfds, and tmpfs files without a name. */
+bool lu_shmem_is_nameless(struct file *file);
+void lu_shmem_freeze(struct inode *inode, bool freeze);
+loff_t lu_shmem_size(struct inode *inode);
+void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
+int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
+		    bool uptodate, bool dirty);
+void lu_shmem_settle(struct inode *inode, long pages);
+
+/* Folios of such a file that are pinned. */
+void lu_folio_settle(struct folio *folio);
+unsigned long lu_folio_pfn(struct folio *folio);
+pgoff_t lu_folio_index(struct folio *folio);
+unsigned long lu_folio_nr_pages(struct folio *folio);
+void lu_unpreserve_pinned(unsigned long pfn);
+
+#endif

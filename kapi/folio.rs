@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Folios: pinned ones on their way out, and claimed ones on their way in.
+
+use core::ptr::NonNull;
+
+use kernel::prelude::*;
+
+use super::{
+    bindings,
+    kho::PreservedPage,
+    shmem::PinnedFolio, //
+};
+use crate::abi::{
+    memfd::FolioEntry,
+    vmalloc,
+    PhysAddr,
+    Record,
+    Refusal,
+    PAGE_SIZE, //
+};
+
+/// How many entries a page of the array holds.
+const ENTRIES_PER_PAGE: usize = PAGE_SIZE / FolioEntry::SIZE;
+
+/// The folios of a file that the next kernel will get, in the form in which it will read about
+/// them. Dropping it takes them back and unpins them.
+///
+/// The next kernel takes the array for an area of vmalloc memory. It never was one: pages are
+/// added as they are needed, and found through the same list that describes them to the next
+/// kernel.
+///
+/// # Invariants
+///
+/// The first `len` entries in `pages` are those of folios that are preserved and whose pin we own.
+/// All pages but the last are full, and all are listed in `lists`, in order.
+pub(crate) struct FolioArray {
+    lists: KVVec<PreservedPage>,
+    pages: KVVec<PreservedPage>,
+    len: usize,
+}
+
+impl FolioArray {
+    /// An empty array.
+    pub(crate) fn new() -> Self {
+        Self {
+            lists: KVVec::new(),
+            pages: KVVec::new(),
+            len: 0,
+        }
+    }
+
+    /// How many folios there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where the next kernel finds the array; `None` if it is empty.
+    pub(crate) fn descriptor(&self) -> Option<vmalloc::Descriptor> {
+        Some(vmalloc::Descriptor {
+            first: self.lists.first()?.addr().0,
+            total_pages: self.pages.len() as u32,
+            flags: vmalloc::FLAG_ALLOC,
+            order: 0,
+        })
+    }
+
+    /// Preserves a folio and adds it. If that fails it is let go. May sleep.
+    pub(crate) fn push(&mut self, folio: PinnedFolio, flags: u64) -> Result {
+        let slot = self.len % ENTRIES_PER_PAGE;
+        if self.len == self.pages.len() * ENTRIES_PER_PAGE {
+            self.grow()?;
+        }
+        let page = self.pages.last_mut().ok_or(ENOMEM)?;
+        let index = folio.index();
+        let pfn = folio.preserve()?;
+        // INVARIANT: The folio is preserved, and the pin came with it.
+        FolioEntry::new(pfn, flags, index).store(
+            page.bytes_mut()
+                .get_mut(slot * FolioEntry::SIZE..)
+                .unwrap_or_default(),
+        );
+        self.len += 1;
+        Ok(())
+    }
+
+    fn grow(&mut self) -> Result {
+        let part = self.pages.len() % vmalloc::PARTS_PER_CHUNK;
+        self.pages.reserve(1, GFP_KERNEL)?;
+        let page = PreservedPage::new()?;
+        if part == 0 {
+            self.lists.reserve(1, GFP_KERNEL)?;
+            let list = PreservedPage::new()?;
+            if let Some(last) = self.lists.last_mut() {
+                vmalloc::set_next(last.bytes_mut(), list.addr().0);
+            }
+            self.lists.push(list, GFP_KERNEL)?;
+        }
+        if let Some(list) = self.lists.last_mut() {
+            vmalloc::set_part(list.bytes_mut(), part, page.addr().0);
+        }
+        self.pages.push(page, GFP_KERNEL)?;
+        Ok(())
+    }
+}
+
+impl Drop for FolioArray {
+    fn drop(&mut self) {
+        let entries = self
+            .pages
+            .iter()
+            .flat_map(|page| page.bytes().chunks_exact(FolioEntry::SIZE));
+        for entry in entries.take(self.len) {
+            // SAFETY: By the type invariant the folio is preserved and its pin is ours; both end
+            // here. Nobody else can have written to the page.
+            unsafe { bindings::lu_unpreserve_pinned(FolioEntry::load(entry).pfn() as usize) };
+        }
+    }
+}
+
+/// A folio that was handed over and is ours now. Dropping it frees it.
+///
+/// # Invariants
+///
+/// We hold a reference to `folio`; until it is in a file, it is the only one.
+pub(crate) struct ClaimedFolio {
+    folio: NonNull<bindings::folio>,
+}
+
+impl ClaimedFolio {
+    /// Takes the folio of `1 << order` pages at frame `pfn`. That works once.
+    pub(crate) fn claim(pfn: u64, order: u32) -> Result<Self, Refusal> {
+        let at = PhysAddr(pfn.saturating_mul(PAGE_SIZE as u64));
+        if at.is_null() {
+            return Err(Refusal::Address(at));
+        }
+        // SAFETY: The C side checks the address.
+        let folio = unsafe { bindings::lu_kho_claim(at.0, order) };
+        // INVARIANT: It was restored with one reference.
+        Ok(Self {
+            folio: NonNull::new(folio).ok_or(Refusal::Address(at))?,
+        })
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::folio {
+        self.folio.as_ptr()
+    }
+}
+
+impl Drop for ClaimedFolio {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant we own a reference.
+        unsafe { bindings::lu_folio_put(self.folio.as_ptr()) };
+    }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Makes inline functions and macros of the kernel callable from Rust. No
+ * policy here: what is longer than a call or two is one operation on a folio
+ * that would otherwise be a dozen calls for every page of a file.
+ */
+
+#include <linux/highmem.h>
+#include <linux/io.h>
+#include <linux/memcontrol.h>
+#include <linux/memory_hotplug.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/swap.h>
+
+#include "bindings_helper.h"
+
+void lu_rwsem_init(struct rw_semaphore *sem)
+{
+	init_rwsem(sem);
+}
+
+bool lu_module_get(void)
+{
+	return try_module_get(THIS_MODULE);
+}
+
+void lu_module_put(void)
+{
+	module_put(THIS_MODULE);
+}
+
+void lu_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+void lu_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+phys_addr_t lu_virt_to_phys(void *virt)
+{
+	return virt_to_phys(virt);
+}
+
+/*
+ * What KHO writes to page->private of the first page of all that was handed
+ * over, and clears when it is restored: the order below, this above. It stands
+ * in kernel/liveupdate/kexec_handover.c.
+ */
+#define KHO_PAGE_MAGIC	0x4b484f50UL
+
+/*
+ * KHO checks and clears the mark without a lock, which is enough as long as
+ * nobody asks for the same page twice. Bad data can make two callers do so.
+ */
+static DEFINE_SPINLOCK(claim_lock);
+
+/* The order of what was handed over at @phys, or -1 if nothing was. */
+int lu_kho_order(phys_addr_t phys)
+{
+	struct page *page;
+	unsigned long mark;
+
+	if (phys & ~PAGE_MASK)
+		return -1;
+	page = pfn_to_online_page(PHYS_PFN(phys));
+	if (!page)
+		return -1;
+	mark = READ_ONCE(page->private);
+	if (mark >> 32 != KHO_PAGE_MAGIC || (u32)mark > MAX_PAGE_ORDER)
+		return -1;
+	return (u32)mark;
+}
+
+/* Copies @len bytes, a page at the most, of what was handed over at @phys. */
+int lu_kho_peek(phys_addr_t phys, void *to, size_t len)
+{
+	guard(spinlock)(&claim_lock);
+	if (lu_kho_order(phys) < 0 || len > PAGE_SIZE)
+		return -ENOENT;
+	memcpy(to, phys_to_virt(phys), len);
+	return 0;
+}
+
+/* The reverse: what was handed over stays so, with other content. */
+int lu_kho_poke(phys_addr_t phys, const void *from, size_t len)
+{
+	guard(spinlock)(&claim_lock);
+	if (lu_kho_order(phys) < 0 || len > PAGE_SIZE)
+		return -ENOENT;
+	memcpy(phys_to_virt(phys), from, len);
+	return 0;
+}
+
+/* Takes what was handed over at @phys as a folio, if it is of @order. */
+struct folio *lu_kho_claim(phys_addr_t phys, unsigned int order)
+{
+	guard(spinlock)(&claim_lock);
+	if (lu_kho_order(phys) != order)
+		return NULL;
+	return kho_restore_folio(phys);
+}
+
+void lu_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+/* Takes what was handed over at @phys as 1 << @order single pages. */
+void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order)
+{
+	struct page *page = NULL;
+
+	scoped_guard(spinlock, &claim_lock) {
+		if (lu_kho_order(phys) == order)
+			page = kho_restore_pages(phys, 1UL << order);
+	}
+	return page ? page_address(page) : NULL;
+}
+
+void lu_free_pages(void *virt, unsigned int order)
+{
+	struct page *page = virt_to_page(virt);
+
+	for (unsigned long i = 0; i < 1UL << order; i++)
+		__free_page(page + i);
+}
+
+struct inode *lu_file_inode(struct file *file)
+{
+	return file_inode(file);
+}
+
+u32 lu_chrdev(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+
+	return S_ISCHR(inode->i_mode) ? inode->i_rdev : 0;
+}
+
+loff_t lu_file_pos(struct file *file)
+{
+	return READ_ONCE(file->f_pos);
+}
+
+bool lu_shmem_is_nameless(struct file *file)
+{
+	return shmem_file(file) && !file_inode(file)->i_nlink;
+}
+
+void lu_shmem_freeze(struct inode *inode, bool freeze)
+{
+	shmem_freeze(inode, freeze);
+}
+
+loff_t lu_shmem_size(struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+void lu_shmem_set(struct file *file, loff_t size, loff_t pos)
+{
+	i_size_write(file_inode(file), size);
+	vfs_setpos(file, pos, MAX_LFS_FILESIZE);
+}
+
+/*
+ * Puts @folio, which nobody else knows, into the page cache of a file of
+ * shmem, charged and accounted. lu_shmem_settle() must be told about its
+ * pages, whether this succeeds or not, unless the error is -ENOSPC.
+ */
+int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
+		    bool uptodate, bool dirty)
+{
+	struct address_space *mapping = inode->i_mapping;
+	gfp_t gfp = mapping_gfp_mask(mapping);
+	int err;
+
+	err = shmem_inode_acct_blocks(inode, folio_nr_pages(folio));
+	if (err)
+		return -ENOSPC;
+
+	__folio_set_locked(folio);
+	__folio_set_swapbacked(folio);
+	err = mem_cgroup_charge(folio, NULL, gfp);
+	if (err)
+		goto unlock;
+	err = shmem_add_to_page_cache(folio, mapping, index, NULL, gfp);
+	if (err)
+		goto unlock;
+	if (uptodate)
+		folio_mark_uptodate(folio);
+	if (dirty)
+		folio_mark_dirty(folio);
+	folio_add_lru(folio);
+unlock:
+	folio_unlock(folio);
+	return err;
+}
+
+void lu_shmem_settle(struct inode *inode, long pages)
+{
+	shmem_recalc_inode(inode, pages, 0);
+}
+
+/*
+ * Brings a pinned folio into the state in which it will be handed over. It may
+ * still be written when nobody can look at its flags any more, so it counts as
+ * dirty from now on, and one that was allocated but never used is zeroed now.
+ */
+void lu_folio_settle(struct folio *folio)
+{
+	folio_lock(folio);
+	folio_mark_dirty(folio);
+	if (!folio_test_uptodate(folio)) {
+		folio_zero_range(folio, 0, folio_size(folio));
+		flush_dcache_folio(folio);
+		folio_mark_uptodate(folio);
+	}
+	folio_unlock(folio);
+}
+
+unsigned long lu_folio_pfn(struct folio *folio)
+{
+	return folio_pfn(folio);
+}
+
+pgoff_t lu_folio_index(struct folio *folio)
+{
+	return folio->index;
+}
+
+unsigned long lu_folio_nr_pages(struct folio *folio)
+{
+	return folio_nr_pages(folio);
+}
+
+void lu_unpreserve_pinned(unsigned long pfn)
+{
+	struct folio *folio = pfn_folio(pfn);
+
+	kho_unpreserve_folio(folio);
+	unpin_folio(folio);
+}

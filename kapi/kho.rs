@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Kexec HandOver memory: pages for the next kernel, and what the previous one left.
+
+use core::ptr::NonNull;
+
+use kernel::{
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    str::CStr, //
+};
+
+use super::bindings;
+use crate::abi::{
+    Memory,
+    PhysAddr,
+    Record,
+    Refusal,
+    PAGE_SIZE, //
+};
+
+/// Whether this kernel was booted with `kho=on`.
+///
+/// Nothing else of this file may be used if it was not.
+pub(crate) fn enabled() -> bool {
+    // SAFETY: There are no requirements.
+    unsafe { bindings::kho_is_enabled() }
+}
+
+/// A page that the next kernel will get. Dropping it takes it back.
+///
+/// # Invariants
+///
+/// `page` came from `kho_alloc_preserve()`, is one page large and ours alone.
+pub(crate) struct PreservedPage {
+    page: NonNull<[u8; PAGE_SIZE]>,
+}
+
+// SAFETY: The page is ours alone and not bound to a thread.
+unsafe impl Send for PreservedPage {}
+// SAFETY: A shared reference only reads.
+unsafe impl Sync for PreservedPage {}
+
+impl PreservedPage {
+    /// Allocates and preserves a page of zeroes. May sleep.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: There are no requirements.
+        let page = from_err_ptr(unsafe { bindings::kho_alloc_preserve(PAGE_SIZE) })?;
+        // INVARIANT: That is where it comes from.
+        Ok(Self {
+            page: NonNull::new(page.cast()).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// Where the next kernel will find it.
+    pub(crate) fn addr(&self) -> PhysAddr {
+        // SAFETY: By the type invariant the page is in the linear mapping.
+        PhysAddr(unsafe { bindings::lu_virt_to_phys(self.page.as_ptr().cast()) })
+    }
+
+    /// The content.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: By the type invariant the page is valid and ours alone.
+        unsafe { self.page.as_ref() }
+    }
+
+    /// The content, to be changed.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: By the type invariant the page is valid and ours alone.
+        unsafe { self.page.as_mut() }
+    }
+}
+
+impl Drop for PreservedPage {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::kho_unpreserve_free(self.page.as_ptr().cast()) };
+    }
+}
+
+/// An entry of the KHO root, which makes the next kernel find a page by a name. It is gone when
+/// this is dropped.
+pub(crate) struct Subtree {
+    page: PreservedPage,
+}
+
+impl Subtree {
+    /// Announces the first `size` bytes of `page` as `name`.
+    ///
+    /// `EEXIST` if there is something of that name already.
+    pub(crate) fn announce(name: &CStr, page: PreservedPage, size: usize) -> Result<Self> {
+        let content = page.page.as_ptr().cast();
+        // SAFETY: The name is a string that is copied, and the page stays until the entry is
+        // removed in `drop`.
+        to_result(unsafe { bindings::kho_add_subtree(name.as_ptr().cast(), content, size) })?;
+        Ok(Self { page })
+    }
+
+    /// The page.
+    pub(crate) fn page_mut(&mut self) -> &mut PreservedPage {
+        &mut self.page
+    }
+}
+
+impl Drop for Subtree {
+    fn drop(&mut self) {
+        // SAFETY: `announce` added the entry for this page.
+        unsafe { bindings::kho_remove_subtree(self.page.page.as_ptr().cast()) };
+    }
+}
+
+/// Where the previous kernel put what it announced as `name`, and how many bytes it is.
+pub(crate) fn incoming_subtree(name: &CStr) -> Result<Option<(PhysAddr, u64)>> {
+    let mut at = 0;
+    let mut size = 0;
+    // SAFETY: The name is a string, and the pointers are those of local variables.
+    let result = to_result(unsafe {
+        bindings::kho_retrieve_subtree(name.as_ptr().cast(), &mut at, &mut size)
+    });
+    match result {
+        Ok(()) => Ok(Some((PhysAddr(at), size as u64))),
+        Err(ENOENT) => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+/// What the previous kernel handed over.
+pub(crate) struct Handover;
+
+impl Handover {
+    /// The order of what was handed over at `at`.
+    pub(crate) fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
+        if at.is_null() {
+            return Err(Refusal::Address(at));
+        }
+        // SAFETY: Any address may be asked about.
+        u32::try_from(unsafe { bindings::lu_kho_order(at.0) }).map_err(|_| Refusal::Address(at))
+    }
+
+    /// Replaces the first bytes of what was handed over at `at`, which stays handed over.
+    pub(crate) fn rewrite<R: Record>(&self, at: PhysAddr, record: &R) -> Result<(), Refusal> {
+        let mut bytes = [0; 64];
+        record.store(&mut bytes);
+        let len = R::SIZE.min(bytes.len());
+        // SAFETY: The C side checks the address, and `len` bytes are there.
+        to_result(unsafe { bindings::lu_kho_poke(at.0, bytes.as_ptr().cast(), len) })
+            .map_err(|_| Refusal::Address(at))
+    }
+}
+
+impl kernel::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+impl Memory for Handover {
+    fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Refusal> {
+        // SAFETY: The C side checks the address, and `into` is writable.
+        to_result(unsafe { bindings::lu_kho_peek(at.0, into.as_mut_ptr().cast(), into.len()) })
+            .map_err(|_| Refusal::Address(at))
+    }
+}
+
+/// Pages that were handed over and are ours now. Dropping them frees them.
+///
+/// # Invariants
+///
+/// `start` is the address of `1 << order` adjacent pages, of each of which we hold the only
+/// reference.
+pub(crate) struct ClaimedPages {
+    start: NonNull<u8>,
+    order: u32,
+}
+
+// SAFETY: The pages are ours alone and not bound to a thread.
+unsafe impl Send for ClaimedPages {}
+// SAFETY: A shared reference only reads.
+unsafe impl Sync for ClaimedPages {}
+
+impl ClaimedPages {
+    /// Takes the `1 << order` pages at `at`. That works once.
+    pub(crate) fn claim(at: PhysAddr, order: u32) -> Result<Self, Refusal> {
+        if at.is_null() {
+            return Err(Refusal::Address(at));
+        }
+        // SAFETY: The C side checks the address.
+        let start = unsafe { bindings::lu_kho_claim_pages(at.0, order) };
+        // INVARIANT: They were restored with one reference each.
+        Ok(Self {
+            start: NonNull::new(start.cast()).ok_or(Refusal::Address(at))?,
+            order,
+        })
+    }
+
+    /// The content.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: By the type invariant the pages are there, and nobody else uses them.
+        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), PAGE_SIZE << self.order) }
+    }
+}
+
+impl Drop for ClaimedPages {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the references are ours.
+        unsafe { bindings::lu_free_pages(self.start.as_ptr().cast(), self.order) };
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel's C made safe, one small file for each C API. All `unsafe` and all FFI of the module
+//! live here.
+
+pub(crate) mod anon_file;
+#[cfg(liveupdate_test)]
+pub(crate) mod chrdev;
+pub(crate) mod device;
+pub(crate) mod fd;
+pub(crate) mod folio;
+pub(crate) mod kexec;
+pub(crate) mod kho;
+mod layout;
+pub(crate) mod module;
+pub(crate) mod rwsem;
+pub(crate) mod shmem;
+pub(crate) mod uarg;
+
+/// What bindgen makes of `bindings_helper.h`.
+#[allow(
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    unused_imports
+)]
+pub(crate) mod bindings {
+    include!(env!("LIVEUPDATE_BINDINGS"));
+}

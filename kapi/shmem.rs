@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Files whose pages are in memory: memfds, and tmpfs files that have lost their name.
+
+use core::ptr::null_mut;
+
+use kernel::{
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    fs::File,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::{
+    bindings,
+    folio::ClaimedFolio, //
+};
+
+/// How many folios are pinned at a time: pointers to them fill a page.
+const BATCH: usize = 512;
+
+/// Identifies the content that open files share, as long as one of them is open.
+pub(crate) fn inode_id(file: &File) -> usize {
+    // SAFETY: The file is open, so it has an inode.
+    unsafe { bindings::lu_file_inode(file.as_ptr()) as usize }
+}
+
+/// A file of shmem that no path leads to.
+///
+/// # Invariants
+///
+/// `file` is one.
+pub(crate) struct ShmemFile {
+    file: ARef<File>,
+}
+
+impl ShmemFile {
+    /// Whether `file` is one.
+    pub(crate) fn is_one(file: &File) -> bool {
+        // SAFETY: The file is open.
+        unsafe { bindings::lu_shmem_is_nameless(file.as_ptr()) }
+    }
+
+    /// Wraps `file` if it is one.
+    pub(crate) fn new(file: ARef<File>) -> Option<Self> {
+        // INVARIANT: It was checked.
+        Self::is_one(&file).then_some(Self { file })
+    }
+
+    /// Makes an empty memfd with `seals`.
+    pub(crate) fn with_seals(seals: u32) -> Result<ARef<File>> {
+        // Adding F_SEAL_EXEC to a memfd that may be executed adds the seals against writing too.
+        // So if they are missing, the file was one that may not.
+        let implied = bindings::F_SEAL_SHRINK
+            | bindings::F_SEAL_GROW
+            | bindings::F_SEAL_WRITE
+            | bindings::F_SEAL_FUTURE_WRITE;
+        let flags = if seals & bindings::F_SEAL_EXEC != 0 && seals & implied != implied {
+            bindings::MFD_NOEXEC_SEAL
+        } else {
+            bindings::MFD_ALLOW_SEALING
+        };
+        // SAFETY: The name is a string that is copied.
+        let file = from_err_ptr(unsafe { bindings::memfd_alloc_file(c"".as_ptr().cast(), flags) })?;
+        let file = core::ptr::NonNull::new(file.cast::<File>()).ok_or(ENOMEM)?;
+        // SAFETY: A new file has one reference, which is ours, and nobody uses its position yet.
+        let file = unsafe { ARef::from_raw(file) };
+        // SAFETY: The file is open.
+        to_result(unsafe { bindings::memfd_add_seals(file.as_ptr(), seals) })?;
+        Ok(file)
+    }
+
+    /// The current position.
+    pub(crate) fn pos(&self) -> i64 {
+        // SAFETY: The file is open.
+        unsafe { bindings::lu_file_pos(self.file.as_ptr()) }
+    }
+
+    /// Keeps everybody else from changing the inode, as long as the guard lives. May sleep.
+    pub(crate) fn lock(&self) -> InodeGuard<'_> {
+        // SAFETY: The file is open, so it has an inode.
+        unsafe { bindings::lu_inode_lock(bindings::lu_file_inode(self.file.as_ptr())) };
+        InodeGuard { file: &self.file }
+    }
+}
+
+/// The inode of a file, locked.
+pub(crate) struct InodeGuard<'a> {
+    file: &'a File,
+}
+
+impl InodeGuard<'_> {
+    fn inode(&self) -> *mut bindings::inode {
+        // SAFETY: The file is open, so it has an inode.
+        unsafe { bindings::lu_file_inode(self.file.as_ptr()) }
+    }
+
+    /// Forbids, or allows again, to change the size of the file and to punch holes into it.
+    pub(crate) fn freeze(&self, freeze: bool) {
+        // SAFETY: The inode is locked, and one of shmem by the invariant of `ShmemFile`.
+        unsafe { bindings::lu_shmem_freeze(self.inode(), freeze) };
+    }
+
+    /// The size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        // SAFETY: The inode is valid.
+        unsafe { bindings::lu_shmem_size(self.inode()) as u64 }
+    }
+
+    /// `F_SEAL_*`.
+    pub(crate) fn seals(&self) -> Result<u32> {
+        // SAFETY: The file is open.
+        let seals = unsafe { bindings::memfd_get_seals(self.file.as_ptr()) };
+        to_result(seals)?;
+        Ok(seals as u32)
+    }
+
+    /// Brings all pages of a file of `size` bytes into memory and where they can stay, pins them,
+    /// and shows them to `keep` in ascending order. A folio that `keep` refuses is let go, and the
+    /// walk ends with its error.
+    pub(crate) fn pin_all(&self, size: u64, mut keep: impl FnMut(PinnedFolio) -> Result) -> Result {
+        let mut folios = KVec::from_elem(FolioPtr(null_mut()), BATCH, GFP_KERNEL)?;
+        let mut start = 0;
+        while start < size {
+            let mut offset = 0;
+            // SAFETY: The file is of shmem, the range is within it as it is frozen, and there is
+            // room for `BATCH` folios.
+            let pinned = unsafe {
+                bindings::memfd_pin_folios(
+                    self.file.as_ptr(),
+                    start as i64,
+                    size as i64 - 1,
+                    folios.as_mut_ptr().cast(),
+                    BATCH as u32,
+                    &mut offset,
+                )
+            };
+            let pinned = usize::try_from(pinned)
+                .map_err(|_| Error::from_errno(pinned as kernel::ffi::c_int))?;
+            if pinned == 0 {
+                return Err(EFAULT);
+            }
+            let mut result = Ok(());
+            for FolioPtr(folio) in folios.iter().take(pinned) {
+                // INVARIANT: It was pinned above, and each pin goes to one `PinnedFolio`.
+                let folio = PinnedFolio { folio: *folio };
+                if result.is_ok() {
+                    start = (folio.index() + folio.nr_pages()) * crate::abi::PAGE_SIZE as u64;
+                    result = keep(folio);
+                }
+            }
+            result?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for InodeGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The existence of the guard means that the inode is locked.
+        unsafe { bindings::lu_inode_unlock(self.inode()) };
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct FolioPtr(*mut bindings::folio);
+
+/// A folio of a file that cannot be moved or reclaimed. Dropping it lets it go.
+///
+/// # Invariants
+///
+/// We own a pin of `folio`.
+pub(crate) struct PinnedFolio {
+    folio: *mut bindings::folio,
+}
+
+impl PinnedFolio {
+    /// Where it begins in the file, in pages.
+    pub(crate) fn index(&self) -> u64 {
+        // SAFETY: By the type invariant the folio is valid and stays in its file.
+        unsafe { bindings::lu_folio_index(self.folio) as u64 }
+    }
+
+    /// How many pages it has.
+    pub(crate) fn nr_pages(&self) -> u64 {
+        // SAFETY: By the type invariant the folio is valid and is not split.
+        unsafe { bindings::lu_folio_nr_pages(self.folio) as u64 }
+    }
+
+    /// Hands the folio over to the next kernel, and gives its frame number. Pin and preservation
+    /// are the caller's from then on. May sleep.
+    pub(super) fn preserve(self) -> Result<u64> {
+        // SAFETY: By the type invariant the folio is valid.
+        to_result(unsafe { bindings::kho_preserve_folio(self.folio) })?;
+        // SAFETY: As above, and a pinned folio of a locked inode may be locked.
+        unsafe { bindings::lu_folio_settle(self.folio) };
+        // SAFETY: As above.
+        let pfn = unsafe { bindings::lu_folio_pfn(self.folio) };
+        core::mem::forget(self);
+        Ok(pfn as u64)
+    }
+}
+
+impl Drop for PinnedFolio {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the pin is ours.
+        unsafe { bindings::unpin_folio(self.folio) };
+    }
+}
+
+/// A memfd that is being filled with claimed folios.
+pub(crate) struct Refill {
+    file: ARef<File>,
+    pages: i64,
+}
+
+impl Refill {
+    /// Begins with an empty memfd.
+    pub(crate) fn new(file: ARef<File>) -> Self {
+        Self { file, pages: 0 }
+    }
+
+    /// Puts a folio of `1 << order` pages where it belongs, charged to the caller. May sleep.
+    ///
+    /// `ENOMEM` or `ENOSPC` if the limits of the caller or the machine do not allow it.
+    pub(crate) fn insert(
+        &mut self,
+        folio: ClaimedFolio,
+        order: u32,
+        index: u64,
+        uptodate: bool,
+        dirty: bool,
+    ) -> Result {
+        // SAFETY: The file is a memfd, and nobody else knows the folio.
+        let result = to_result(unsafe {
+            bindings::lu_shmem_insert(
+                bindings::lu_file_inode(self.file.as_ptr()),
+                folio.as_ptr(),
+                index as usize,
+                uptodate,
+                dirty,
+            )
+        });
+        if result != Err(ENOSPC) {
+            self.pages += 1 << order;
+        }
+        result
+    }
+
+    /// Ends with the size and position that the file shall have.
+    pub(crate) fn finish(self, size: i64, pos: i64) -> ARef<File> {
+        // SAFETY: The file is a memfd, and nobody else has it.
+        unsafe { bindings::lu_shmem_set(self.file.as_ptr(), size, pos) };
+        self.file.clone()
+    }
+}
+
+impl Drop for Refill {
+    fn drop(&mut self) {
+        // SAFETY: The file is a memfd; the pages are those that were accounted.
+        unsafe {
+            bindings::lu_shmem_settle(bindings::lu_file_inode(self.file.as_ptr()), self.pages as _)
+        };
+    }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The Live Update Orchestrator as a module: files that survive kexec.
+//!
+//! This file owns what happens when the module is loaded and unloaded. `session.rs` is the place
+//! to go on reading.
+
+use kernel::{
+    c_str,
+    prelude::*, //
+};
+
+mod abi;
+mod file_handlers;
+mod kapi;
+mod session;
+
+use self::{
+    kapi::{
+        device::Device,
+        kexec::Registration,
+        kho, //
+    },
+    session::{
+        OpenDevice,
+        Orchestrator, //
+    }, //
+};
+
+module! {
+    type: LiveUpdate,
+    name: "liveupdate",
+    authors: ["liveupdate-rs developers"],
+    description: "Live Update Orchestrator: files that survive kexec",
+    license: "GPL v2",
+}
+
+/// The loaded module. Fields are dropped in order: nobody comes in any more before anything goes.
+#[pin_data]
+struct LiveUpdate {
+    #[pin]
+    device: Device<OpenDevice>,
+    #[pin]
+    kexec: Registration<Orchestrator>,
+}
+
+impl kernel::InPlaceModule for LiveUpdate {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
+            if !kho::enabled() {
+                pr_err!("Kexec HandOver is off: boot with kho=on\n");
+                return Err(EOPNOTSUPP);
+            }
+            let orchestrator = Orchestrator::new()?;
+            Ok(try_pin_init!(Self {
+                kexec <- Registration::new(orchestrator.clone()),
+                device <- Device::register(c_str!("liveupdate"), orchestrator),
+            }? Error))
+        })
+    }
+}

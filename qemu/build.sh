@@ -1,0 +1,184 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# build.sh module|module-test|selftests|prepare|paths|remove-cache|kernel NAME
+#
+# Builds what runs on a kernel: the module, the module with its test hooks,
+# the selftests (the kernel's and ours). "prepare" does all of it and the
+# initramfs ("prepare demo": only what the demo needs); "paths" prints where
+# things are and builds nothing; "kernel NAME" prints the boot image of a kernel
+# of the table in "kernels". KDIR= (a built, patched kernel tree) takes the place
+# of the kernel of the cache.
+
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/toolchain.sh"
+
+DEFAULT_KERNEL=rust-7.3
+
+# The directory a kernel was built in.
+built_dir()
+{
+	if [ -n "${KDIR:-}" ] && [ "$1" = "$DEFAULT_KERNEL" ]; then
+		realpath -m "$KDIR"
+	else
+		"$TOP/qemu/kernel.sh" path "$1"
+	fi
+}
+
+# The source of the default kernel.
+source_dir()
+{
+	local dir
+	if [ -n "${KDIR:-}" ]; then
+		dir=$(realpath -m "$KDIR")
+		if [ -e "$dir/source" ]; then
+			realpath "$dir/source"
+		else
+			echo "$dir"
+		fi
+	else
+		"$TOP/qemu/kernel.sh" source "$DEFAULT_KERNEL"
+	fi
+}
+
+image()
+{
+	echo "$(built_dir "$1")/arch/x86/boot/bzImage"
+}
+
+# Build the kernel, or see whether the user's own will do.
+kernel_ready()
+{
+	local dir symbol
+	if [ -z "${KDIR:-}" ]; then
+		"$TOP/qemu/kernel.sh" build "$DEFAULT_KERNEL"
+		return
+	fi
+	dir=$(built_dir "$DEFAULT_KERNEL")
+	[ -f "$dir/include/config/auto.conf" ] ||
+		die "KDIR=$KDIR is not a configured and built kernel tree"
+	[ -f "$dir/Module.symvers" ] ||
+		die "KDIR=$KDIR has no Module.symvers: build that kernel first"
+	for symbol in CONFIG_RUST CONFIG_KEXEC_HANDOVER CONFIG_MEMFD_CREATE; do
+		grep -qx "$symbol=y" "$dir/include/config/auto.conf" ||
+			die "the kernel in KDIR=$KDIR was built without $symbol=y"
+	done
+	for symbol in $(exported_symbols); do
+		grep -qw "$symbol" "$dir/Module.symvers" ||
+			die "the kernel in KDIR=$KDIR does not export $symbol:" \
+			    "apply patches/*.patch to its source and build it again"
+	done
+}
+
+# What patches/ exports.
+exported_symbols()
+{
+	sed -n 's/^+EXPORT_SYMBOL[A-Z_]*(\([a-z_0-9]*\).*/\1/p' \
+		"$TOP"/patches/*.patch
+}
+
+make_module()
+{
+	[ -f "$TOP/Kbuild" ] || die "no Kbuild here: there is no module to build"
+	toolchain_ready
+	"${MAKE_KERNEL[@]}" -C "$(built_dir "$DEFAULT_KERNEL")" M="$TOP" "$@" modules
+}
+
+build_module()
+{
+	local what=$1
+	shift
+	kernel_ready
+	mkdir -p "$OUT/$what"
+	step "build $what" make_module MO="$OUT/$what" "$@"
+	if grep -q 'warning:' "$LOGS/build-$what.log"; then
+		say "    with warnings, see $LOGS/build-$what.log"
+	fi
+}
+
+# The kernel's selftest directory is copied, not changed: its makefile leaves
+# objects beside the sources, and those may be the user's own.
+copy_upstream()
+{
+	local src=$1 dst=$2
+	mkdir -p "$dst/tools/testing/selftests" "$dst/tools/include" "$dst/scripts"
+	cp -a "$src/scripts/subarch.include" "$dst/scripts/"
+	cp -a "$src/tools/include/uapi" "$dst/tools/include/"
+	(cd "$src/tools/testing/selftests" && cp -a lib.mk kselftest.h \
+		kselftest_harness.h kselftest kselftest_harness liveupdate \
+		"$dst/tools/testing/selftests/")
+}
+
+make_selftests()
+{
+	local src=$1 copy=$OUT/kselftest khdr
+	khdr="-isystem $(built_dir "$DEFAULT_KERNEL")/usr/include"
+	if [ ! -f "$copy/.done" ] || [ "$(cat "$copy/.done")" != "$src" ]; then
+		rm -rf "$copy"
+		copy_upstream "$src" "$copy"
+		echo "$src" >"$copy/.done"
+	fi
+	mkdir -p "$OUT/selftests/upstream" "$OUT/selftests/ours"
+	make -C "$copy/tools/testing/selftests/liveupdate" \
+		OUTPUT="$OUT/selftests/upstream" KHDR_INCLUDES="$khdr" \
+		LDFLAGS="-static -s" -j"$JOBS"
+	make -C "$TOP/selftests" KSRC="$copy" OUTPUT="$OUT/selftests/ours" \
+		KHDR_INCLUDES="$khdr" LDFLAGS="-static -s" -j"$JOBS"
+}
+
+build_selftests()
+{
+	kernel_ready
+	step "build selftests" make_selftests "$(source_dir)"
+}
+
+case "${1:-}" in
+module)
+	build_module module
+	;;
+module-test)
+	build_module module-test LIVEUPDATE_TEST=1
+	;;
+module-clippy)
+	kernel_ready
+	mkdir -p "$OUT/module-clippy"
+	rm -f "$OUT"/module-clippy/*.o
+	make_module MO="$OUT/module-clippy" CLIPPY=1
+	;;
+selftests)
+	build_selftests
+	;;
+prepare)
+	"$TOP/qemu/packages.sh"
+	build_module module
+	# The demo can do without it, and should start soon.
+	[ "${2:-}" = demo ] || build_module module-test LIVEUPDATE_TEST=1
+	build_selftests
+	"$TOP/qemu/initramfs.sh"
+	;;
+kernel)
+	[ $# -eq 2 ] || die "usage: build.sh kernel NAME"
+	image "$2"
+	;;
+remove-cache)
+	# Only what is known to be ours, whatever LIVEUPDATE_CACHE says.
+	for dir in apt cargo deb kernels src; do
+		rm -rf "${CACHE:?}/$dir"
+	done
+	rm -rf "${CACHE:?}"/rust-src-*
+	rmdir "$CACHE" 2>/dev/null || true
+	;;
+source)
+	source_dir
+	;;
+paths)
+	echo "KSRC=$(source_dir)"
+	echo "KDIR=$(built_dir "$DEFAULT_KERNEL")"
+	echo "KERNEL=$(image "$DEFAULT_KERNEL")"
+	echo "MODULE=$OUT/module/liveupdate.ko"
+	echo "SELFTESTS=$OUT/selftests"
+	;;
+*)
+	die "usage: build.sh module|module-test|module-clippy|selftests|prepare|paths|source|remove-cache|kernel NAME"
+	;;
+esac

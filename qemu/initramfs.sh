@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Makes out/initramfs.cpio.gz, the guest's whole system: busybox, kexec, the
+# module, the test programs, the scenarios and the guest's init. Does nothing
+# when none of its inputs has changed.
+
+. "$(dirname "$0")/common.sh"
+
+IMAGE=$OUT/initramfs.cpio.gz
+BUSYBOX=$(command -v busybox || true)
+KEXEC=$(PATH=$PATH:/sbin:/usr/sbin command -v kexec || true)
+
+[ -n "$BUSYBOX" ] || die "no busybox: install busybox-static"
+[ -n "$KEXEC" ] || die "no kexec: install kexec-tools"
+
+# libraries_of PROGRAM: the shared libraries and the loader it needs.
+libraries_of()
+{
+	ldd "$1" 2>/dev/null | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (0x.*/\1/p'
+}
+
+inputs()
+{
+	find "$TOP/qemu/guest" "$TOP/selftests/scenarios" "$OUT/selftests" \
+		"$OUT/module/liveupdate.ko" "$OUT/module-test/liveupdate.ko" \
+		"$BUSYBOX" "$KEXEC" "$0" \
+		-type f -printf '%p %s %T@\n' 2>/dev/null | sort || true
+}
+
+assemble()
+{
+	local root=$OUT/initramfs lib
+	rm -rf "$root"
+	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios,dev,proc,sys,tmp,host}
+	cp "$BUSYBOX" "$root/bin/busybox"
+	ln -s busybox "$root/bin/sh"
+	cp "$KEXEC" "$root/sbin/kexec"
+	for lib in $(libraries_of "$KEXEC"); do
+		mkdir -p "$root$(dirname "$lib")"
+		cp -L "$lib" "$root$lib"
+	done
+	cp -r "$OUT/selftests/." "$root/selftests/"
+	find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
+	cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
+	cp "$TOP/qemu/guest/init" "$root/init"
+	cp "$TOP/qemu/guest/guest.sh" "$root/lib/guest.sh"
+	chmod 755 "$root/init"
+	if [ -f "$OUT/module/liveupdate.ko" ]; then
+		strip --strip-debug -o "$root/lib/liveupdate.ko" \
+			"$OUT/module/liveupdate.ko"
+	fi
+	if [ -f "$OUT/module-test/liveupdate.ko" ]; then
+		strip --strip-debug -o "$root/lib/liveupdate-test.ko" \
+			"$OUT/module-test/liveupdate.ko"
+	fi
+	(cd "$root" && find . | LC_ALL=C sort |
+		cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$IMAGE.new"
+	mv "$IMAGE.new" "$IMAGE"
+}
+
+mkdir -p "$OUT/selftests"
+key=$(inputs | hash_of)
+if [ ! -f "$IMAGE" ] || [ "$(cat "$IMAGE.key" 2>/dev/null)" != "$key" ]; then
+	step "make the initramfs" assemble
+	echo "$key" >"$IMAGE.key"
+fi

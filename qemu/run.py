@@ -1,0 +1,474 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Runs scenarios (selftests/scenarios/*.sh, and one for every selftests/kexec_*)
+# in QEMU guests and judges them: by the KTAP and RESULT lines of the guest's
+# second serial port, by the marks that every stage must leave there, and by the
+# kernel log on the first. The last line is "N passed, N failed, N skipped".
+#
+#   run.py [-j N] [--lint] [SCENARIO...]   all of them without a name
+#   run.py --shell                         an interactive guest
+#   run.py --list                          the names
+
+"""Run test scenarios in QEMU guests and judge what they print."""
+
+import argparse
+import collections
+import concurrent.futures
+import os
+import pathlib
+import re
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+OUT = TOP / "out"
+SCENARIOS = TOP / "selftests" / "scenarios"
+PROGRAMS = OUT / "selftests" / "ours"
+INITRAMFS = OUT / "initramfs.cpio.gz"
+
+# What must not be in a kernel log.
+BAD_LOG = re.compile(
+    r"WARN|BUG:|BUG |Oops|Call Trace|[Bb]ad page|\b[Ll]eak|"
+    r"INFO: task .* blocked|possible circular|possible recursive|UBSAN|KASAN|"
+    r"[Uu]nable to handle|soft lockup|Kernel panic|suspicious RCU|"
+    r"inconsistent lock|general protection fault|rust_kernel: panicked")
+# What a healthy guest says that looks like it.
+GOOD_LOG = re.compile(r"debug: unmapping init|kmemleak: (Kernel memory leak "
+                      r"detector|Automatic)|Spectre|MDS|RETBleed|Register File")
+
+HEADER = re.compile(r"^(?:#|//|\s*\*)\s*(stages|memory|timeout|kernels|cmdline|"
+                    r"hidden|module|allow|kunit):\s*(.*?)\s*$")
+KTAP = re.compile(r"^\s*(not ok|ok) (\d+)\b(.*)$")
+PLAN = re.compile(r"^\s*1\.\.(\d+)")
+KUNIT = re.compile(r"^\[ *[0-9.]+\](?: | {5,})(ok|not ok) (\d+) (.*)$")
+RESULT = re.compile(r"^RESULT (pass|fail|skip) (\S+)(.*)$")
+
+
+class Scenario:
+    """One run: its script and what the comment at its top asks for."""
+
+    def __init__(self, name, source, script=None, program=""):
+        self.name = name
+        self.script = script or name
+        self.program = program
+        options = {}
+        for line in source.read_text().splitlines()[:60]:
+            found = HEADER.match(line)
+            if found:
+                options[found.group(1)] = found.group(2)
+        self.hidden = options.get("hidden") == "yes"
+        self.stages = int(options.get("stages", 1))
+        self.memory = options.get("memory", "1G")
+        self.timeout = float(options.get("timeout", 120))
+        self.cmdline = options.get("cmdline", "")
+        self.module = options.get("module", "liveupdate")
+        self.allow = re.compile(options["allow"]) if "allow" in options else None
+        self.kunit = options.get("kunit") == "yes"
+        self.kernels = options.get("kernels", "").split()
+
+    def complete(self):
+        """Every boot has a kernel; the last one named serves the rest."""
+        kernels = self.kernels or ["rust-7.3"]
+        while len(kernels) < self.stages:
+            kernels.append(kernels[-1])
+        self.kernels = kernels
+        return self
+
+
+def find_scenarios():
+    """All scenarios by name, hidden ones included."""
+    found = {}
+    for path in sorted(SCENARIOS.glob("*.sh")):
+        found[path.stem] = Scenario(path.stem, path).complete()
+    for source in sorted((TOP / "selftests").glob("kexec_*.c")):
+        scenario = Scenario(source.stem, source, "kexec", source.stem)
+        program = PROGRAMS / source.stem
+        if program.exists():
+            answer = subprocess.run([program, "stages"], text=True, check=False,
+                                    capture_output=True, timeout=10)
+            number = re.search(r"^\s*(\d+)\s*$", answer.stdout, re.M)
+            scenario.stages = int(number.group(1)) if number else 2
+        found[source.stem] = scenario.complete()
+    return found
+
+
+def kernel_image(name, cache={}, lock=threading.Lock()):
+    """The boot image of a kernel of qemu/kernels, or None if it is not built."""
+    with lock:
+        if name not in cache:
+            answer = subprocess.run([TOP / "qemu" / "build.sh", "kernel", name],
+                                    text=True, capture_output=True, check=False)
+            path = pathlib.Path(answer.stdout.strip() or "/nonexistent")
+            cache[name] = path if path.is_file() else None
+        return cache[name]
+
+
+def link_or_copy(source, target):
+    """A file of the guest's share: a hard link where that can be."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+
+
+Line = collections.namedtuple("Line", "time port text")
+
+
+class Guest:
+    """A QEMU guest whose serial lines are stamped as they arrive."""
+
+    def __init__(self, scenario, echo=None):
+        self.scenario = scenario
+        self.echo = echo
+        self.dir = OUT / "runs" / scenario.name
+        shutil.rmtree(self.dir, ignore_errors=True)
+        self.share = self.dir / "share"
+        (self.share / "kernels").mkdir(parents=True)
+        link_or_copy(INITRAMFS, self.share / INITRAMFS.name)
+        for name in set(scenario.kernels):
+            image = kernel_image(name)
+            if image is None:
+                raise FileNotFoundError(f"kernel {name} is not built")
+            link_or_copy(image, self.share / "kernels" / name)
+        self.lines = []
+        self.timed_out = False
+        self.duration = 0.0
+
+    def log(self, port):
+        """Path of what a serial port said."""
+        return self.dir / f"{port}.log"
+
+    def text(self, port):
+        """What a serial port said, line by line."""
+        return [line.text for line in self.lines if line.port == port]
+
+    def command(self, serials):
+        """The QEMU command line."""
+        scenario = self.scenario
+        append = " ".join(filter(None, [
+            "console=ttyS0 kho=on panic=-1 oops=panic kunit.enable=1",
+            f"lu.script={scenario.script} lu.stage=1",
+            f"lu.stages={scenario.stages}",
+            f"lu.kernels={','.join(scenario.kernels)}",
+            f"lu.program={scenario.program}" if scenario.program else "",
+            f"lu.module={scenario.module}", scenario.cmdline]))
+        return ["qemu-system-x86_64", "-accel", "tcg,thread=multi",
+                "-cpu", "max", "-smp", "2", "-m", scenario.memory,
+                "-nodefaults", "-display", "none", "-no-reboot", *serials,
+                "-virtfs", f"local,path={self.share},mount_tag=host,"
+                "security_model=none,id=host,multidevs=remap",
+                "-kernel", self.share / "kernels" / scenario.kernels[0],
+                "-initrd", self.share / INITRAMFS.name, "-append", append]
+
+    def shell(self):
+        """Hand the terminal to the guest."""
+        serials = ["-serial", "mon:stdio",
+                   "-serial", f"file:{self.log('tests')}"]
+        return subprocess.call(self.command(serials))
+
+    def run(self):
+        """Run it to its end, or to the end of its time."""
+        with tempfile.TemporaryDirectory(prefix="lu-") as sockets:
+            servers = {}
+            serials = []
+            for port in ("console", "tests"):
+                path = f"{sockets}/{port}"
+                server = socket.socket(socket.AF_UNIX)
+                server.bind(path)
+                server.listen(1)
+                server.settimeout(20)
+                servers[port] = server
+                serials += ["-chardev", f"socket,id={port},path={path}",
+                            "-serial", f"chardev:{port}"]
+            start = time.monotonic()
+            with open(self.log("qemu"), "wb") as errors, subprocess.Popen(
+                    self.command(serials), stdin=subprocess.DEVNULL,
+                    stdout=errors, stderr=errors) as qemu:
+                try:
+                    self.read(servers, start + self.scenario.timeout)
+                except TimeoutError:
+                    pass  # QEMU did not start; its log says why.
+                finally:
+                    if self.timed_out:
+                        qemu.kill()
+                    try:
+                        qemu.wait(timeout=10)
+                    except subprocess.TimeoutExpired:
+                        qemu.kill()
+                    for server in servers.values():
+                        server.close()
+            self.duration = time.monotonic() - start
+        for port in ("console", "tests"):
+            self.log(port).write_text("\n".join(self.text(port)) + "\n",
+                                      errors="replace")
+
+    def read(self, servers, deadline):
+        """Collect lines until both ports are closed or time is up."""
+        selector = selectors.DefaultSelector()
+        rest = {}
+        for port, server in servers.items():
+            connection, _ = server.accept()
+            selector.register(connection, selectors.EVENT_READ, port)
+            rest[port] = b""
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self.timed_out = True
+                break
+            for key, _ in selector.select(min(left, 1.0)):
+                port = key.data
+                try:
+                    data = key.fileobj.recv(65536)
+                except ConnectionError:
+                    data = b""
+                if not data:
+                    selector.unregister(key.fileobj)
+                    key.fileobj.close()
+                    continue
+                *lines, rest[port] = (rest[port] + data).split(b"\n")
+                for line in lines:
+                    self.add(port, line)
+        for port, line in rest.items():
+            if line:
+                self.add(port, line)
+        selector.close()
+
+    def add(self, port, raw):
+        """Keep a line with the time at which it came."""
+        text = raw.decode("utf-8", "replace").rstrip("\r")
+        line = Line(time.monotonic(), port, text)
+        self.lines.append(line)
+        if self.echo:
+            self.echo(line)
+
+
+class Verdict:
+    """What a scenario's output amounts to."""
+
+    def __init__(self, name):
+        self.name = name
+        self.passed = self.failed = self.skipped = 0
+        self.duration = 0.0
+        self.programs = []
+        self.problems = []
+
+    def problem(self, text):
+        """Something that is wrong and is not a test case of its own."""
+        self.problems.append(text)
+        self.failed += 1
+
+    def count_cases(self, lines):
+        """Count KTAP lines; a program without any counts by its RESULT."""
+        passed = failed = skipped = 0
+        plan = None
+        for text in lines:
+            case = KTAP.match(text)
+            found = RESULT.match(text)
+            if PLAN.match(text) and not text.startswith(" "):
+                plan = int(PLAN.match(text).group(1))
+            if case and not text.startswith(" "):
+                # What KTAP calls a failure is one even if it is a known one.
+                if case.group(1) == "not ok":
+                    failed += 1
+                    self.problems.append(text)
+                elif re.search(r"#\s*SKIP", case.group(3), re.I):
+                    skipped += 1
+                else:
+                    passed += 1
+            elif found:
+                result, program = found.group(1), found.group(2)
+                cases = passed + failed + skipped
+                if plan is not None and cases != plan and result != "skip":
+                    self.problem(f"{program}: {cases} results for {plan} tests")
+                if result == "fail" and not failed:
+                    self.problems.append(text)
+                    failed = 1
+                elif result == "pass" and not cases:
+                    passed = 1
+                elif result == "skip" and not cases:
+                    skipped = 1
+                self.programs.append((program, result, passed, failed, skipped))
+                self.passed += passed
+                self.failed += failed
+                self.skipped += skipped
+                passed = failed = skipped = 0
+                plan = None
+        if failed or passed or skipped:
+            self.passed += passed
+            self.failed += failed
+            self.skipped += skipped
+
+
+    def count_kunit(self, console, expected):
+        """Count KUnit's cases, where asked to; a failed one counts always."""
+        passed = failed = skipped = 0
+        for text in console:
+            case = KUNIT.match(text)
+            if not case:
+                continue
+            if case.group(1) == "not ok":
+                failed += 1
+                self.problems.append(text)
+            elif not re.match(r"\[ *[0-9.]+\] (not )?ok ", text):
+                # Indented: a case, not the sum of its suite.
+                if "# SKIP" in text:
+                    skipped += 1
+                else:
+                    passed += 1
+        self.failed += failed
+        if expected:
+            self.passed += passed
+            self.skipped += skipped
+            self.programs.append(("KUnit", "fail" if failed else "pass",
+                                  passed, failed, skipped))
+            if not passed + failed + skipped:
+                self.problem("no KUnit suite ran")
+
+
+def judge(guest):
+    """The verdict on a finished guest."""
+    scenario = guest.scenario
+    verdict = Verdict(scenario.name)
+    verdict.duration = guest.duration
+    tests = guest.text("tests")
+    verdict.count_cases(tests)
+    verdict.count_kunit(guest.text("console"), scenario.kunit)
+    if guest.timed_out:
+        verdict.problem(f"timeout after {scenario.timeout:.0f} s")
+    position = 0
+    for stage in range(1, scenario.stages + 1):
+        last = stage == scenario.stages
+        want = f"=== stage {stage} " + ("end 0" if last else "kexec")
+        try:
+            begin = tests.index(f"=== stage {stage} begin", position)
+        except ValueError:
+            verdict.problem(f"stage {stage} did not begin")
+            break
+        try:
+            position = tests.index(want, begin)
+        except ValueError:
+            verdict.problem(f"stage {stage} did not reach '{want}'")
+            break
+        if not any(RESULT.match(text) for text in tests[begin:position]):
+            verdict.problem(f"stage {stage} has no result")
+    for text in guest.text("console"):
+        if (BAD_LOG.search(text) and not GOOD_LOG.search(text) and
+                not (scenario.allow and scenario.allow.search(text))):
+            verdict.problem(f"kernel log: {text}")
+    return verdict
+
+
+def run_scenario(scenario):
+    """Run and judge one scenario; returns the verdict and its report."""
+    try:
+        guest = Guest(scenario)
+    except FileNotFoundError as error:
+        verdict = Verdict(scenario.name)
+        verdict.problem(str(error))
+        return verdict, report(verdict, None)
+    guest.run()
+    verdict = judge(guest)
+    if not verdict.failed:
+        shutil.rmtree(guest.share, ignore_errors=True)
+    return verdict, report(verdict, guest)
+
+
+def report(verdict, guest):
+    """What is printed about one scenario."""
+    mark = "FAIL" if verdict.failed else "ok"
+    lines = [f"{mark:4} {verdict.name:28} {verdict.duration:6.1f} s  "
+             f"{verdict.passed} passed, {verdict.failed} failed, "
+             f"{verdict.skipped} skipped"]
+    for program, result, passed, failed, skipped in verdict.programs:
+        if program == verdict.name and len(verdict.programs) == 1:
+            continue
+        lines.append(f"       {result:4} {program}: {passed} passed, "
+                     f"{failed} failed, {skipped} skipped")
+    if verdict.failed:
+        shown = verdict.problems[:40]
+        lines += [f"     ! {text}" for text in shown]
+        if len(verdict.problems) > len(shown):
+            lines.append(f"     ! and {len(verdict.problems) - len(shown)} more")
+        if guest:
+            lines.append(f"     last lines of {guest.log('tests')}:")
+            lines += [f"     | {text}" for text in guest.text("tests")[-30:]]
+            lines.append("     last lines of the kernel log:")
+            lines += [f"     | {text}" for text in guest.text("console")[-8:]]
+            lines.append(f"     full kernel log: {guest.log('console')}")
+            if not guest.lines:
+                lines.append(f"     QEMU said: {guest.log('qemu')}")
+    return "\n".join(lines)
+
+
+def run_lint():
+    """lint.sh prints KTAP: it is judged like a guest."""
+    start = time.monotonic()
+    answer = subprocess.run([TOP / "qemu" / "lint.sh"], text=True, check=False,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    verdict = Verdict("lint")
+    verdict.duration = time.monotonic() - start
+    lines = answer.stdout.splitlines()
+    verdict.count_cases(lines)
+    if answer.returncode and not verdict.failed:
+        verdict.problem(f"lint.sh: exit status {answer.returncode}")
+    text = report(verdict, None)
+    if verdict.failed:
+        text += "\n" + "\n".join(f"     | {line}" for line in lines[-60:])
+    return verdict, text
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-j", "--jobs", type=int, default=2,
+                        help="guests at a time (default 2)")
+    parser.add_argument("--lint", action="store_true",
+                        help="count qemu/lint.sh as well")
+    parser.add_argument("--list", action="store_true", help="list scenarios")
+    parser.add_argument("--shell", action="store_true",
+                        help="an interactive guest")
+    parser.add_argument("names", nargs="*", metavar="SCENARIO")
+    options = parser.parse_args()
+    found = find_scenarios()
+    if options.list:
+        for scenario in found.values():
+            if not scenario.hidden:
+                print(f"{scenario.name:28} {scenario.stages} stages")
+        return 0
+    if not INITRAMFS.exists():
+        sys.exit("error: no initramfs: run qemu/build.sh prepare first")
+    if options.shell:
+        return Guest(found["shell"]).shell()
+    for name in options.names:
+        if name not in found:
+            sys.exit(f"error: no scenario {name}; --list shows them")
+    chosen = ([found[name] for name in options.names] or
+              [s for s in found.values() if not s.hidden])
+    # The longest first, so that the last ones to end are short.
+    chosen.sort(key=lambda s: (-s.timeout, s.name))
+    jobs = [lambda s=s: run_scenario(s) for s in chosen]
+    if options.lint:
+        jobs.insert(0, run_lint)
+    passed = failed = skipped = 0
+    with concurrent.futures.ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        for future in concurrent.futures.as_completed(
+                [pool.submit(job) for job in jobs]):
+            verdict, text = future.result()
+            print(text, flush=True)
+            passed += verdict.passed
+            failed += verdict.failed
+            skipped += verdict.skipped
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the tests of /dev/liveupdate share: one wrapper for each ioctl, memfds
+ * whose content is a function of a seed, and a look into /proc. A function that
+ * can fail returns a negative errno, never -1 with errno.
+ */
+#ifndef SELFTESTS_LUO_H
+#define SELFTESTS_LUO_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include <linux/liveupdate.h>
+#include <linux/types.h>
+
+#define LUO_DEVICE	"/dev/liveupdate"
+#define LUO_NAME_MAX	LIVEUPDATE_SESSION_NAME_LENGTH
+#define LUO_MEMFD	"memfd-v2"
+#define LUO_PAGE	4096UL
+#define MIB		(1024UL * 1024UL)
+
+/* Not in every C library. */
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC	0x0020
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL	0x0008U
+#endif
+#ifndef MFD_EXEC
+#define MFD_EXEC	0x0010U
+#endif
+
+/* The ioctls. Those that make an fd return it. */
+int luo_open(void);
+int luo_ioctl(int fd, unsigned int cmd, void *arg);
+int luo_create(int dev, const char *name);
+int luo_retrieve(int dev, const char *name);
+int luo_preserve(int session, int fd, __u64 token);
+int luo_retrieve_fd(int session, __u64 token);
+int luo_finish(int session);
+int luo_get_name(int session, char name[LUO_NAME_MAX]);
+
+/* Seeded bytes: byte n of a file is a function of the seed and of n alone. */
+__u64 luo_mix(__u64 seed, __u64 n);
+int luo_fill(int fd, off_t off, size_t len, __u64 seed);
+int luo_memfd(unsigned int flags, size_t size, __u64 seed);
+
+/* Offset of the first byte that differs, LUO_SAME if none, or -errno. */
+#define LUO_SAME	(-1000000L)
+long luo_check(int fd, off_t off, size_t len, __u64 seed);
+long luo_check_zero(int fd, off_t off, size_t len);
+
+/* Facts about a file. */
+int luo_seals(int fd);
+off_t luo_size(int fd);
+off_t luo_pos(int fd);
+bool luo_is_cloexec(int fd);
+int luo_fdinfo(int fd, char *buf, size_t size);
+int luo_fdlink(int fd, char *buf, size_t size);
+int luo_pfns(int fd, size_t pages, __u64 *pfns);
+
+/* How often the line stands in the text, which lines end in a newline. */
+int luo_count_line(const char *text, const char *line);
+/* "luo-file:" line of a memfd, in a static buffer. */
+const char *luo_file_line(__u64 token, const char *handler, const char *state);
+
+/* Facts about the system; the numbers are pages. */
+long luo_meminfo(const char *field);
+void luo_settle(void);
+int luo_write_file(const char *path, const char *text);
+int luo_nofile(long more);
+
+/* system calls that answer -errno */
+int luo_truncate(int fd, off_t size);
+long luo_pwrite(int fd, const void *buf, size_t len, off_t off);
+int luo_fallocate(int fd, int mode, off_t off, off_t len);
+int luo_add_seals(int fd, unsigned int seals);
+int luo_open_full(int flags);
+
+/* An fd through a Unix socket: what arrives there, or -errno. */
+int luo_pass_fd(int fd);
+
+/*
+ * len bytes that end where unmapped memory starts, and len bytes that can be
+ * read and not written (a copy of src).
+ */
+void *luo_guarded(size_t len);
+void *luo_readonly(const void *src, size_t len);
+
+#endif /* SELFTESTS_LUO_H */

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# The KUnit suites of the module, which run when it is loaded. Their KTAP goes
+# to the kernel log; the runner counts it there.
+#
+# stages: 1
+# memory: 512M
+# timeout: 60
+# kernels: rust-7.3
+# kunit: yes
+
+run insmod load_module_checked

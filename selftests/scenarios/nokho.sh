@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# Without Kexec HandOver the module does not load, and says why.
+#
+# stages: 1
+# memory: 512M
+# timeout: 60
+# kernels: rust-7.3
+# cmdline: kho=off
+
+insmod_refused()
+{
+	if said=$(insmod /lib/liveupdate.ko 2>&1); then
+		echo "# insmod succeeded"
+		return 1
+	fi
+	echo "# insmod: $said"
+	echo "$said" | grep -qi 'not supported'
+}
+
+run insmod-refused insmod_refused
+run says-why sh -c 'dmesg | grep -i "liveupdate.*kho"'

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# The guest itself, without the module: boot, kexec, boot.
+#
+# stages: 2
+# memory: 512M
+# timeout: 60
+# kernels: rust-7.3 rust-7.3
+
+case "$STAGE" in
+1)
+	next_kernel
+	run kernel-1 grep -q kho=on /proc/cmdline
+	go
+	;;
+2)
+	run kernel-2 grep -q lu.stage=2 /proc/cmdline
+	;;
+esac

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# Every program of ours that needs one boot only, with the accounting checked
+# after each.
+#
+# stages: 1
+# memory: 2G
+# timeout: 300
+# kernels: rust-7.3
+
+load_module
+for program in /selftests/ours/*; do
+	name=${program##*/}
+	case "$name" in
+	kexec_* | demo) continue ;;
+	esac
+	accounting_start
+	run "$name" "$program"
+	accounting_check "$name-accounting"
+done

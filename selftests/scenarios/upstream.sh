@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# The kernel's own harness program for the ioctls, unmodified.
+#
+# stages: 1
+# memory: 1G
+# timeout: 60
+# kernels: rust-7.3
+
+load_module
+accounting_start
+run liveupdate /selftests/upstream/liveupdate
+accounting_check liveupdate-accounting

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Races: four threads do the same things at once for two seconds. Each call may
+ * lose against another, but only with the errnos that say so; afterwards all
+ * names and files are free. LUO_SEED repeats a run.
+ */
+#include "fixture.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#define THREADS		4
+#define SECONDS		2
+#define NAMES		3
+#define MEMFDS		2
+#define SLOTS		4
+
+struct shared {
+	int dev;
+	int memfds[MEMFDS];
+	_Atomic int slots[SLOTS];
+	__u64 seed;
+	time_t end;
+	/* What no call may answer: the first one seen. */
+	_Atomic int wrong;
+	const char *_Atomic where;
+	_Atomic long calls;
+};
+
+struct worker {
+	struct shared *shared;
+	__u64 state;
+	pthread_t thread;
+};
+
+static __u64 next_random(struct worker *w)
+{
+	w->state = luo_mix(w->state, 0);
+	return w->state;
+}
+
+static bool running(struct worker *w)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec < w->shared->end && !w->shared->wrong;
+}
+
+/* allowed: errnos, ended by 0. Success is always allowed. */
+static void note(struct worker *w, int answer, const char *where, const int *allowed)
+{
+	w->shared->calls++;
+	if (answer >= 0)
+		return;
+	for (; *allowed; allowed++) {
+		if (answer == -*allowed)
+			return;
+	}
+	w->shared->where = where;
+	w->shared->wrong = answer;
+}
+
+static void name_of(struct worker *w, char *name)
+{
+	snprintf(name, LUO_NAME_MAX, "threads-%u", (unsigned int)(next_random(w) % NAMES));
+}
+
+static void *same_names(void *arg)
+{
+	static const int create[] = { EEXIST, 0 }, retrieve[] = { ENOENT, 0 };
+	struct worker *w = arg;
+	char name[LUO_NAME_MAX], seen[LUO_NAME_MAX];
+	int session;
+
+	while (running(w)) {
+		name_of(w, name);
+		session = luo_create(w->shared->dev, name);
+		note(w, session, "create_session", create);
+		if (session < 0)
+			continue;
+		if (luo_get_name(session, seen) || strcmp(name, seen))
+			note(w, -EBADMSG, "get_name of one's own session", create);
+		/* retrieve_session never finds an outgoing one. */
+		note(w, luo_retrieve(w->shared->dev, name), "retrieve_session", retrieve);
+		close(session);
+	}
+	return NULL;
+}
+
+static void *preserve_and_close(void *arg)
+{
+	static const int create[] = { EEXIST, 0 }, preserve[] = { EBUSY, EEXIST, 0 };
+	struct worker *w = arg;
+	char name[LUO_NAME_MAX];
+	int session, i;
+
+	while (running(w)) {
+		name_of(w, name);
+		session = luo_create(w->shared->dev, name);
+		note(w, session, "create_session", create);
+		if (session < 0)
+			continue;
+		for (i = 0; i < 3; i++) {
+			note(w, luo_preserve(session,
+					     w->shared->memfds[next_random(w) % MEMFDS],
+					     next_random(w) % 3), "preserve_fd", preserve);
+		}
+		close(session);
+	}
+	return NULL;
+}
+
+/* Sessions by fd number, that any thread may close at any time. */
+static void *closed_meanwhile(void *arg)
+{
+	/* The number may meanwhile be another file's. */
+	static const int any[] = {
+		EBADF, EEXIST, EBUSY, EINVAL, ENOENT, ENOTTY, 0,
+	};
+	struct worker *w = arg;
+	char name[LUO_NAME_MAX], text[1024];
+	struct shared *s = w->shared;
+	int session, slot;
+
+	while (running(w)) {
+		slot = next_random(w) % SLOTS;
+		session = s->slots[slot];
+		switch (next_random(w) % 6) {
+		case 0:
+			snprintf(name, sizeof(name), "threads-%d", slot);
+			session = luo_create(s->dev, name);
+			note(w, session, "create_session", any);
+			if (session < 0)
+				break;
+			session = atomic_exchange(&s->slots[slot], session);
+			if (session >= 0)
+				close(session);
+			break;
+		case 1:
+			session = atomic_exchange(&s->slots[slot], -1);
+			if (session >= 0)
+				close(session);
+			break;
+		case 2:
+			note(w, luo_preserve(session, s->memfds[next_random(w) % MEMFDS],
+					     next_random(w) % 3), "preserve_fd", any);
+			break;
+		case 3:
+			note(w, luo_get_name(session, name), "get_name", any);
+			break;
+		case 4:
+			note(w, luo_finish(session), "finish", any);
+			break;
+		case 5:
+			if (session >= 0)
+				luo_fdinfo(session, text, sizeof(text));
+			break;
+		}
+	}
+	return NULL;
+}
+
+static void race(struct __test_metadata *_metadata, int dev, void *(*work)(void *))
+{
+	const char *seed = getenv("LUO_SEED");
+	struct worker workers[THREADS];
+	struct shared shared = { .dev = dev, .seed = seed ? strtoull(seed, NULL, 0) : 1 };
+	char name[LUO_NAME_MAX];
+	struct timespec now;
+	int i, session;
+
+	for (i = 0; i < MEMFDS; i++) {
+		shared.memfds[i] = luo_memfd(0, 10 * LUO_PAGE, i);
+		ASSERT_GE(shared.memfds[i], 0);
+	}
+	for (i = 0; i < SLOTS; i++)
+		shared.slots[i] = -1;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	shared.end = now.tv_sec + SECONDS;
+	for (i = 0; i < THREADS; i++) {
+		workers[i].shared = &shared;
+		workers[i].state = luo_mix(shared.seed, i);
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, work, &workers[i]));
+	}
+	for (i = 0; i < THREADS; i++)
+		pthread_join(workers[i].thread, NULL);
+	TH_LOG("seed %llu, %ld calls", (unsigned long long)shared.seed, (long)shared.calls);
+	EXPECT_EQ(0, shared.wrong)
+		TH_LOG("%s: seen an errno that no race explains: %s", shared.where,
+		       strerror(-shared.wrong));
+
+	/* Nothing is left. */
+	for (i = 0; i < SLOTS; i++) {
+		if (shared.slots[i] >= 0)
+			close(shared.slots[i]);
+	}
+	for (i = 0; i < SLOTS; i++) {
+		snprintf(name, sizeof(name), "threads-%d", i);
+		session = luo_create(dev, name);
+		EXPECT_GE(session, 0)
+			TH_LOG("%s is still there", name);
+		if (i < MEMFDS) {
+			EXPECT_EQ(0, luo_preserve(session, shared.memfds[i], 1))
+				TH_LOG("memfd %d is still preserved", i);
+			EXPECT_EQ(LUO_SAME, luo_check(shared.memfds[i], 0, 10 * LUO_PAGE, i));
+		}
+		close(session);
+	}
+	for (i = 0; i < MEMFDS; i++) {
+		EXPECT_EQ(0, luo_truncate(shared.memfds[i], 0));
+		close(shared.memfds[i]);
+	}
+}
+
+TEST_F(live, create_and_close_same_names)
+{
+	race(_metadata, self->dev, same_names);
+}
+
+TEST_F(live, preserve_and_close)
+{
+	race(_metadata, self->dev, preserve_and_close);
+}
+
+TEST_F(live, close_under_ioctl)
+{
+	race(_metadata, self->dev, closed_meanwhile);
+}
+
+static void *opener(void *arg)
+{
+	static const int open_errors[] = { EBUSY, 0 };
+	struct worker *w = arg;
+	int fd;
+
+	while (running(w)) {
+		fd = luo_open();
+		note(w, fd, "open", open_errors);
+		if (fd < 0)
+			continue;
+		/* Alone with it: between open and close nobody else has it. */
+		if (atomic_exchange(&w->shared->slots[0], fd) != -1)
+			note(w, -EUSERS, "open by two at once", open_errors);
+		w->shared->slots[0] = -1;
+		close(fd);
+	}
+	return NULL;
+}
+
+TEST_F(live, open_at_once)
+{
+	close(self->dev);
+	self->dev = -1;
+	/* race() needs the device at its end only for its sessions. */
+	{
+		struct worker workers[THREADS];
+		struct shared shared = { .seed = 1 };
+		struct timespec now;
+		int i;
+
+		for (i = 0; i < SLOTS; i++)
+			shared.slots[i] = -1;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		shared.end = now.tv_sec + SECONDS;
+		for (i = 0; i < THREADS; i++) {
+			workers[i].shared = &shared;
+			workers[i].state = i;
+			ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, opener,
+						    &workers[i]));
+		}
+		for (i = 0; i < THREADS; i++)
+			pthread_join(workers[i].thread, NULL);
+		EXPECT_EQ(0, shared.wrong)
+			TH_LOG("%s: seen %s", shared.where, strerror(-shared.wrong));
+	}
+	self->dev = luo_open();
+	EXPECT_GE(self->dev, 0);
+}
+
+TEST_HARNESS_MAIN

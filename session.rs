@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Sessions: named sets of files that are preserved together.
+//!
+//! A session that goes out ([`outgoing`]) and one that came in ([`incoming`]) are different types
+//! with different file operations. This file owns what they share: the [`Orchestrator`], which
+//! knows all of them, and the way from `reboot(2)` to the memory that the next kernel reads.
+//!
+//! # Locks
+//!
+//! From the outermost to the innermost; a lock is taken only while none that stands below it is
+//! held. All of them may sleep.
+//!
+//! 1. [`Orchestrator::freeze`]: held for reading by everything that changes a session, and for
+//!    writing from the moment a kexec is entered. If the kexec goes through, it is never released:
+//!    who comes later waits for a kernel that does not return.
+//! 2. The registries: [`Orchestrator::outgoing`] and [`Orchestrator::incoming`]. They are held for
+//!    one look-up or insertion, and never both.
+//! 3. The files of a session: `outgoing::Session::files` and `incoming::Session::state`. They are
+//!    not held while the pages of a file are walked.
+//! 4. An incoming file: `incoming::IncomingFile::state`, held while it is retrieved.
+//! 5. The inode of a file that is preserved.
+//! 6. [`Identities`], and the root that is handed over.
+
+mod blocks;
+mod identities;
+mod incoming;
+mod name;
+mod outgoing;
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::{
+                Acquire,
+                Release, //
+            },
+            Atomic, //
+        },
+        Arc,
+        Mutex, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+use crate::{
+    abi::{
+        luo::{
+            FlbHeader,
+            Root,
+            COMPATIBLE,
+            SUBTREE, //
+        },
+        PhysAddr,
+        Record, //
+    },
+    kapi::{
+        device::DeviceFile,
+        kexec::KexecPrepare,
+        kho::{
+            PreservedPage,
+            Subtree, //
+        },
+        rwsem::{
+            HasRwSem,
+            RwSem,
+            WriteGuard, //
+        },
+        uarg::UserArg, //
+    }, //
+};
+
+use self::{
+    identities::Identities, //
+    name::Name,
+};
+
+/// Everything the module knows: one for each time that it is loaded.
+#[pin_data]
+pub(crate) struct Orchestrator {
+    #[pin]
+    freeze: RwSem,
+    /// Kept from a successful serialisation on.
+    #[pin]
+    frozen: Mutex<Option<WriteGuard<Orchestrator>>>,
+    #[pin]
+    outgoing: Mutex<outgoing::Registry>,
+    #[pin]
+    incoming: Mutex<incoming::Registry>,
+    identities: Arc<Identities>,
+    #[pin]
+    root: Mutex<OutgoingRoot>,
+    device_open: Atomic<i32>,
+}
+
+/// What the next kernel finds first.
+struct OutgoingRoot {
+    subtree: Subtree,
+    // The C implementation expects a page here, if only to see that there is nothing in it.
+    _flbs: PreservedPage,
+}
+
+impl OutgoingRoot {
+    fn announce(liveupdate_num: u64) -> Result<Self> {
+        let mut flbs = PreservedPage::new()?;
+        FlbHeader { pages: 1, count: 0 }.store(flbs.bytes_mut());
+        let mut page = PreservedPage::new()?;
+        Root {
+            compatible: COMPATIBLE,
+            liveupdate_num,
+            sessions: 0,
+            flbs: flbs.addr().0,
+        }
+        .store(page.bytes_mut());
+        let subtree = Subtree::announce(SUBTREE, page, Root::SIZE).inspect_err(|err| {
+            if *err == EEXIST {
+                pr_err!("this kernel has a Live Update Orchestrator already\n");
+            }
+        })?;
+        Ok(Self {
+            subtree,
+            _flbs: flbs,
+        })
+    }
+
+    fn set_sessions(&mut self, head: PhysAddr) {
+        let bytes = self.subtree.page_mut().bytes_mut();
+        let mut root = Root::load(bytes);
+        root.sessions = head.0;
+        root.store(bytes);
+    }
+}
+
+impl HasRwSem for Orchestrator {
+    fn rwsem(&self) -> &RwSem {
+        &self.freeze
+    }
+}
+
+impl Orchestrator {
+    /// Looks at what came in, and announces what will go out.
+    ///
+    /// `EEXIST` if another Live Update Orchestrator is there, `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let incoming = incoming::Registry::new()?;
+        let root = OutgoingRoot::announce(incoming.liveupdate_num().wrapping_add(1))?;
+        let identities = Identities::new()?;
+        let this = Arc::pin_init(
+            pin_init!(Self {
+                freeze <- RwSem::new(),
+                frozen <- new_mutex!(None),
+                outgoing <- new_mutex!(outgoing::Registry::new()),
+                incoming <- new_mutex!(incoming),
+                identities,
+                root <- new_mutex!(root),
+                device_open: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )?;
+        let incoming = this.incoming.lock();
+        pr_info!(
+            "live update {}, {} incoming sessions\n",
+            incoming.liveupdate_num(),
+            incoming.count()
+        );
+        drop(incoming);
+        Ok(this)
+    }
+}
+
+impl KexecPrepare for Orchestrator {
+    fn prepare(this: &Arc<Self>) -> Result {
+        let guard = WriteGuard::new(this.clone());
+        let start = Instant::<Monotonic>::now();
+        let written = this.outgoing.lock().serialise()?;
+        this.root.lock().set_sessions(written.head);
+        *this.frozen.lock() = Some(guard);
+        pr_info!(
+            "serialised {} sessions with {} files in {} us\n",
+            written.sessions,
+            written.files,
+            start.elapsed().as_micros_ceil()
+        );
+        Ok(())
+    }
+
+    fn abort(this: &Arc<Self>) {
+        this.root.lock().set_sessions(PhysAddr(0));
+        let guard = this.frozen.lock().take();
+        drop(guard);
+    }
+}
+
+/// The open device. There is one at a time.
+pub(crate) struct OpenDevice {
+    orchestrator: Arc<Orchestrator>,
+}
+
+impl Drop for OpenDevice {
+    fn drop(&mut self) {
+        self.orchestrator.device_open.store(0, Release);
+    }
+}
+
+impl DeviceFile for OpenDevice {
+    type Context = Orchestrator;
+
+    fn open(context: &Arc<Orchestrator>) -> Result<Self> {
+        if context.device_open.cmpxchg(0, 1, Acquire).is_err() {
+            return Err(EBUSY);
+        }
+        let device = Self {
+            orchestrator: context.clone(),
+        };
+        device.orchestrator.incoming.lock().read()?;
+        Ok(device)
+    }
+
+    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
+        let (nr, arg) = UserArg::for_command(cmd, 0x00..=0x01, arg)?;
+        match nr {
+            0x00 => outgoing::create(&self.orchestrator, &arg)?,
+            _ => incoming::retrieve(&self.orchestrator, &arg)?,
+        }
+        Ok(0)
+    }
+}
+
+/// The ioctls of a session, whose numbers are the same for both kinds.
+struct SessionCommand {
+    nr: u32,
+    arg: UserArg,
+}
+
+impl SessionCommand {
+    const PRESERVE_FD: u32 = 0x40;
+    const RETRIEVE_FD: u32 = 0x41;
+    const FINISH: u32 = 0x42;
+    const GET_NAME: u32 = 0x43;
+
+    fn new(cmd: u32, arg: usize) -> Result<Self> {
+        let (nr, arg) = UserArg::for_command(cmd, Self::PRESERVE_FD..=Self::GET_NAME, arg)?;
+        Ok(Self { nr, arg })
+    }
+
+    /// The one that both kinds of session answer.
+    fn get_name(&self, name: &Name) -> Result {
+        let mut args: crate::kapi::uarg::liveupdate_session_get_name = self.arg.read()?;
+        if args.reserved != 0 {
+            return Err(EINVAL);
+        }
+        args.name = *name.as_field();
+        self.arg.write(&args)
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Chains of blocks: written for the next kernel, and claimed from the previous one.
+
+use core::marker::PhantomData;
+
+use kernel::prelude::*;
+
+use crate::{
+    abi::{
+        chain::{
+            self,
+            BlockHeader,
+            Survey,
+            MAX_BLOCKS, //
+        },
+        PhysAddr,
+        Record,
+        Refusal, //
+    },
+    kapi::kho::{
+        ClaimedPages,
+        PreservedPage, //
+    }, //
+};
+
+/// A chain of blocks for the next kernel.
+///
+/// Blocks are allocated by [`BlockWriter::reserve`], and become part of the chain with their first
+/// entry: a block without entries would be refused by its reader.
+///
+/// # Invariants
+///
+/// The first `len` entries are written; each block that has any is linked to the one before it.
+pub(super) struct BlockWriter<E: Record> {
+    blocks: KVVec<PreservedPage>,
+    len: usize,
+    _entry: PhantomData<E>,
+}
+
+impl<E: Record> BlockWriter<E> {
+    /// An empty chain.
+    pub(super) fn new() -> Self {
+        Self {
+            blocks: KVVec::new(),
+            len: 0,
+            _entry: PhantomData,
+        }
+    }
+
+    /// Makes room for `total` entries. `ENOSPC` if a chain cannot be that long, `ENOMEM`.
+    pub(super) fn reserve(&mut self, total: usize) -> Result {
+        let blocks = chain::blocks_for::<E>(total);
+        if blocks > MAX_BLOCKS {
+            return Err(ENOSPC);
+        }
+        while self.blocks.len() < blocks {
+            self.blocks.push(PreservedPage::new()?, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// Frees what is not needed for `total` entries, which must not be fewer than are written.
+    pub(super) fn shrink(&mut self, total: usize) {
+        self.blocks.truncate(chain::blocks_for::<E>(total.max(self.len)));
+    }
+
+    /// Writes the next entry. `ENOSPC` if there is no room reserved for it.
+    pub(super) fn push(&mut self, entry: &E) -> Result {
+        let slot = self.len % chain::entries_per_block::<E>();
+        let (before, from) = self
+            .blocks
+            .split_at_mut_checked(self.len / chain::entries_per_block::<E>())
+            .ok_or(ENOSPC)?;
+        let block = from.first_mut().ok_or(ENOSPC)?;
+        chain::put(block.bytes_mut(), slot, entry);
+        if let (0, Some(last)) = (slot, before.last_mut()) {
+            chain::set_next(last.bytes_mut(), block.addr());
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Begins anew with no entries, without freeing anything.
+    pub(super) fn rewind(&mut self) {
+        for block in self.blocks.iter_mut() {
+            BlockHeader { next: 0, count: 0 }.store(block.bytes_mut());
+        }
+        self.len = 0;
+    }
+
+    /// The first block, or null if there are no entries.
+    pub(super) fn head(&self) -> PhysAddr {
+        match self.blocks.first() {
+            Some(block) if self.len > 0 => block.addr(),
+            _ => PhysAddr(0),
+        }
+    }
+
+    /// How many entries are written.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// A chain of blocks of the previous kernel, which are ours now.
+pub(super) struct ClaimedChain<E: Record> {
+    blocks: KVVec<ClaimedPages>,
+    _entry: PhantomData<E>,
+}
+
+/// Why a chain was not claimed.
+pub(super) enum NotClaimed {
+    /// There is no memory for it now; nothing has changed.
+    OutOfMemory,
+    /// It is not what it was when it was surveyed.
+    Refused(Refusal),
+}
+
+impl<E: Record> ClaimedChain<E> {
+    /// Takes the chain at `head`, which is as long as `survey` has found.
+    pub(super) fn claim(head: PhysAddr, survey: Survey) -> Result<Self, NotClaimed> {
+        let mut blocks = KVVec::with_capacity(survey.blocks, GFP_KERNEL)
+            .map_err(|_| NotClaimed::OutOfMemory)?;
+        let mut at = head;
+        for _ in 0..survey.blocks {
+            let block = ClaimedPages::claim(at, 0).map_err(NotClaimed::Refused)?;
+            at = PhysAddr(BlockHeader::load(block.bytes()).next);
+            blocks
+                .push(block, GFP_KERNEL)
+                .map_err(|_| NotClaimed::OutOfMemory)?;
+        }
+        Ok(Self {
+            blocks,
+            _entry: PhantomData,
+        })
+    }
+
+    /// All entries.
+    pub(super) fn entries(&self) -> impl Iterator<Item = E> + '_ {
+        self.blocks.iter().flat_map(|block| chain::entries(block.bytes()))
+    }
+}

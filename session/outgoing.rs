@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Sessions of this kernel, which the next one will get.
+//!
+//! A session is there as long as its file is open; closing it gives everything in it back. What
+//! the next kernel reads is kept up to date as files come, so that at `reboot(2)` only positions
+//! and the list of sessions have to be written.
+
+use kernel::{
+    fs::file::{
+        File,
+        FileDescriptorReservation, //
+    },
+    new_mutex,
+    prelude::*,
+    rbtree::RBTree,
+    seq_file::SeqFile,
+    seq_print,
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex, //
+    }, //
+};
+
+use super::{
+    blocks::BlockWriter,
+    identities::{
+        Claim,
+        Identities, //
+    },
+    name::Name,
+    Orchestrator,
+    SessionCommand, //
+};
+use crate::{
+    abi::{
+        luo::{
+            FileEntry,
+            SessionEntry, //
+        },
+        PhysAddr, //
+    },
+    file_handlers::{
+        self,
+        Handler,
+        Outgoing, //
+    },
+    kapi::{
+        anon_file::{
+            self,
+            AnonFile, //
+        },
+        fd,
+        uarg::{
+            liveupdate_ioctl_create_session,
+            liveupdate_session_preserve_fd,
+            UserArg, //
+        }, //
+    }, //
+};
+
+/// All outgoing sessions, by name.
+pub(super) struct Registry {
+    sessions: RBTree<Name, Arc<Session>>,
+    count: usize,
+    /// Has room for all of them.
+    blocks: BlockWriter<SessionEntry>,
+}
+
+/// What a serialisation wrote.
+pub(super) struct Written {
+    pub(super) head: PhysAddr,
+    pub(super) sessions: usize,
+    pub(super) files: usize,
+}
+
+impl Registry {
+    pub(super) fn new() -> Self {
+        Self {
+            sessions: RBTree::new(),
+            count: 0,
+            blocks: BlockWriter::new(),
+        }
+    }
+
+    /// `EEXIST` if the name is in use, `ENOSPC` if there is no room for so many, `ENOMEM`.
+    fn insert(&mut self, session: Arc<Session>) -> Result {
+        if self.sessions.get(&session.name).is_some() {
+            return Err(EEXIST);
+        }
+        self.blocks.reserve(self.count + 1)?;
+        self.sessions.try_create_and_insert(session.name, session, GFP_KERNEL)?;
+        self.count += 1;
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &Name) {
+        if self.sessions.remove(name).is_some() {
+            self.count -= 1;
+            self.blocks.shrink(self.count);
+        }
+    }
+
+    /// Freezes all files and writes all sessions. After an error nothing of that counts.
+    ///
+    /// Context: nobody else is in an ioctl or closing a session.
+    pub(super) fn serialise(&mut self) -> Result<Written> {
+        let mut files = 0;
+        self.blocks.rewind();
+        for session in self.sessions.values() {
+            let written = session.freeze().and_then(|entry| {
+                files += entry.count as usize;
+                self.blocks.push(&entry)
+            });
+            if let Err(err) = written {
+                self.blocks.rewind();
+                return Err(err);
+            }
+        }
+        Ok(Written {
+            head: self.blocks.head(),
+            sessions: self.blocks.len(),
+            files,
+        })
+    }
+}
+
+/// An outgoing session.
+#[pin_data]
+pub(super) struct Session {
+    name: Name,
+    #[pin]
+    files: Mutex<Files>,
+}
+
+struct Files {
+    by_token: RBTree<u64, Slot>,
+    count: usize,
+    /// Has room for all slots, and an entry for each file that is preserved.
+    blocks: BlockWriter<FileEntry>,
+}
+
+enum Slot {
+    /// The token is taken, the file is on its way.
+    Reserved,
+    Preserved(PreservedFile),
+}
+
+/// A preserved file. Fields are dropped in order: the file goes last.
+struct PreservedFile {
+    outgoing: Outgoing,
+    handler: Handler,
+    _identity: Claim,
+    _file: ARef<File>,
+}
+
+impl Session {
+    fn new(name: Name) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                name,
+                files <- new_mutex!(Files {
+                    by_token: RBTree::new(),
+                    count: 0,
+                    blocks: BlockWriter::new(),
+                }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Preserves a file under `token`. It is part of the session only if `copy_out` succeeds.
+    fn preserve(
+        &self,
+        identities: &Arc<Identities>,
+        token: u64,
+        fd: i32,
+        copy_out: impl FnOnce() -> Result,
+    ) -> Result {
+        let reserved = ReservedToken::new(self, token)?;
+        let file = fd::get(fd)?;
+        let (handler, id) = file_handlers::identify(&file).ok_or(ENOENT)?;
+        let identity = identities.ticket()?.claim(id)?;
+        let preserved = PreservedFile {
+            outgoing: Outgoing::preserve(handler, file.clone())?,
+            handler,
+            _identity: identity,
+            _file: file,
+        };
+        copy_out()?;
+        reserved.commit(preserved)
+    }
+
+    /// Writes what can change until the last moment.
+    fn freeze(&self) -> Result<SessionEntry> {
+        let mut files = self.files.lock();
+        for (token, slot) in files.by_token.iter_mut() {
+            if let Slot::Preserved(file) = slot {
+                file.outgoing.freeze().inspect_err(|err| {
+                    pr_err!(
+                        "kexec refused: {} file {token:#x} of session {} cannot be frozen: {}\n",
+                        file.handler.compatible(),
+                        self.name,
+                        err.to_errno()
+                    );
+                })?;
+            }
+        }
+        Ok(SessionEntry {
+            name: *self.name.as_field(),
+            files: files.blocks.head().0,
+            count: files.blocks.len() as u64,
+        })
+    }
+}
+
+/// A token that is taken until the file is there; dropping it frees the token.
+struct ReservedToken<'a> {
+    session: &'a Session,
+    token: u64,
+}
+
+impl<'a> ReservedToken<'a> {
+    /// `EEXIST` if the token is in use, `ENOSPC` if the session is full, `ENOMEM`.
+    fn new(session: &'a Session, token: u64) -> Result<Self> {
+        let mut files = session.files.lock();
+        if files.by_token.get(&token).is_some() {
+            return Err(EEXIST);
+        }
+        let count = files.count + 1;
+        files.blocks.reserve(count)?;
+        files.by_token.try_create_and_insert(token, Slot::Reserved, GFP_KERNEL)?;
+        files.count = count;
+        Ok(Self { session, token })
+    }
+
+    fn commit(self, file: PreservedFile) -> Result {
+        let entry = FileEntry {
+            compatible: file.handler.compatible_field(),
+            data: file.outgoing.data().0,
+            token: self.token,
+        };
+        let mut files = self.session.files.lock();
+        // Room was reserved along with the token.
+        files.blocks.push(&entry)?;
+        if let Some(slot) = files.by_token.get_mut(&self.token) {
+            *slot = Slot::Preserved(file);
+        }
+        drop(files);
+        core::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for ReservedToken<'_> {
+    fn drop(&mut self) {
+        let mut files = self.session.files.lock();
+        if files.by_token.remove(&self.token).is_some() {
+            files.count -= 1;
+            let count = files.count;
+            files.blocks.shrink(count);
+        }
+    }
+}
+
+/// The file of an outgoing session.
+struct SessionFile {
+    orchestrator: Arc<Orchestrator>,
+    session: Arc<Session>,
+}
+
+/// `LIVEUPDATE_IOCTL_CREATE_SESSION`.
+pub(super) fn create(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Result {
+    let mut args: liveupdate_ioctl_create_session = arg.read()?;
+    let name = Name::new(&args.name).ok_or(EINVAL)?;
+    let fd = FileDescriptorReservation::get_unused_fd_flags(fd::O_CLOEXEC)?;
+    let _running = orchestrator.freeze.read();
+
+    let session = Session::new(name)?;
+    let value = KBox::new(
+        SessionFile {
+            orchestrator: orchestrator.clone(),
+            session: session.clone(),
+        },
+        GFP_KERNEL,
+    )?;
+    orchestrator.outgoing.lock().insert(session)?;
+    let file = anon_file::open(name.file_name(&mut [0; 96])?, value)
+        .inspect_err(|_| orchestrator.outgoing.lock().remove(&name))?;
+    args.fd = fd.reserved_fd() as i32;
+    // If this fails the file is closed before the caller continues, and the session with it.
+    arg.write(&args)?;
+    fd.fd_install(file);
+    Ok(())
+}
+
+impl AnonFile for SessionFile {
+    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
+        let command = SessionCommand::new(cmd, arg)?;
+        match command.nr {
+            SessionCommand::PRESERVE_FD => {
+                let args: liveupdate_session_preserve_fd = command.arg.read()?;
+                let _running = self.orchestrator.freeze.read();
+                self.session.preserve(
+                    &self.orchestrator.identities,
+                    args.token,
+                    args.fd,
+                    || command.arg.write(&args),
+                )?;
+            }
+            SessionCommand::GET_NAME => command.get_name(&self.session.name)?,
+            _ => return Err(EINVAL),
+        }
+        Ok(0)
+    }
+
+    fn show_fdinfo(&self, to: &SeqFile) {
+        seq_print!(to, "luo-name:\t{}\nluo-direction:\toutgoing\n", self.session.name);
+        for (token, slot) in self.session.files.lock().by_token.iter() {
+            if let Slot::Preserved(file) = slot {
+                let handler = file.handler.compatible();
+                seq_print!(to, "luo-file:\ttoken={token:#x} handler={handler} state=preserved\n");
+            }
+        }
+    }
+
+    fn release(self) {
+        let _running = self.orchestrator.freeze.read();
+        self.orchestrator.outgoing.lock().remove(&self.session.name);
+        // Nobody else can have the session now: this gives its files back.
+        drop(self.session);
+    }
+}

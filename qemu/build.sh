@@ -132,6 +132,15 @@ build_selftests()
 	step "build selftests" make_selftests "$(source_dir)"
 }
 
+# Two builds at a time would write to the same files.
+case "${1:-}" in
+module* | selftests | prepare)
+	mkdir -p "$OUT"
+	exec 9>"$OUT/build.lock"
+	flock 9
+	;;
+esac
+
 case "${1:-}" in
 module)
 	build_module module

@@ -60,6 +60,8 @@ assemble()
 }
 
 mkdir -p "$OUT/selftests"
+exec 8>"$IMAGE.lock"
+flock 8
 key=$(inputs | hash_of)
 if [ ! -f "$IMAGE" ] || [ "$(cat "$IMAGE.key" 2>/dev/null)" != "$key" ]; then
 	step "make the initramfs" assemble

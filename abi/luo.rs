@@ -79,7 +79,10 @@ impl Root {
 
 /// The bytes of a string up to its NUL, if it has one within `field`.
 pub(crate) fn until_nul(field: &[u8]) -> Option<&[u8]> {
-    field.split(|b| *b == 0).next().filter(|s| s.len() < field.len())
+    field
+        .split(|b| *b == 0)
+        .next()
+        .filter(|s| s.len() < field.len())
 }
 
 /// A name put into a field that is filled up with NULs. What does not fit is cut off.

@@ -69,7 +69,6 @@ pub(crate) fn identify(file: &File) -> Option<usize> {
 pub(crate) struct Outgoing {
     file: ShmemFile,
     header: PreservedPage,
-    // Dropped last: the other fields must be gone when the file is thawed.
     folios: FolioArray,
 }
 
@@ -136,6 +135,7 @@ impl Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         let inode = self.file.lock();
+        // The folios may be removed from the file as soon as it is thawed.
         self.folios = FolioArray::new();
         inode.freeze(false);
     }
@@ -233,7 +233,10 @@ fn for_each_folio(
         next = vmalloc::next(list.bytes());
     }
     if left > 0 {
-        return Err(Refusal::ArrayLength(memfd.nr_folios(), memfd.nr_folios() - left));
+        return Err(Refusal::ArrayLength(
+            memfd.nr_folios(),
+            memfd.nr_folios() - left,
+        ));
     }
     Ok(())
 }

@@ -60,7 +60,10 @@ impl Handler {
     /// The handler for what the previous kernel wrote.
     pub(crate) fn find(compatible: &[u8; 48]) -> Option<Self> {
         let name = until_nul(compatible)?;
-        Self::ALL.iter().copied().find(|h| h.compatible().as_bytes() == name)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|h| h.compatible().as_bytes() == name)
     }
 
     /// Gives the file back that `data` describes. May sleep.

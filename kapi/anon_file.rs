@@ -41,7 +41,7 @@ pub(crate) fn open<T: AnonFile>(name: &CStr, value: KBox<T>) -> Result<ARef<File
     // `KBox<T>` as private data.
     let file = from_err_ptr(unsafe {
         super::bindings::anon_inode_getfile(
-            name.as_ptr().cast(),
+            name.as_char_ptr(),
             &Operations::<T>::TABLE,
             private.cast(),
             kernel_bindings::O_RDWR as c_int,
@@ -107,7 +107,7 @@ impl<T: AnonFile> Operations<T> {
     ) -> c_long {
         // SAFETY: The private data is that of `open`, and lives as long as the file.
         let value = unsafe { <KBox<T> as ForeignOwnable>::borrow((*file).private_data) };
-        match value.ioctl(cmd, arg as usize) {
+        match value.ioctl(cmd, arg) {
             Ok(result) => result as c_long,
             Err(err) => err.to_errno() as c_long,
         }

@@ -41,7 +41,10 @@ pub(crate) struct Device<T: DeviceFile> {
 
 impl<T: DeviceFile> Device<T> {
     /// Registers `/dev/name`, for root only.
-    pub(crate) fn register(name: &'static CStr, context: Arc<T::Context>) -> impl PinInit<Self, Error> {
+    pub(crate) fn register(
+        name: &'static CStr,
+        context: Arc<T::Context>,
+    ) -> impl PinInit<Self, Error> {
         // INVARIANT: Fields are initialised in order, so the context is there first.
         try_pin_init!(Self {
             context,
@@ -65,7 +68,7 @@ impl<T: DeviceFile> MiscDevice for Opened<T> {
         Ok(room.write(Opened(T::open(&device.context)?)))
     }
 
-    fn ioctl(file: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        file.0.ioctl(cmd, arg)
+    fn ioctl(open: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        open.0.ioctl(cmd, arg)
     }
 }

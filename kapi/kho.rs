@@ -95,7 +95,7 @@ impl Subtree {
         let content = page.page.as_ptr().cast();
         // SAFETY: The name is a string that is copied, and the page stays until the entry is
         // removed in `drop`.
-        to_result(unsafe { bindings::kho_add_subtree(name.as_ptr().cast(), content, size) })?;
+        to_result(unsafe { bindings::kho_add_subtree(name.as_char_ptr(), content, size) })?;
         Ok(Self { page })
     }
 
@@ -118,7 +118,7 @@ pub(crate) fn incoming_subtree(name: &CStr) -> Result<Option<(PhysAddr, u64)>> {
     let mut size = 0;
     // SAFETY: The name is a string, and the pointers are those of local variables.
     let result = to_result(unsafe {
-        bindings::kho_retrieve_subtree(name.as_ptr().cast(), &mut at, &mut size)
+        bindings::kho_retrieve_subtree(name.as_char_ptr(), &mut at, &mut size)
     });
     match result {
         Ok(()) => Ok(Some((PhysAddr(at), size as u64))),

@@ -64,7 +64,7 @@ impl ShmemFile {
             bindings::MFD_ALLOW_SEALING
         };
         // SAFETY: The name is a string that is copied.
-        let file = from_err_ptr(unsafe { bindings::memfd_alloc_file(c"".as_ptr().cast(), flags) })?;
+        let file = from_err_ptr(unsafe { bindings::memfd_alloc_file(c"".as_char_ptr(), flags) })?;
         let file = core::ptr::NonNull::new(file.cast::<File>()).ok_or(ENOMEM)?;
         // SAFETY: A new file has one reference, which is ours, and nobody uses its position yet.
         let file = unsafe { ARef::from_raw(file) };
@@ -215,7 +215,7 @@ impl Drop for PinnedFolio {
 /// A memfd that is being filled with claimed folios.
 pub(crate) struct Refill {
     file: ARef<File>,
-    pages: i64,
+    pages: isize,
 }
 
 impl Refill {
@@ -263,7 +263,7 @@ impl Drop for Refill {
     fn drop(&mut self) {
         // SAFETY: The file is a memfd; the pages are those that were accounted.
         unsafe {
-            bindings::lu_shmem_settle(bindings::lu_file_inode(self.file.as_ptr()), self.pages as _)
+            bindings::lu_shmem_settle(bindings::lu_file_inode(self.file.as_ptr()), self.pages)
         };
     }
 }

@@ -106,7 +106,9 @@ impl UserArg {
         let bytes = unsafe {
             core::slice::from_raw_parts_mut((&raw mut value).cast::<u8>(), size_of::<T>())
         };
-        UserSlice::new(self.ptr, size_of::<T>()).reader().read_slice(bytes)?;
+        UserSlice::new(self.ptr, size_of::<T>())
+            .reader()
+            .read_slice(bytes)?;
         Ok(value)
     }
 
@@ -117,7 +119,32 @@ impl UserArg {
         let bytes = unsafe {
             core::slice::from_raw_parts((&raw const *value).cast::<u8>(), size_of::<T>())
         };
-        UserSlice::new(self.ptr, size_of::<T>()).writer().write_slice(bytes)
+        UserSlice::new(self.ptr, size_of::<T>())
+            .writer()
+            .write_slice(bytes)
     }
 }
 
+#[kunit_tests(liveupdate_uarg)]
+mod tests {
+    use super::*;
+
+    // The sizes that `include/uapi/linux/liveupdate.h` has fixed for ever.
+    #[test]
+    fn sizes() {
+        assert_eq!(size_of::<liveupdate_ioctl_create_session>(), 72);
+        assert_eq!(size_of::<liveupdate_ioctl_retrieve_session>(), 72);
+        assert_eq!(size_of::<liveupdate_session_preserve_fd>(), 16);
+        assert_eq!(size_of::<liveupdate_session_retrieve_fd>(), 16);
+        assert_eq!(size_of::<liveupdate_session_finish>(), 8);
+        assert_eq!(size_of::<liveupdate_session_get_name>(), 72);
+    }
+
+    #[test]
+    fn numbers_are_looked_at_before_the_address() {
+        let outside = UserArg::for_command(_IO(0xBA, 0x02), 0..=1, 0);
+        assert_eq!(outside.err(), Some(EINVAL));
+        let inside = UserArg::for_command(_IO(0xBA, 0x01), 0..=1, 0);
+        assert_eq!(inside.err(), Some(EFAULT));
+    }
+}

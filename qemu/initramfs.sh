@@ -30,11 +30,14 @@ inputs()
 
 assemble()
 {
-	local root=$OUT/initramfs lib
+	local root=$OUT/initramfs lib applet
 	rm -rf "$root"
-	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios,dev,proc,sys,tmp,host}
+	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
+		"$root"/{dev,proc,sys,tmp,host,root,run}
 	cp "$BUSYBOX" "$root/bin/busybox"
-	ln -s busybox "$root/bin/sh"
+	for applet in $("$BUSYBOX" --list); do
+		[ -e "$root/bin/$applet" ] || ln -s busybox "$root/bin/$applet"
+	done
 	cp "$KEXEC" "$root/sbin/kexec"
 	for lib in $(libraries_of "$KEXEC"); do
 		mkdir -p "$root$(dirname "$lib")"

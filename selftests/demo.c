@@ -165,20 +165,17 @@ static void *do_half(void *arg)
 {
 	struct half *half = arg;
 	uint64_t x = half->seed;
-	size_t i;
+	size_t i, n;
 
-	for (i = 0; half->fill && i < half->len; i++) {
-		if (i % 8 == 0) {
-			x ^= x << 13;
-			x ^= x >> 7;
-			x ^= x << 17;
-		}
-		if (i % 8 == 0 && half->len - i >= 8) {
-			memcpy(half->data + i, &x, 8);
-			i += 7;
-			continue;
-		}
-		half->data[i] = x >> (8 * (i % 8));
+	for (i = 0; half->fill && i < half->len; i += n) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		n = half->len - i < sizeof(x) ? half->len - i : sizeof(x);
+		if (n == sizeof(x))
+			memcpy(half->data + i, &x, sizeof(x));
+		else
+			memcpy(half->data + i, &x, n);
 	}
 	sha256(half->data, half->len, half->digest);
 	return NULL;
@@ -265,18 +262,23 @@ static void get(int fd, void *data, size_t len)
 	}
 }
 
-static void show(const char *what, const struct notes *notes)
+static void show_digest(const struct notes *notes)
 {
 	char first[DIGEST_TEXT], second[DIGEST_TEXT];
 
-	printf("DEMO %s: %llu bytes in %llu pages, position %lld, seals %#x\n",
+	printf("DEMO   SHA-256 of the first half  %s\n",
+	       text_of(notes->digest[0], first));
+	printf("DEMO                  the second  %s\n",
+	       text_of(notes->digest[1], second));
+}
+
+static void show(const char *what, const struct notes *notes)
+{
+	printf("DEMO preserved: %s, %llu bytes in %llu pages, position %lld, seals %#x\n",
 	       what, (unsigned long long)notes->size,
 	       (unsigned long long)notes->pages, (long long)notes->position,
 	       notes->seals);
-	printf("DEMO   SHA-256 of its halves %s\n",
-	       text_of(notes->digest[0], first));
-	printf("DEMO                         %s\n",
-	       text_of(notes->digest[1], second));
+	show_digest(notes);
 }
 
 static void preserve_one(int session, int out, const char *what, uint64_t token,
@@ -381,7 +383,7 @@ static void verify_one(int in, int fd, const char *what)
 	digest_halves(map, now.size, 0, false, &now);
 	snprintf(line, sizeof(line), "content of the %s", what);
 	compare(line, !memcmp(now.digest, notes.digest, sizeof(now.digest)));
-	show(what, &now);
+	show_digest(&now);
 	munmap(map, now.size);
 	free(frames);
 	free(before);

@@ -187,7 +187,7 @@ static void race(struct __test_metadata *_metadata, int dev, void *(*work)(void 
 	for (i = 0; i < THREADS; i++)
 		pthread_join(workers[i].thread, NULL);
 	TH_LOG("seed %llu, %ld calls", (unsigned long long)shared.seed, (long)shared.calls);
-	EXPECT_EQ(0, shared.wrong)
+	EXPECT_EQ(0, (int)shared.wrong)
 		TH_LOG("%s: seen an errno that no race explains: %s", shared.where,
 		       strerror(-shared.wrong));
 
@@ -272,7 +272,7 @@ TEST_F(live, open_at_once)
 		}
 		for (i = 0; i < THREADS; i++)
 			pthread_join(workers[i].thread, NULL);
-		EXPECT_EQ(0, shared.wrong)
+		EXPECT_EQ(0, (int)shared.wrong)
 			TH_LOG("%s: seen %s", shared.where, strerror(-shared.wrong));
 	}
 	self->dev = luo_open();

@@ -62,7 +62,8 @@ impl<E: Record> BlockWriter<E> {
 
     /// Frees what is not needed for `total` entries, which must not be fewer than are written.
     pub(super) fn shrink(&mut self, total: usize) {
-        self.blocks.truncate(chain::blocks_for::<E>(total.max(self.len)));
+        self.blocks
+            .truncate(chain::blocks_for::<E>(total.max(self.len)));
     }
 
     /// Writes the next entry. `ENOSPC` if there is no room reserved for it.
@@ -120,8 +121,8 @@ pub(super) enum NotClaimed {
 impl<E: Record> ClaimedChain<E> {
     /// Takes the chain at `head`, which is as long as `survey` has found.
     pub(super) fn claim(head: PhysAddr, survey: Survey) -> Result<Self, NotClaimed> {
-        let mut blocks = KVVec::with_capacity(survey.blocks, GFP_KERNEL)
-            .map_err(|_| NotClaimed::OutOfMemory)?;
+        let mut blocks =
+            KVVec::with_capacity(survey.blocks, GFP_KERNEL).map_err(|_| NotClaimed::OutOfMemory)?;
         let mut at = head;
         for _ in 0..survey.blocks {
             let block = ClaimedPages::claim(at, 0).map_err(NotClaimed::Refused)?;
@@ -138,6 +139,87 @@ impl<E: Record> ClaimedChain<E> {
 
     /// All entries.
     pub(super) fn entries(&self) -> impl Iterator<Item = E> + '_ {
-        self.blocks.iter().flat_map(|block| chain::entries(block.bytes()))
+        self.blocks
+            .iter()
+            .flat_map(|block| chain::entries(block.bytes()))
+    }
+}
+
+#[kunit_tests(liveupdate_blocks)]
+mod tests {
+    use super::*;
+    use crate::abi::luo::FileEntry;
+
+    const PER_BLOCK: usize = chain::entries_per_block::<FileEntry>();
+
+    fn entry(token: u64) -> FileEntry {
+        FileEntry {
+            compatible: [b'x'; 48],
+            data: token * 2,
+            token,
+        }
+    }
+
+    fn counts(blocks: &BlockWriter<FileEntry>) -> Result<KVec<(u64, bool)>> {
+        let mut counts = KVec::new();
+        for block in blocks.blocks.iter() {
+            let header = BlockHeader::load(block.bytes());
+            counts.push((header.count, header.next != 0), GFP_KERNEL)?;
+        }
+        Ok(counts)
+    }
+
+    #[test]
+    fn entries_fill_blocks_in_order() -> Result {
+        let mut blocks = BlockWriter::new();
+        blocks.reserve(PER_BLOCK + 1)?;
+        for token in 0..=PER_BLOCK as u64 {
+            blocks.push(&entry(token))?;
+        }
+        assert_eq!(&*counts(&blocks)?, &[(PER_BLOCK as u64, true), (1, false)]);
+        let mut tokens = 0;
+        for block in blocks.blocks.iter() {
+            for found in chain::entries::<FileEntry>(block.bytes()) {
+                assert_eq!(found, entry(tokens));
+                tokens += 1;
+            }
+        }
+        assert_eq!(tokens, PER_BLOCK as u64 + 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_block_without_entries_is_not_linked() -> Result {
+        let mut blocks = BlockWriter::new();
+        blocks.reserve(PER_BLOCK + 1)?;
+        assert!(blocks.head().is_null());
+        for token in 0..PER_BLOCK as u64 {
+            blocks.push(&entry(token))?;
+        }
+        assert_eq!(&*counts(&blocks)?, &[(PER_BLOCK as u64, false), (0, false)]);
+        Ok(())
+    }
+
+    #[test]
+    fn no_room_without_reservation() {
+        let mut blocks = BlockWriter::<FileEntry>::new();
+        assert_eq!(blocks.push(&entry(1)), Err(ENOSPC));
+        assert_eq!(blocks.reserve(MAX_BLOCKS * PER_BLOCK + 1), Err(ENOSPC));
+    }
+
+    #[test]
+    fn rewound_and_shrunk() -> Result {
+        let mut blocks = BlockWriter::new();
+        blocks.reserve(3 * PER_BLOCK)?;
+        for token in 0..2 * PER_BLOCK as u64 {
+            blocks.push(&entry(token))?;
+        }
+        blocks.shrink(0);
+        assert_eq!(blocks.blocks.len(), 2);
+        blocks.rewind();
+        assert_eq!(&*counts(&blocks)?, &[(0, false), (0, false)]);
+        blocks.shrink(1);
+        assert_eq!(blocks.blocks.len(), 1);
+        Ok(())
     }
 }

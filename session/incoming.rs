@@ -132,7 +132,10 @@ impl Registry {
             }
             Ok(None) => {}
             Err(err) => {
-                pr_err!("the root of the previous kernel cannot be found: {}\n", err.to_errno());
+                pr_err!(
+                    "the root of the previous kernel cannot be found: {}\n",
+                    err.to_errno()
+                );
                 this.progress = Progress::Damaged;
             }
         }
@@ -218,7 +221,8 @@ impl Registry {
                 return Ok(Some(Refusal::DuplicateSession));
             }
             let session = Session::new(name, PhysAddr(entry.files), entry.count)?;
-            self.sessions.try_create_and_insert(name, session, GFP_KERNEL)?;
+            self.sessions
+                .try_create_and_insert(name, session, GFP_KERNEL)?;
         }
         Ok(None)
     }
@@ -342,13 +346,16 @@ impl Session {
     }
 
     fn refused(&self, why: Refusal) -> Error {
-        pr_err!("session {} from the previous kernel is damaged: {why}\n", self.name);
+        pr_err!(
+            "session {} from the previous kernel is damaged: {why}\n",
+            self.name
+        );
         EIO
     }
 
     fn claim(&self) -> Result<ClaimedChain<FileEntry>, NotClaimed> {
-        let survey = chain::survey::<FileEntry>(&Handover, self.first)
-            .map_err(NotClaimed::Refused)?;
+        let survey =
+            chain::survey::<FileEntry>(&Handover, self.first).map_err(NotClaimed::Refused)?;
         if survey.entries as u64 != self.said {
             let why = Refusal::EntryCount(self.said, survey.entries as u64);
             return Err(NotClaimed::Refused(why));
@@ -410,7 +417,10 @@ struct IncomingFile {
 
 enum FileState {
     Pending,
-    Retrieved { _identity: Claim, file: ARef<File> },
+    Retrieved {
+        _identity: Claim,
+        file: ARef<File>,
+    },
     Failed(Error),
     /// The session was finished.
     Gone,
@@ -568,12 +578,19 @@ impl AnonFile for SessionFile {
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {
-        seq_print!(to, "luo-name:\t{}\nluo-direction:\tincoming\n", self.session.name);
+        seq_print!(
+            to,
+            "luo-name:\t{}\nluo-direction:\tincoming\n",
+            self.session.name
+        );
         if let Files::Read(tree) = &self.session.state.lock().files {
             for (token, file) in tree.iter() {
                 let handler = file.handler.map_or("unknown", Handler::compatible);
                 let state = file.state_name();
-                seq_print!(to, "luo-file:\ttoken={token:#x} handler={handler} state={state}\n");
+                seq_print!(
+                    to,
+                    "luo-file:\ttoken={token:#x} handler={handler} state={state}\n"
+                );
             }
         }
     }

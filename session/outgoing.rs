@@ -90,7 +90,8 @@ impl Registry {
             return Err(EEXIST);
         }
         self.blocks.reserve(self.count + 1)?;
-        self.sessions.try_create_and_insert(session.name, session, GFP_KERNEL)?;
+        self.sessions
+            .try_create_and_insert(session.name, session, GFP_KERNEL)?;
         self.count += 1;
         Ok(())
     }
@@ -230,7 +231,9 @@ impl<'a> ReservedToken<'a> {
         }
         let count = files.count + 1;
         files.blocks.reserve(count)?;
-        files.by_token.try_create_and_insert(token, Slot::Reserved, GFP_KERNEL)?;
+        files
+            .by_token
+            .try_create_and_insert(token, Slot::Reserved, GFP_KERNEL)?;
         files.count = count;
         Ok(Self { session, token })
     }
@@ -316,11 +319,18 @@ impl AnonFile for SessionFile {
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {
-        seq_print!(to, "luo-name:\t{}\nluo-direction:\toutgoing\n", self.session.name);
+        seq_print!(
+            to,
+            "luo-name:\t{}\nluo-direction:\toutgoing\n",
+            self.session.name
+        );
         for (token, slot) in self.session.files.lock().by_token.iter() {
             if let Slot::Preserved(file) = slot {
                 let handler = file.handler.compatible();
-                seq_print!(to, "luo-file:\ttoken={token:#x} handler={handler} state=preserved\n");
+                seq_print!(
+                    to,
+                    "luo-file:\ttoken={token:#x} handler={handler} state=preserved\n"
+                );
             }
         }
     }

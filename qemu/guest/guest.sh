@@ -12,8 +12,8 @@ PAGE_KB=4
 # cmdline_value NAME [DEFAULT]: the value of NAME= on the kernel command line.
 cmdline_value()
 {
-	# shellcheck disable=SC2013 # words are what is wanted
-	for word in $(cat /proc/cmdline); do
+	read -r cmdline </proc/cmdline
+	for word in $cmdline; do
 		case "$word" in
 		"$1="*)
 			echo "${word#*=}"

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A kexec that is refused, because one file cannot be frozen: reboot(2) returns
+ * the error, everything goes on working, and a later kexec succeeds.
+ *
+ * needs-loaded-kernel: stage 1 itself calls reboot(LINUX_REBOOT_CMD_KEXEC).
+ * Should that kexec wrongly be carried out, stage 2 finds that stage 1 did not
+ * reach its end, and fails.
+ *
+ * Needs the test build of the module. Its handler "test-full-v1" takes files of
+ * /dev/full: freeze answers EBUSY while the file has O_NONBLOCK, retrieve always
+ * answers ENODEV, and finish is refused until a retrieve was attempted.
+ *
+ * module: liveupdate-test
+ * memory: 1G
+ * timeout: 120
+ */
+#include "stages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define FULL_TOKEN	7
+#define SIZE		(3 * MIB + 5)
+#define TRIES		3
+
+static int try_kexec(void)
+{
+	sync();
+	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		     LINUX_REBOOT_CMD_KEXEC, NULL))
+		return 0;
+	return -errno;
+}
+
+static int put(int session, __u64 token, size_t size, __u64 seed)
+{
+	int fd = need_fd(luo_memfd(MFD_ALLOW_SEALING, size, seed), "a memfd");
+
+	need_eq(luo_preserve(session, fd, token), 0, "preserve_fd, token %llu",
+		(unsigned long long)token);
+	return fd;
+}
+
+/* As they answer at any time: the refused kexec has changed nothing. */
+static void same_answers(struct stage_ctx *ctx, int session, int fd, const char *when)
+{
+	char name[LUO_NAME_MAX], text[4096];
+
+	expect_err(luo_preserve(session, fd, 1), -EEXIST, "token in use (%s)", when);
+	expect_err(luo_preserve(session, fd, 99), -EBUSY, "file in use (%s)", when);
+	expect_err(luo_preserve(session, -1, 99), -EBADF, "bad fd (%s)", when);
+	expect_err(luo_preserve(session, ctx->dev, 99), -ENOENT, "no handler (%s)", when);
+	expect_err(luo_retrieve_fd(session, 1), -EINVAL, "retrieve_fd (%s)", when);
+	expect_err(luo_finish(session), -EINVAL, "finish (%s)", when);
+	expect_err(luo_create(ctx->dev, "refused"), -EEXIST, "name in use (%s)", when);
+	expect_err(luo_retrieve(ctx->dev, "refused"), -ENOENT, "retrieve_session (%s)", when);
+	expect_eq(luo_get_name(session, name), 0, "get_name (%s)", when);
+	expect_eq(strcmp(name, "refused"), 0, "strcmp with the name \"%s\"", name);
+	expect_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo (%s)", when);
+	expect_eq(luo_count_line(text, luo_file_line(1, LUO_MEMFD, "preserved")), 1,
+		  "lines \"%s\" in fdinfo (%s)", luo_file_line(1, LUO_MEMFD, "preserved"), when);
+	expect_err(luo_truncate(fd, 0), -EPERM, "ftruncate of a preserved file (%s)", when);
+	expect_pattern(fd, 0, SIZE, 1, when);
+}
+
+static void before(struct stage_ctx *ctx)
+{
+	int first, session, last, dropped, full, fd, more, i;
+	char done = 0;
+
+	stage_save("done", &done, 1);
+	full = need_fd(luo_open_full(O_RDWR | O_NONBLOCK), "/dev/full");
+	first = need_fd(luo_create(ctx->dev, "refused-first"), "create_session");
+	session = need_fd(luo_create(ctx->dev, "refused"), "create_session");
+	last = need_fd(luo_create(ctx->dev, "refused-last"), "create_session");
+	dropped = need_fd(luo_create(ctx->dev, "refused-dropped"), "create_session");
+	i = luo_preserve(session, full, FULL_TOKEN);
+	if (i == -ENOENT)
+		stage_skip("not the test build of the module: no handler for /dev/full");
+	need_eq(i, 0, "preserve /dev/full");
+
+	/* Files before and after the one that cannot be frozen. */
+	close(put(first, 1, 100, 10));
+	fd = put(session, 1, SIZE, 1);
+	close(put(last, 1, 100, 11));
+	close(put(dropped, 1, 100, 12));
+	same_answers(ctx, session, fd, "before the kexec");
+
+	for (i = 0; i < TRIES; i++) {
+		expect_err(try_kexec(), -EBUSY,
+			   "reboot(KEXEC), try %d (EINVAL: is the next kernel loaded?)", i);
+		same_answers(ctx, session, fd, "after a refused kexec");
+		expect_eq(lseek(fd, 10 + i, SEEK_SET), 10 + i, "lseek");
+	}
+
+	/* Everything can be changed: more files, more sessions, fewer. */
+	more = put(session, 2, 5000, 2);
+	close(more);
+	close(dropped);
+	more = need_fd(luo_create(ctx->dev, "refused-more"), "create_session");
+	close(put(more, 1, 100, 13));
+	expect_err(try_kexec(), -EBUSY, "reboot(KEXEC) with more files");
+	same_answers(ctx, session, fd, "after the last refused kexec");
+	need_eq(luo_fill(fd, 0, LUO_PAGE, 3), 0, "write after the refused kexec");
+
+	/* Now the next one may go. */
+	need_eq(fcntl(full, F_SETFL, 0), 0, "clear O_NONBLOCK");
+	done = 1;
+	stage_save("done", &done, 1);
+}
+
+static void after(struct stage_ctx *ctx)
+{
+	int session, fd, other;
+	char text[4096], done;
+
+	stage_load("done", &done, 1);
+	need_eq(done, 1, "stage 1 reached its end (a refused kexec was carried out)");
+
+	expect_err(luo_retrieve(ctx->dev, "refused-dropped"), -ENOENT, "the dropped session");
+	session = need_fd(luo_retrieve(ctx->dev, "refused"), "retrieve_session");
+
+	/* Not ready: nothing is finished, and all is still there. */
+	expect_err(luo_finish(session), -EBUSY, "finish before a retrieve of /dev/full");
+	expect_err(luo_finish(session), -EBUSY, "the same again");
+	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd after a refused finish");
+	expect_err(luo_finish(session), -EBUSY, "finish with another file retrieved");
+	other = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd again");
+	expect_eq(luo_pos(fd), 10 + TRIES - 1, "position as of the kexec that was not refused");
+	expect_eq(luo_size(fd), SIZE, "size");
+	expect_pattern(fd, 0, LUO_PAGE, 3, "written after the refused kexec");
+	expect_pattern(fd, LUO_PAGE, SIZE - LUO_PAGE, 1, "written before it");
+	close(other);
+
+	/* It fails for ever, and the other files do not mind. */
+	expect_err(luo_retrieve_fd(session, FULL_TOKEN), -ENODEV, "retrieve of /dev/full");
+	expect_err(luo_retrieve_fd(session, FULL_TOKEN), -ENODEV, "the same again");
+	expect_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo");
+	expect_eq(luo_count_line(text, luo_file_line(FULL_TOKEN, "test-full-v1", "failed")), 1,
+		  "lines \"%s\" in fdinfo", luo_file_line(FULL_TOKEN, "test-full-v1", "failed"));
+	other = need_fd(luo_retrieve_fd(session, 2), "retrieve_fd of a file added late");
+	expect_pattern(other, 0, 5000, 2, "file added after the refused kexec");
+	expect_eq(luo_finish(session), 0, "finish, now that it was attempted");
+	close(session);
+	close(fd);
+	close(other);
+
+	session = need_fd(luo_retrieve(ctx->dev, "refused-first"), "retrieve_session");
+	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
+	expect_pattern(fd, 0, 100, 10, "file of the session before");
+	close(fd);
+	close(session);
+	session = need_fd(luo_retrieve(ctx->dev, "refused-last"), "retrieve_session");
+	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
+	expect_pattern(fd, 0, 100, 11, "file of the session behind");
+	close(fd);
+	close(session);
+	session = need_fd(luo_retrieve(ctx->dev, "refused-more"), "retrieve_session");
+	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
+	expect_pattern(fd, 0, 100, 13, "file of a session made after the refused kexec");
+	close(fd);
+	close(session);
+}
+
+static const struct stage_case cases[] = {
+	{ "refused", true, { before, after } },
+	{ }
+};
+
+static const struct stage_program program = {
+	.name = "kexec_refused", .stages = 2, .cases = cases,
+};
+
+int main(int argc, char **argv)
+{
+	return stage_main(argc, argv, &program);
+}

@@ -22,6 +22,7 @@
 //! 5. The inode of a file that is preserved.
 //! 6. [`Identities`], and the root that is handed over.
 
+mod arrivals;
 mod blocks;
 mod identities;
 mod incoming;
@@ -71,7 +72,7 @@ use crate::{
             RwSem,
             WriteGuard, //
         },
-        uarg::UserArg, //
+        uarg::*, //
     }, //
 };
 
@@ -91,7 +92,7 @@ pub(crate) struct Orchestrator {
     #[pin]
     outgoing: Mutex<outgoing::Registry>,
     #[pin]
-    incoming: Mutex<incoming::Registry>,
+    incoming: Mutex<arrivals::Registry>,
     identities: Arc<Identities>,
     #[pin]
     root: Mutex<OutgoingRoot>,
@@ -147,7 +148,7 @@ impl Orchestrator {
     ///
     /// `EEXIST` if another Live Update Orchestrator is there, `ENOMEM`.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let incoming = incoming::Registry::new()?;
+        let incoming = arrivals::Registry::new()?;
         let root = OutgoingRoot::announce(incoming.liveupdate_num().wrapping_add(1))?;
         let identities = Identities::new()?;
         let this = Arc::pin_init(
@@ -222,9 +223,13 @@ impl DeviceFile for OpenDevice {
     }
 
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
-        let (nr, arg) = UserArg::for_command(cmd, 0x00..=0x01, arg)?;
+        let (nr, arg) = UserArg::for_command(
+            cmd,
+            LIVEUPDATE_CMD_CREATE_SESSION..=LIVEUPDATE_CMD_RETRIEVE_SESSION,
+            arg,
+        )?;
         match nr {
-            0x00 => outgoing::create(&self.orchestrator, &arg)?,
+            LIVEUPDATE_CMD_CREATE_SESSION => outgoing::create(&self.orchestrator, &arg)?,
             _ => incoming::retrieve(&self.orchestrator, &arg)?,
         }
         Ok(0)
@@ -238,10 +243,10 @@ struct SessionCommand {
 }
 
 impl SessionCommand {
-    const PRESERVE_FD: u32 = 0x40;
-    const RETRIEVE_FD: u32 = 0x41;
-    const FINISH: u32 = 0x42;
-    const GET_NAME: u32 = 0x43;
+    const PRESERVE_FD: u32 = LIVEUPDATE_CMD_SESSION_PRESERVE_FD;
+    const RETRIEVE_FD: u32 = LIVEUPDATE_CMD_SESSION_RETRIEVE_FD;
+    const FINISH: u32 = LIVEUPDATE_CMD_SESSION_FINISH;
+    const GET_NAME: u32 = LIVEUPDATE_CMD_SESSION_GET_NAME;
 
     fn new(cmd: u32, arg: usize) -> Result<Self> {
         let (nr, arg) = UserArg::for_command(cmd, Self::PRESERVE_FD..=Self::GET_NAME, arg)?;
@@ -250,7 +255,7 @@ impl SessionCommand {
 
     /// The one that both kinds of session answer.
     fn get_name(&self, name: &Name) -> Result {
-        let mut args: crate::kapi::uarg::liveupdate_session_get_name = self.arg.read()?;
+        let mut args: liveupdate_session_get_name = self.arg.read()?;
         if args.reserved != 0 {
             return Err(EINVAL);
         }

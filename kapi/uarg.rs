@@ -44,6 +44,15 @@ user_structs!(
     liveupdate_session_get_name
 );
 
+pub(crate) use bindings::{
+    LIVEUPDATE_CMD_CREATE_SESSION,
+    LIVEUPDATE_CMD_RETRIEVE_SESSION,
+    LIVEUPDATE_CMD_SESSION_FINISH,
+    LIVEUPDATE_CMD_SESSION_GET_NAME,
+    LIVEUPDATE_CMD_SESSION_PRESERVE_FD,
+    LIVEUPDATE_CMD_SESSION_RETRIEVE_FD, //
+};
+
 /// An address that a user gave, with the size that stands there.
 pub(crate) struct UserArg {
     ptr: UserPtr,

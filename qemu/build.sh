@@ -109,9 +109,10 @@ copy_upstream()
 		"$dst/tools/testing/selftests/")
 }
 
+# make_selftests SOURCE [PROGRAM]: all of them, or one of ours.
 make_selftests()
 {
-	local src=$1 copy=$OUT/kselftest khdr
+	local src=$1 only=${2:-} copy=$OUT/kselftest khdr
 	khdr="-isystem $(built_dir "$DEFAULT_KERNEL")/usr/include"
 	if [ ! -f "$copy/.done" ] || [ "$(cat "$copy/.done")" != "$src" ]; then
 		rm -rf "$copy"
@@ -123,13 +124,14 @@ make_selftests()
 		OUTPUT="$OUT/selftests/upstream" KHDR_INCLUDES="$khdr" \
 		LDFLAGS="-static -s" -j"$JOBS"
 	make -C "$TOP/selftests" KSRC="$copy" OUTPUT="$OUT/selftests/ours" \
-		KHDR_INCLUDES="$khdr" LDFLAGS="-static -s" -j"$JOBS"
+		KHDR_INCLUDES="$khdr" LDFLAGS="-static -s" -j"$JOBS" \
+		${only:+"$OUT/selftests/ours/$only"}
 }
 
 build_selftests()
 {
 	kernel_ready
-	step "build selftests" make_selftests "$(source_dir)"
+	step "build selftests" make_selftests "$(source_dir)" "$@"
 }
 
 # Two builds at a time would write to the same files.
@@ -162,7 +164,7 @@ prepare)
 	build_module module
 	# The demo can do without it, and should start soon.
 	[ "${2:-}" = demo ] || build_module module-test LIVEUPDATE_TEST=1
-	build_selftests
+	build_selftests ${2:+"$2"}
 	"$TOP/qemu/initramfs.sh"
 	;;
 kernel)

@@ -15,6 +15,7 @@
 import argparse
 import collections
 import concurrent.futures
+import fcntl
 import os
 import pathlib
 import re
@@ -128,8 +129,7 @@ class Guest:
     def __init__(self, scenario, echo=None):
         self.scenario = scenario
         self.echo = echo
-        self.dir = OUT / "runs" / scenario.name
-        shutil.rmtree(self.dir, ignore_errors=True)
+        self.dir = self.claim(OUT / "runs", scenario.name)
         self.share = self.dir / "share"
         (self.share / "kernels").mkdir(parents=True)
         link_or_copy(INITRAMFS, self.share / INITRAMFS.name)
@@ -141,6 +141,21 @@ class Guest:
         self.lines = []
         self.timed_out = False
         self.duration = 0.0
+
+    def claim(self, runs, name):
+        """An empty folder that no other run uses, named after the scenario."""
+        runs.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 100):
+            folder = runs / (name if number == 1 else f"{name}.{number}")
+            self.lock = open(f"{folder}.lock", "w", encoding="ascii")
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.lock.close()
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+            return folder
+        raise FileNotFoundError(f"no free folder for {name} in {runs}")
 
     def log(self, port):
         """Path of what a serial port said."""

@@ -78,8 +78,9 @@ static void expect_back(struct __test_metadata *_metadata, const struct usage *b
 		if (is_back(before, &after))
 			break;
 	}
-	TH_LOG("pages before/after: MemAvailable %ld/%ld Shmem %ld/%ld Committed_AS %ld/%ld charge %ld/%ld",
-	       before->available, after.available, before->shmem, after.shmem,
+	TH_LOG("pages before/after: MemAvailable %ld/%ld Shmem %ld/%ld",
+	       before->available, after.available, before->shmem, after.shmem);
+	TH_LOG("pages before/after: Committed_AS %ld/%ld charge %ld/%ld",
 	       before->committed, after.committed, before->charge, after.charge);
 	EXPECT_GE(after.available, before->available - TOLERATE_AVAILABLE)
 		TH_LOG("MemAvailable: expected at most %d less", TOLERATE_AVAILABLE);

@@ -68,7 +68,7 @@ static void same_answers(struct stage_ctx *ctx, int session, int fd, const char 
 	expect_pattern(fd, 0, SIZE, 1, when);
 }
 
-static void before(struct stage_ctx *ctx)
+static void prepare(struct stage_ctx *ctx)
 {
 	int first, session, last, dropped, full, fd, more, i;
 	char done = 0;
@@ -114,7 +114,7 @@ static void before(struct stage_ctx *ctx)
 	stage_save("done", &done, 1);
 }
 
-static void after(struct stage_ctx *ctx)
+static void verify(struct stage_ctx *ctx)
 {
 	int session, fd, other;
 	char text[4096], done;
@@ -168,7 +168,7 @@ static void after(struct stage_ctx *ctx)
 }
 
 static const struct stage_case cases[] = {
-	{ "refused", true, { before, after } },
+	{ "refused", true, { prepare, verify } },
 	{ }
 };
 

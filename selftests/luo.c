@@ -114,10 +114,12 @@ int luo_fill(int fd, off_t off, size_t len, __u64 seed)
 
 		pattern(buf, off, n, seed);
 		done = pwrite(fd, buf, n, off);
-		if (done <= 0)
+		if (done <= 0) {
 			err = done ? -errno : -EIO;
-		else
-			off += done, len -= done;
+			break;
+		}
+		off += done;
+		len -= done;
 	}
 	free(buf);
 	return err;
@@ -237,19 +239,14 @@ int luo_fdlink(int fd, char *buf, size_t size)
 
 int luo_pfns(int fd, size_t pages, __u64 *pfns)
 {
-	volatile unsigned char *map;
-	unsigned char sum = 0;
-	int in, err = 0;
 	ssize_t want = pages * sizeof(*pfns);
+	int in, err = 0;
+	void *map;
 	size_t i;
 
-	map = mmap(NULL, pages * LUO_PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	map = mmap(NULL, pages * LUO_PAGE, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
 	if (map == MAP_FAILED)
 		return -errno;
-	for (i = 0; i < pages; i++)
-		sum += map[i * LUO_PAGE];
-	(void)sum;
-
 	in = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (in < 0)
 		err = -errno;
@@ -265,7 +262,7 @@ int luo_pfns(int fd, size_t pages, __u64 *pfns)
 	}
 	if (in >= 0)
 		close(in);
-	munmap((void *)map, pages * LUO_PAGE);
+	munmap(map, pages * LUO_PAGE);
 	return err;
 }
 

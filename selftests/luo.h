@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 
 #include <linux/liveupdate.h>
@@ -24,7 +25,14 @@
 #define LUO_PAGE	4096UL
 #define MIB		(1024UL * 1024UL)
 
+#ifndef ARRAY_SIZE
+#define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))
+#endif
+
 /* Not in every C library. */
+#ifndef MFD_ALLOW_SEALING
+#define MFD_ALLOW_SEALING	0x0002U
+#endif
 #ifndef F_SEAL_EXEC
 #define F_SEAL_EXEC	0x0020
 #endif

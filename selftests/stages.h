@@ -25,6 +25,8 @@
 
 #include "luo.h"
 
+#include "kselftest.h"
+
 #define LUO_MAX_STAGES	4
 
 /**
@@ -70,27 +72,29 @@ struct stage_program {
 int stage_main(int argc, char **argv, const struct stage_program *program);
 
 /* seen must be expected. what is said when it is not. */
-bool expect_eq(long long seen, long long expected, const char *what, ...)
-	__attribute__((format(printf, 3, 4)));
-void need_eq(long long seen, long long expected, const char *what, ...)
-	__attribute__((format(printf, 3, 4)));
+__printf(3, 4)
+bool expect_eq(long long seen, long long expected, const char *what, ...);
+__printf(3, 4)
+void need_eq(long long seen, long long expected, const char *what, ...);
 /* An answer that must be an errno: expect_err(luo_finish(s), -EBUSY, "..."). */
-bool expect_err(long long seen, int expected, const char *what, ...)
-	__attribute__((format(printf, 3, 4)));
+__printf(3, 4)
+bool expect_err(long long seen, int expected, const char *what, ...);
 /* seen must be low <= seen <= high. */
-bool expect_range(long long seen, long long low, long long high, const char *what, ...)
-	__attribute__((format(printf, 4, 5)));
+__printf(4, 5)
+bool expect_range(long long seen, long long low, long long high, const char *what, ...);
 /* A negative value is an errno and ends the case; any other is returned. */
-int need_fd(int seen, const char *what, ...)
-	__attribute__((format(printf, 2, 3)));
+__printf(2, 3)
+int need_fd(int seen, const char *what, ...);
 /* Content must be that of the seed. */
 bool expect_pattern(int fd, off_t off, size_t len, __u64 seed, const char *what);
 bool expect_zero(int fd, off_t off, size_t len, const char *what);
 
 /* Ends the case as skipped, in this stage and those that follow. */
-void stage_skip(const char *why, ...) __attribute__((format(printf, 1, 2)));
+__printf(1, 2)
+void stage_skip(const char *why, ...);
 /* A line of comment in the KTAP output. */
-void stage_note(const char *what, ...) __attribute__((format(printf, 1, 2)));
+__printf(1, 2)
+void stage_note(const char *what, ...);
 
 /* Frame numbers: kept for the next stage, or compared with those kept. */
 void stage_save_pfns(const char *tag, int fd);

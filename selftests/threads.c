@@ -19,13 +19,13 @@
 struct shared {
 	int dev;
 	int memfds[MEMFDS];
-	_Atomic int slots[SLOTS];
+	atomic_int slots[SLOTS];
 	__u64 seed;
 	time_t end;
 	/* What no call may answer: the first one seen. */
-	_Atomic int wrong;
-	const char *_Atomic where;
-	_Atomic long calls;
+	atomic_int wrong;
+	const char *where;
+	atomic_long calls;
 };
 
 struct worker {
@@ -162,7 +162,7 @@ static void *closed_meanwhile(void *arg)
 	return NULL;
 }
 
-static void race(struct __test_metadata *_metadata, int dev, void *(*work)(void *))
+static void run_race(struct __test_metadata *_metadata, int dev, void *(*work)(void *))
 {
 	const char *seed = getenv("LUO_SEED");
 	struct worker workers[THREADS];
@@ -216,17 +216,17 @@ static void race(struct __test_metadata *_metadata, int dev, void *(*work)(void 
 
 TEST_F(live, create_and_close_same_names)
 {
-	race(_metadata, self->dev, same_names);
+	run_race(_metadata, self->dev, same_names);
 }
 
 TEST_F(live, preserve_and_close)
 {
-	race(_metadata, self->dev, preserve_and_close);
+	run_race(_metadata, self->dev, preserve_and_close);
 }
 
 TEST_F(live, close_under_ioctl)
 {
-	race(_metadata, self->dev, closed_meanwhile);
+	run_race(_metadata, self->dev, closed_meanwhile);
 }
 
 static void *opener(void *arg)
@@ -251,30 +251,26 @@ static void *opener(void *arg)
 
 TEST_F(live, open_at_once)
 {
+	struct shared shared = { .seed = 1 };
+	struct worker workers[THREADS];
+	struct timespec now;
+	int i;
+
 	close(self->dev);
 	self->dev = -1;
-	/* race() needs the device at its end only for its sessions. */
-	{
-		struct worker workers[THREADS];
-		struct shared shared = { .seed = 1 };
-		struct timespec now;
-		int i;
-
-		for (i = 0; i < SLOTS; i++)
-			shared.slots[i] = -1;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		shared.end = now.tv_sec + SECONDS;
-		for (i = 0; i < THREADS; i++) {
-			workers[i].shared = &shared;
-			workers[i].state = i;
-			ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, opener,
-						    &workers[i]));
-		}
-		for (i = 0; i < THREADS; i++)
-			pthread_join(workers[i].thread, NULL);
-		EXPECT_EQ(0, (int)shared.wrong)
-			TH_LOG("%s: seen %s", shared.where, strerror(-shared.wrong));
+	for (i = 0; i < SLOTS; i++)
+		shared.slots[i] = -1;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	shared.end = now.tv_sec + SECONDS;
+	for (i = 0; i < THREADS; i++) {
+		workers[i].shared = &shared;
+		workers[i].state = i;
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, opener, &workers[i]));
 	}
+	for (i = 0; i < THREADS; i++)
+		pthread_join(workers[i].thread, NULL);
+	EXPECT_EQ(0, (int)shared.wrong)
+		TH_LOG("%s: seen %s", shared.where, strerror(-shared.wrong));
 	self->dev = luo_open();
 	EXPECT_GE(self->dev, 0);
 }

@@ -9,5 +9,6 @@
 # timeout: 60
 # kernels: rust-7.3
 # kunit: yes
+# cmdline: kunit.enable=1 kunit.autorun=1
 
 run insmod load_module_checked

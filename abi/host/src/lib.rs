@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The very sources of `abi/` on the host, and memory for them to read that a test makes up.
+
+// The host uses only some of it.
+#[allow(dead_code)]
+#[path = "../../mod.rs"]
+pub(crate) mod abi;
+
+pub mod fuzz;
+mod memory;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What each reader accepts, and the reason for which it refuses.
+
+use proptest::prelude::*;
+
+use crate::{
+    abi::{
+        chain::{self, BlockHeader, Survey, MAX_BLOCKS},
+        luo::{padded, until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
+        memfd::{FolioEntry, FolioOrder, Header, Memfd},
+        vmalloc::{self, Descriptor},
+        PhysAddr, Record, Refusal, PAGE_SIZE,
+    },
+    fuzz,
+    memory::Pages,
+};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+fn bytes_of<R: Record>(record: &R) -> Vec<u8> {
+    let mut bytes = vec![0; R::SIZE];
+    record.store(&mut bytes);
+    bytes
+}
+
+fn block(next: u64, count: u64) -> Vec<u8> {
+    bytes_of(&BlockHeader { next, count })
+}
+
+fn root() -> Root {
+    Root {
+        compatible: COMPATIBLE,
+        liveupdate_num: 7,
+        sessions: PAGE,
+        flbs: 2 * PAGE,
+    }
+}
+
+#[test]
+fn root_is_read_where_it_is() {
+    let mut memory = Pages::default();
+    memory.put(PAGE, &bytes_of(&root()));
+    assert_eq!(Root::read(&memory, PhysAddr(PAGE), 32), Ok(root()));
+    assert_eq!(Root::read(&memory, PhysAddr(PAGE), 4096), Ok(root()));
+}
+
+#[test]
+fn root_of_a_wrong_size_or_version_or_place() {
+    let mut memory = Pages::default();
+    let other = Root {
+        compatible: *b"luo-v6\0\0",
+        ..root()
+    };
+    memory.put(PAGE, &bytes_of(&root()));
+    memory.put(2 * PAGE, &bytes_of(&other));
+    assert_eq!(Root::read(&memory, PhysAddr(PAGE), 31), Err(Refusal::RootSize(31)));
+    assert_eq!(Root::read(&memory, PhysAddr(2 * PAGE), 32), Err(Refusal::RootVersion));
+    for at in [0, PAGE + 8, 3 * PAGE, u64::MAX] {
+        let at = PhysAddr(at);
+        assert_eq!(Root::read(&memory, at, 32), Err(Refusal::Address(at)));
+    }
+}
+
+#[test]
+fn chain_is_counted() {
+    let mut memory = Pages::default();
+    memory.put(PAGE, &block(3 * PAGE, 51));
+    memory.put(3 * PAGE, &block(2 * PAGE, 1));
+    memory.put(2 * PAGE, &block(0, 9));
+    let found = Survey {
+        blocks: 3,
+        entries: 61,
+    };
+    assert_eq!(chain::survey::<SessionEntry>(&memory, PhysAddr(PAGE)), Ok(found));
+    assert_eq!(chain::survey::<SessionEntry>(&memory, PhysAddr(0)), Ok(Survey::default()));
+}
+
+#[test]
+fn chain_with_a_damaged_link() {
+    for next in [PAGE / 2, 7 * PAGE, u64::MAX] {
+        let mut memory = Pages::default();
+        memory.put(PAGE, &block(next, 1));
+        let refusal = Err(Refusal::Address(PhysAddr(next)));
+        assert_eq!(chain::survey::<FileEntry>(&memory, PhysAddr(PAGE)), refusal);
+    }
+}
+
+#[test]
+fn chain_without_an_end() {
+    let mut memory = Pages::default();
+    memory.put(PAGE, &block(2 * PAGE, 1));
+    memory.put(2 * PAGE, &block(PAGE, 1));
+    memory.put(3 * PAGE, &block(3 * PAGE, 1));
+    for head in [PAGE, 3 * PAGE] {
+        let found = chain::survey::<FileEntry>(&memory, PhysAddr(head));
+        assert_eq!(found, Err(Refusal::ChainLength));
+    }
+}
+
+#[test]
+fn chain_of_the_greatest_length() {
+    let mut memory = Pages::default();
+    let last = MAX_BLOCKS as u64;
+    for i in 1..=last {
+        memory.put(i * PAGE, &block(if i < last { (i + 1) * PAGE } else { 0 }, 1));
+    }
+    let found = chain::survey::<FileEntry>(&memory, PhysAddr(PAGE));
+    assert_eq!(found.map(|f| f.blocks), Ok(MAX_BLOCKS));
+    memory.put(last * PAGE, &block((last + 1) * PAGE, 1));
+    memory.put((last + 1) * PAGE, &block(0, 1));
+    let found = chain::survey::<FileEntry>(&memory, PhysAddr(PAGE));
+    assert_eq!(found, Err(Refusal::ChainLength));
+}
+
+#[test]
+fn block_counts() {
+    for (count, fits) in [(0, false), (1, true), (63, true), (64, false), (u64::MAX, false)] {
+        let header = BlockHeader { next: 0, count };
+        let expected = if fits {
+            Ok(header)
+        } else {
+            Err(Refusal::BlockCount(count))
+        };
+        assert_eq!(chain::check::<FileEntry>(header), expected);
+    }
+}
+
+#[test]
+fn strings_end() {
+    assert_eq!(until_nul(b"abc\0x\0"), Some(&b"abc"[..]));
+    assert_eq!(until_nul(b"\0"), Some(&b""[..]));
+    assert_eq!(until_nul(b"abc"), None);
+    assert_eq!(until_nul(b""), None);
+    assert_eq!(padded::<4>("ab"), *b"ab\0\0");
+    assert_eq!(padded::<4>("abcd"), *b"abc\0");
+}
+
+fn header() -> Header {
+    Header {
+        pos: 5,
+        size: 300 * PAGE,
+        seals: 0,
+        flags: 0,
+        nr_folios: 300,
+        first: PAGE,
+        total_pages: 2,
+        array_flags: vmalloc::FLAG_ALLOC,
+        order: 0,
+    }
+}
+
+fn refused(change: impl FnOnce(&mut Header)) -> Option<Refusal> {
+    let mut header = header();
+    change(&mut header);
+    Memfd::new(header).err()
+}
+
+#[test]
+fn memfd_headers() {
+    assert_eq!(refused(|_| ()), None);
+    assert_eq!(refused(|h| h.size = 1 << 63), Some(Refusal::FileSize(1 << 63)));
+    assert_eq!(refused(|h| h.pos = u64::MAX), Some(Refusal::FileSize(u64::MAX)));
+    assert_eq!(refused(|h| h.seals = 0x3f), None);
+    assert_eq!(refused(|h| h.seals = 0x40), Some(Refusal::Seals(0x40)));
+    assert_eq!(refused(|h| h.flags = 1), Some(Refusal::Flags(1)));
+    assert_eq!(refused(|h| h.size = 299 * PAGE), Some(Refusal::FolioIndex(300)));
+    assert_eq!(refused(|h| h.size = 299 * PAGE + 1), None);
+    assert_eq!(refused(|h| h.total_pages = 1), Some(Refusal::ArrayLength(300, 256)));
+    assert_eq!(refused(|h| h.total_pages = 3), Some(Refusal::ArrayLength(300, 768)));
+    assert_eq!(
+        refused(|h| (h.size, h.nr_folios, h.total_pages, h.first) = (0, 0, 0, 0)),
+        None
+    );
+}
+
+#[test]
+fn array_descriptors() {
+    let check = |total_pages, flags, order| {
+        Descriptor {
+            first: PAGE,
+            total_pages,
+            flags,
+            order,
+        }
+        .check()
+    };
+    assert_eq!(check(1, 1, 0), Ok(1));
+    assert_eq!(check(511, 1, 0), Ok(2));
+    assert_eq!(check(1024, 3, 9), Ok(1));
+    assert_eq!(check(0, 1, 0), Err(Refusal::ArrayForm));
+    assert_eq!(check(3, 1, 1), Err(Refusal::ArrayForm));
+    assert_eq!(check(1, 4, 0), Err(Refusal::ArrayForm));
+    assert_eq!(check(1 << 11, 1, 11), Err(Refusal::ArrayForm));
+}
+
+#[test]
+fn folios_in_order() {
+    let entry = |index| FolioEntry::new(1, 3, index);
+    let mut order = FolioOrder::new(1026);
+    assert_eq!(order.accept(&entry(0), 0), Ok(()));
+    assert_eq!(order.accept(&entry(0), 0), Err(Refusal::FolioIndex(0)));
+    assert_eq!(order.accept(&entry(1), 9), Err(Refusal::FolioIndex(1)));
+    assert_eq!(order.accept(&entry(512), 9), Ok(()));
+    assert_eq!(order.accept(&entry(600), 0), Err(Refusal::FolioIndex(600)));
+    assert_eq!(order.accept(&entry(1026), 0), Err(Refusal::FolioIndex(1026)));
+    assert_eq!(order.accept(&FolioEntry::new(1, 4, 1025), 0), Err(Refusal::Flags(4)));
+    assert_eq!(order.accept(&entry(1025), 0), Ok(()));
+    assert_eq!(order.accept(&entry(u64::MAX), 0), Err(Refusal::FolioIndex(u64::MAX)));
+}
+
+/// The inputs that the fuzzers found interesting.
+#[test]
+fn corpus() {
+    let targets: [(&str, fn(&[u8])); 5] = [
+        ("root", fuzz::root),
+        ("chains", fuzz::chains),
+        ("entries", fuzz::entries),
+        ("memfd", fuzz::memfd),
+        ("folios", fuzz::folios),
+    ];
+    for (name, target) in targets {
+        let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut seen = 0;
+        for file in std::fs::read_dir(&folder).expect("a corpus for each target") {
+            target(&std::fs::read(file.unwrap().path()).unwrap());
+            seen += 1;
+        }
+        assert!(seen > 0, "{folder} is empty");
+    }
+}
+
+proptest! {
+    #[test]
+    fn records_read_back(name: [u8; 32], files: u64, count: u64) {
+        let mut field = [0; 64];
+        field[..32].copy_from_slice(&name);
+        let entry = SessionEntry { name: field, files, count };
+        prop_assert_eq!(SessionEntry::load(&bytes_of(&entry)), entry);
+    }
+
+    #[test]
+    fn blocks_read_back(tokens in prop::collection::vec(any::<u64>(), 1..=63)) {
+        let mut page = vec![0; PAGE_SIZE];
+        for (slot, token) in tokens.iter().enumerate() {
+            let entry = FileEntry { compatible: [1; 48], data: !token, token: *token };
+            chain::put(&mut page, slot, &entry);
+        }
+        let read: Vec<_> = chain::entries::<FileEntry>(&page).map(|e| (e.token, e.data)).collect();
+        let written: Vec<_> = tokens.iter().map(|t| (*t, !t)).collect();
+        prop_assert_eq!(read, written);
+    }
+
+    #[test]
+    fn folio_entries_read_back(pfn in 0..1u64 << 52, flags in 0..1u64 << 12, index: u64) {
+        let entry = FolioEntry::load(&bytes_of(&FolioEntry::new(pfn, flags, index)));
+        prop_assert_eq!((entry.pfn(), entry.flags(), entry.index), (pfn, flags, index));
+    }
+
+    #[test]
+    fn accepted_folios_do_not_overlap(
+        entries in prop::collection::vec((0..4096u64, 0..10u32), 0..64)
+    ) {
+        let mut order = FolioOrder::new(4096);
+        let mut end = 0;
+        for (index, size) in entries {
+            if order.accept(&FolioEntry::new(1, 0, index), size).is_ok() {
+                prop_assert!(index >= end && index < 4096);
+                end = index + (1 << size);
+            }
+        }
+    }
+
+    #[test]
+    fn lists_read_back(parts in prop::collection::vec(1u64.., 1..=511)) {
+        let mut page = vec![0; PAGE_SIZE];
+        vmalloc::set_next(&mut page, 42);
+        for (i, part) in parts.iter().enumerate() {
+            vmalloc::set_part(&mut page, i, *part);
+        }
+        prop_assert_eq!(vmalloc::next(&page), 42);
+        for (i, part) in parts.iter().enumerate() {
+            prop_assert_eq!(vmalloc::part(&page, i), *part);
+        }
+    }
+}

@@ -70,6 +70,16 @@ kernel_ready()
 	done
 }
 
+# Those that only some scenarios boot.
+other_kernels()
+{
+	local name
+	for name in $("$TOP/qemu/run.py" --kernels); do
+		[ "$name" = "$DEFAULT_KERNEL" ] ||
+			"$TOP/qemu/kernel.sh" build "$name"
+	done
+}
+
 # What patches/ exports.
 exported_symbols()
 {
@@ -162,8 +172,11 @@ selftests)
 prepare)
 	"$TOP/qemu/packages.sh"
 	build_module module
-	# The demo can do without it, and should start soon.
-	[ "${2:-}" = demo ] || build_module module-test LIVEUPDATE_TEST=1
+	# The demo can do without these, and should start soon.
+	if [ "${2:-}" != demo ]; then
+		build_module module-test LIVEUPDATE_TEST=1
+		other_kernels
+	fi
 	build_selftests ${2:+"$2"}
 	"$TOP/qemu/initramfs.sh"
 	;;

@@ -69,8 +69,9 @@ lint_clippy()
 
 lint_patches()
 {
-	local patches=(patches/*.patch)
-	"${CHECKPATCH[@]}" "${patches[@]}"
+	# From outside of this repository: checkpatch takes a file that git knows for
+	# a source, not for a patch.
+	(cd / && "${CHECKPATCH[@]}" "$TOP"/patches/*.patch)
 }
 
 lint_c()

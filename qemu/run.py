@@ -9,6 +9,7 @@
 #   run.py [-j N] [--lint] [SCENARIO...]   all of them without a name
 #   run.py --shell                         an interactive guest
 #   run.py --list                          the names
+#   run.py --kernels                       the kernels that all of them boot
 
 """Run test scenarios in QEMU guests and judge what they print."""
 
@@ -469,6 +470,8 @@ def main():
     parser.add_argument("--lint", action="store_true",
                         help="count qemu/lint.sh as well")
     parser.add_argument("--list", action="store_true", help="list scenarios")
+    parser.add_argument("--kernels", action="store_true",
+                        help="list the kernels that scenarios boot")
     parser.add_argument("--shell", action="store_true",
                         help="an interactive guest")
     parser.add_argument("names", nargs="*", metavar="SCENARIO")
@@ -478,6 +481,10 @@ def main():
         for scenario in found.values():
             if not scenario.hidden:
                 print(f"{scenario.name:28} {scenario.stages} stages")
+        return 0
+    if options.kernels:
+        print("\n".join(sorted({kernel for scenario in found.values()
+                                for kernel in scenario.kernels})))
         return 0
     if not INITRAMFS.exists():
         sys.exit("error: no initramfs: run qemu/build.sh prepare first")

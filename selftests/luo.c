@@ -308,6 +308,22 @@ long luo_meminfo(const char *field)
 	return kb < 0 ? -ENOENT : kb * 1024 / (long)LUO_PAGE;
 }
 
+long luo_free_pages(void)
+{
+	FILE *in = fopen("/proc/zoneinfo", "re");
+	long n, pages = 0;
+	char line[128];
+
+	while (in && fgets(line, sizeof(line), in)) {
+		if (sscanf(line, " pages free %ld", &n) == 1 ||
+		    sscanf(line, " count: %ld", &n) == 1)
+			pages += n;
+	}
+	if (in)
+		fclose(in);
+	return pages;
+}
+
 int luo_write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);

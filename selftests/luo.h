@@ -79,6 +79,8 @@ const char *luo_file_line(__u64 token, const char *handler, const char *state);
 
 /* Facts about the system; the numbers are pages. */
 long luo_meminfo(const char *field);
+/* Free pages, those on the per-CPU lists too (MemAvailable misses them). */
+long luo_free_pages(void);
 /* Settling compacts: pages that are not pinned may get other frames. */
 void luo_settle(void);
 int luo_write_file(const char *path, const char *text);

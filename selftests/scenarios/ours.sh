@@ -13,7 +13,7 @@ load_module
 for program in /selftests/ours/*; do
 	name=${program##*/}
 	case "$name" in
-	kexec_* | demo) continue ;;
+	kexec_* | test_* | demo) continue ;;
 	esac
 	accounting_start
 	run "$name" "$program"

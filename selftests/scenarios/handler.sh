@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# The programs of ours that need the test build of the module.
+#
+# stages: 1
+# memory: 512M
+# timeout: 60
+# kernels: rust-7.3
+
+load_module liveupdate-test
+for program in /selftests/ours/test_*; do
+	name=${program##*/}
+	accounting_start
+	run "$name" "$program"
+	accounting_check "$name-accounting"
+done

@@ -11,7 +11,7 @@
 //!
 //! Every page is pinned outside of the memory that the next kernel boots in. The size cannot
 //! change and no holes can be punched; reading, writing and mapping go on until the last moment.
-//! Only the position is written when the kexec is entered.
+//! Only the position and seals are written when the kexec is entered.
 
 use kernel::{
     fs::File,
@@ -60,6 +60,15 @@ pub(crate) use crate::abi::memfd::COMPATIBLE;
 /// No more folios than this: the C implementation counts them in 32 bits.
 const MAX_PAGES: u64 = u32::MAX as u64;
 
+/// The seals of a file. `EOPNOTSUPP` if there are some that cannot cross.
+fn known_seals(file: &ShmemFile) -> Result<u32> {
+    let seals = file.seals()?;
+    if seals & !ALL_SEALS != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    Ok(seals)
+}
+
 /// What tells two files apart, if this handler preserves such files.
 pub(crate) fn identify(file: &File) -> Option<usize> {
     ShmemFile::is_one(file).then(|| inode_id(file))
@@ -81,11 +90,8 @@ impl Outgoing {
         let mut header = PreservedPage::new()?;
         let mut folios = FolioArray::new();
         let inode = file.lock();
-        let seals = inode.seals()?;
+        let seals = known_seals(&file)?;
         let size = inode.size();
-        if seals & !ALL_SEALS != 0 {
-            return Err(EOPNOTSUPP);
-        }
         if size.div_ceil(PAGE_SIZE as u64) > MAX_PAGES {
             return Err(EFBIG);
         }
@@ -124,11 +130,13 @@ impl Outgoing {
         self.header.addr()
     }
 
-    /// Writes what may have changed since.
-    pub(crate) fn freeze(&mut self) {
+    /// Writes what may have changed since: the position, and seals that were added.
+    pub(crate) fn freeze(&mut self) -> Result {
         let mut header = Header::load(self.header.bytes());
         header.pos = self.file.pos() as u64;
+        header.seals = known_seals(&self.file)?;
         header.store(self.header.bytes_mut());
+        Ok(())
     }
 }
 

@@ -142,10 +142,7 @@ impl Outgoing {
     /// called for every attempt, and what it wrote counts only for that attempt.
     pub(crate) fn freeze(&mut self) -> Result {
         match self {
-            Self::Memfd(file) => {
-                file.freeze();
-                Ok(())
-            }
+            Self::Memfd(file) => file.freeze(),
             #[cfg(liveupdate_test)]
             Self::Test(file) => file.freeze(),
         }

@@ -183,6 +183,9 @@ int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
 	if (err)
 		return -ENOSPC;
 
+	/* As those that shmem allocates itself; KHO hands over the order only. */
+	if (folio_test_large(folio))
+		folio_set_large_rmappable(folio);
 	__folio_set_locked(folio);
 	__folio_set_swapbacked(folio);
 	err = mem_cgroup_charge(folio, NULL, gfp);

@@ -79,6 +79,14 @@ impl ShmemFile {
         unsafe { bindings::lu_file_pos(self.file.as_ptr()) }
     }
 
+    /// `F_SEAL_*`. Seals are only ever added.
+    pub(crate) fn seals(&self) -> Result<u32> {
+        // SAFETY: The file is open.
+        let seals = unsafe { bindings::memfd_get_seals(self.file.as_ptr()) };
+        to_result(seals)?;
+        Ok(seals as u32)
+    }
+
     /// Keeps everybody else from changing the inode, as long as the guard lives. May sleep.
     pub(crate) fn lock(&self) -> InodeGuard<'_> {
         // SAFETY: The file is open, so it has an inode.
@@ -108,14 +116,6 @@ impl InodeGuard<'_> {
     pub(crate) fn size(&self) -> u64 {
         // SAFETY: The inode is valid.
         unsafe { bindings::lu_shmem_size(self.inode()) as u64 }
-    }
-
-    /// `F_SEAL_*`.
-    pub(crate) fn seals(&self) -> Result<u32> {
-        // SAFETY: The file is open.
-        let seals = unsafe { bindings::memfd_get_seals(self.file.as_ptr()) };
-        to_result(seals)?;
-        Ok(seals as u32)
     }
 
     /// Brings all pages of a file of `size` bytes into memory and where they can stay, pins them,

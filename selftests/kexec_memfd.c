@@ -21,7 +21,7 @@
 #define HUGE_SIZE	(3 * HUGE_PAGE)
 #define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
-#define KPF_COMPOUND_HEAD	15
+#define KPF_THP	22
 
 static int new_memfd(unsigned int flags, size_t size, __u64 seed)
 {
@@ -286,7 +286,7 @@ static bool is_huge(int fd)
 		if (pfns[i] != pfns[i & ~511UL] + (i & 511) || pfns[i & ~511UL] & 511)
 			return false;
 	}
-	return kpageflag(pfns[0], KPF_COMPOUND_HEAD);
+	return kpageflag(pfns[0], KPF_THP);
 }
 
 static void huge_before(struct stage_ctx *ctx)

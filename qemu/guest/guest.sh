@@ -162,13 +162,11 @@ ACCOUNTING_SHMEM=${ACCOUNTING_SHMEM:-4}
 ACCOUNTING_COMMITTED=${ACCOUNTING_COMMITTED:-16}
 ACCOUNTING_CHARGE=${ACCOUNTING_CHARGE:-64}
 
-# accounting_check NAME: everything is closed and finished, so memory must be
-# back where it was: no less of it available, Shmem and Committed_AS the same,
-# and nothing of it charged to the cgroup of the last "run".
-accounting_check()
+# accounting_settles: everything is closed and finished, so memory must be back
+# where it was: no less of it available, Shmem and Committed_AS the same, and
+# nothing of it charged to the cgroup of the last "run".
+accounting_settles()
 {
-	echo "# run $1"
-	status=1
 	# Freeing is partly deferred (RCU, per-CPU batches): give it a moment.
 	for _ in 1 2 3 4 5; do
 		after=$(accounting_read)
@@ -176,18 +174,48 @@ accounting_check()
 		charge=$(charge_of anon file kernel)
 		shmem=$(charge_of shmem)
 		if accounting_compare; then
-			status=0
-			break
+			return 0
 		fi
 		sleep 0.3
 	done
-	# shellcheck disable=SC2086 # three numbers
-	set -- "$1" $accounting_before $after
-	echo "# MemAvailable $2 kB before, $5 kB after (at most $ACCOUNTING_AVAILABLE pages less)"
-	echo "# Shmem $3 kB before, $6 kB after (within $ACCOUNTING_SHMEM pages)"
-	echo "# Committed_AS $4 kB before, $7 kB after (within $ACCOUNTING_COMMITTED pages)"
-	echo "# memcg charge ${charge:-0} bytes, ${shmem:-0} of it shmem (at most $ACCOUNTING_CHARGE and 0 pages)"
+	return 1
+}
+
+# accounting_check NAME: the same as a test, with the numbers.
+accounting_check()
+{
+	echo "# run $1"
+	status=0
+	accounting_settles || status=1
+	accounting_print
 	result "$status" "$1"
+}
+
+accounting_print()
+{
+	# shellcheck disable=SC2086 # three numbers
+	set -- $accounting_before $after
+	echo "# MemAvailable $1 kB before, $4 kB after (at most $ACCOUNTING_AVAILABLE pages less)"
+	echo "# Shmem $2 kB before, $5 kB after (within $ACCOUNTING_SHMEM pages)"
+	echo "# Committed_AS $3 kB before, $6 kB after (within $ACCOUNTING_COMMITTED pages)"
+	echo "# memcg charge ${charge:-0} bytes, ${shmem:-0} of it shmem (at most $ACCOUNTING_CHARGE and 0 pages)"
+}
+
+# run_accounted NAME COMMAND...: run, then check that it left nothing behind. If
+# it seems to have, it runs a second time, in silence, and that is what counts:
+# the kernel's slabs grow once, a leak grows with every run.
+run_accounted()
+{
+	accounted=$1
+	accounting_start
+	run "$@"
+	if ! accounting_settles; then
+		accounting_print
+		echo "# $accounted once more, to tell a leak from a cache that grew"
+		accounting_start
+		run "$@" >/dev/null 2>&1
+	fi
+	accounting_check "$accounted-accounting"
 }
 
 # charge_of NAME...: bytes that are charged to the last run's cgroup as such.

@@ -11,7 +11,5 @@
 load_module liveupdate-test
 for program in /selftests/ours/test_*; do
 	name=${program##*/}
-	accounting_start
-	run "$name" "$program"
-	accounting_check "$name-accounting"
+	run_accounted "$name" "$program"
 done

@@ -15,7 +15,5 @@ for program in /selftests/ours/*; do
 	case "$name" in
 	kexec_* | test_* | demo) continue ;;
 	esac
-	accounting_start
-	run "$name" "$program"
-	accounting_check "$name-accounting"
+	run_accounted "$name" "$program"
 done

@@ -25,7 +25,9 @@ fragments()
 {
 	local f
 	for f in $FRAGMENTS; do
-		cat "$TOP/qemu/config/$f.config"
+		# Options only: a word in a comment must not build a kernel anew.
+		grep -E '^(CONFIG_|# CONFIG_.* is not set)' \
+			"$TOP/qemu/config/$f.config"
 	done
 }
 

@@ -106,7 +106,7 @@ lint_spdx()
 			bad=1
 		}
 	done < <(files '*.rs' '*.c' '*.h' '*.sh' '*.py' Makefile '*/Makefile' \
-		Kbuild qemu/kernels qemu/guest/init .ci/run)
+		Kbuild '*.config' '*.toml' qemu/kernels qemu/guest/init .ci/run)
 	return "$bad"
 }
 

@@ -121,9 +121,10 @@ def link_or_copy(source, target):
         shutil.copy(source, target)
 
 
-# Under TCG, about one boot in fifty stops for good where the kernel switches
-# its clock source. A first boot that is silent for so long (in seconds) before
-# any program of ours ran is started again, once, and the report says so.
+# A guest without any module has been seen to stop for good in its first boot,
+# where the kernel switches its clock source. A first boot that is silent for so
+# long (in seconds) before any program of ours ran is started again, once, and
+# the report says so.
 SILENCE = 30
 
 Line = collections.namedtuple("Line", "time port text")
@@ -448,17 +449,17 @@ def report(verdict, guest):
     return "\n".join(lines)
 
 
-def run_lint():
-    """lint.sh prints KTAP: it is judged like a guest."""
+def run_on_host(name):
+    """A script of this folder that prints KTAP: it is judged like a guest."""
     start = time.monotonic()
-    answer = subprocess.run([TOP / "qemu" / "lint.sh"], text=True, check=False,
+    answer = subprocess.run([TOP / "qemu" / f"{name}.sh"], text=True, check=False,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    verdict = Verdict("lint")
+    verdict = Verdict(name)
     verdict.duration = time.monotonic() - start
     lines = answer.stdout.splitlines()
     verdict.count_cases(lines)
     if answer.returncode and not verdict.failed:
-        verdict.problem(f"lint.sh: exit status {answer.returncode}")
+        verdict.problem(f"{name}.sh: exit status {answer.returncode}")
     text = report(verdict, None)
     if verdict.failed:
         text += "\n" + "\n".join(f"     | {line}" for line in lines[-60:])
@@ -471,7 +472,7 @@ def main():
     parser.add_argument("-j", "--jobs", type=int, default=2,
                         help="guests at a time (default 2)")
     parser.add_argument("--lint", action="store_true",
-                        help="count qemu/lint.sh as well")
+                        help="count lint.sh and host-tests.sh as well")
     parser.add_argument("--list", action="store_true", help="list scenarios")
     parser.add_argument("--kernels", action="store_true",
                         help="list the kernels that scenarios boot")
@@ -502,7 +503,7 @@ def main():
     chosen.sort(key=lambda s: (-s.timeout, s.name))
     jobs = [lambda s=s: run_scenario(s) for s in chosen]
     if options.lint:
-        jobs.insert(0, run_lint)
+        jobs[:0] = [lambda n=n: run_on_host(n) for n in ("lint", "host-tests")]
     passed = failed = skipped = 0
     with concurrent.futures.ThreadPoolExecutor(max(1, options.jobs)) as pool:
         for future in concurrent.futures.as_completed(

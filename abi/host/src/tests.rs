@@ -54,8 +54,14 @@ fn root_of_a_wrong_size_or_version_or_place() {
     };
     memory.put(PAGE, &bytes_of(&root()));
     memory.put(2 * PAGE, &bytes_of(&other));
-    assert_eq!(Root::read(&memory, PhysAddr(PAGE), 31), Err(Refusal::RootSize(31)));
-    assert_eq!(Root::read(&memory, PhysAddr(2 * PAGE), 32), Err(Refusal::RootVersion));
+    assert_eq!(
+        Root::read(&memory, PhysAddr(PAGE), 31),
+        Err(Refusal::RootSize(31))
+    );
+    assert_eq!(
+        Root::read(&memory, PhysAddr(2 * PAGE), 32),
+        Err(Refusal::RootVersion)
+    );
     for at in [0, PAGE + 8, 3 * PAGE, u64::MAX] {
         let at = PhysAddr(at);
         assert_eq!(Root::read(&memory, at, 32), Err(Refusal::Address(at)));
@@ -72,8 +78,14 @@ fn chain_is_counted() {
         blocks: 3,
         entries: 61,
     };
-    assert_eq!(chain::survey::<SessionEntry>(&memory, PhysAddr(PAGE)), Ok(found));
-    assert_eq!(chain::survey::<SessionEntry>(&memory, PhysAddr(0)), Ok(Survey::default()));
+    assert_eq!(
+        chain::survey::<SessionEntry>(&memory, PhysAddr(PAGE)),
+        Ok(found)
+    );
+    assert_eq!(
+        chain::survey::<SessionEntry>(&memory, PhysAddr(0)),
+        Ok(Survey::default())
+    );
 }
 
 #[test]
@@ -103,7 +115,10 @@ fn chain_of_the_greatest_length() {
     let mut memory = Pages::default();
     let last = MAX_BLOCKS as u64;
     for i in 1..=last {
-        memory.put(i * PAGE, &block(if i < last { (i + 1) * PAGE } else { 0 }, 1));
+        memory.put(
+            i * PAGE,
+            &block(if i < last { (i + 1) * PAGE } else { 0 }, 1),
+        );
     }
     let found = chain::survey::<FileEntry>(&memory, PhysAddr(PAGE));
     assert_eq!(found.map(|f| f.blocks), Ok(MAX_BLOCKS));
@@ -115,7 +130,13 @@ fn chain_of_the_greatest_length() {
 
 #[test]
 fn block_counts() {
-    for (count, fits) in [(0, false), (1, true), (63, true), (64, false), (u64::MAX, false)] {
+    for (count, fits) in [
+        (0, false),
+        (1, true),
+        (63, true),
+        (64, false),
+        (u64::MAX, false),
+    ] {
         let header = BlockHeader { next: 0, count };
         let expected = if fits {
             Ok(header)
@@ -159,15 +180,30 @@ fn refused(change: impl FnOnce(&mut Header)) -> Option<Refusal> {
 #[test]
 fn memfd_headers() {
     assert_eq!(refused(|_| ()), None);
-    assert_eq!(refused(|h| h.size = 1 << 63), Some(Refusal::FileSize(1 << 63)));
-    assert_eq!(refused(|h| h.pos = u64::MAX), Some(Refusal::FileSize(u64::MAX)));
+    assert_eq!(
+        refused(|h| h.size = 1 << 63),
+        Some(Refusal::FileSize(1 << 63))
+    );
+    assert_eq!(
+        refused(|h| h.pos = u64::MAX),
+        Some(Refusal::FileSize(u64::MAX))
+    );
     assert_eq!(refused(|h| h.seals = 0x3f), None);
     assert_eq!(refused(|h| h.seals = 0x40), Some(Refusal::Seals(0x40)));
     assert_eq!(refused(|h| h.flags = 1), Some(Refusal::Flags(1)));
-    assert_eq!(refused(|h| h.size = 299 * PAGE), Some(Refusal::FolioIndex(300)));
+    assert_eq!(
+        refused(|h| h.size = 299 * PAGE),
+        Some(Refusal::FolioIndex(300))
+    );
     assert_eq!(refused(|h| h.size = 299 * PAGE + 1), None);
-    assert_eq!(refused(|h| h.total_pages = 1), Some(Refusal::ArrayLength(300, 256)));
-    assert_eq!(refused(|h| h.total_pages = 3), Some(Refusal::ArrayLength(300, 768)));
+    assert_eq!(
+        refused(|h| h.total_pages = 1),
+        Some(Refusal::ArrayLength(300, 256))
+    );
+    assert_eq!(
+        refused(|h| h.total_pages = 3),
+        Some(Refusal::ArrayLength(300, 768))
+    );
     assert_eq!(
         refused(|h| (h.size, h.nr_folios, h.total_pages, h.first) = (0, 0, 0, 0)),
         None
@@ -203,10 +239,19 @@ fn folios_in_order() {
     assert_eq!(order.accept(&entry(1), 9), Err(Refusal::FolioIndex(1)));
     assert_eq!(order.accept(&entry(512), 9), Ok(()));
     assert_eq!(order.accept(&entry(600), 0), Err(Refusal::FolioIndex(600)));
-    assert_eq!(order.accept(&entry(1026), 0), Err(Refusal::FolioIndex(1026)));
-    assert_eq!(order.accept(&FolioEntry::new(1, 4, 1025), 0), Err(Refusal::Flags(4)));
+    assert_eq!(
+        order.accept(&entry(1026), 0),
+        Err(Refusal::FolioIndex(1026))
+    );
+    assert_eq!(
+        order.accept(&FolioEntry::new(1, 4, 1025), 0),
+        Err(Refusal::Flags(4))
+    );
     assert_eq!(order.accept(&entry(1025), 0), Ok(()));
-    assert_eq!(order.accept(&entry(u64::MAX), 0), Err(Refusal::FolioIndex(u64::MAX)));
+    assert_eq!(
+        order.accept(&entry(u64::MAX), 0),
+        Err(Refusal::FolioIndex(u64::MAX))
+    );
 }
 
 /// The inputs that the fuzzers found interesting.

@@ -58,18 +58,6 @@ pub(crate) fn open<T: AnonFile>(name: &CStr, value: KBox<T>) -> Result<ARef<File
     }
 }
 
-/// The value behind a file that [`open`] made for the same type.
-pub(crate) fn value<T: AnonFile>(file: &File) -> Option<&T> {
-    // SAFETY: The file is open.
-    let (operations, private) = unsafe { ((*file.as_ptr()).f_op, (*file.as_ptr()).private_data) };
-    if !core::ptr::eq(operations, &Operations::<T>::TABLE) {
-        return None;
-    }
-    // SAFETY: The operations are ours, so the private data is that of `open`, and it lives as long
-    // as the file.
-    Some(unsafe { <KBox<T> as ForeignOwnable>::borrow(private) })
-}
-
 struct Operations<T>(core::marker::PhantomData<T>);
 
 impl<T: AnonFile> Operations<T> {

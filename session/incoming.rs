@@ -17,10 +17,6 @@ use kernel::{
     seq_print,
     sync::{
         aref::ARef,
-        atomic::{
-            ordering::Relaxed,
-            Atomic, //
-        },
         Arc,
         Mutex, //
     }, //
@@ -77,9 +73,18 @@ pub(super) struct Session {
 }
 
 struct State {
-    /// There is a file of the session.
-    taken: bool,
+    holder: Holder,
     files: Files,
+}
+
+/// Who has a file of the session.
+#[derive(PartialEq, Eq)]
+enum Holder {
+    Nobody,
+    /// The caller of `retrieve_session`, if the answer can be copied out.
+    Offered,
+    /// A user, who finishes the session by closing it.
+    User,
 }
 
 type Tree = RBTree<u64, Arc<IncomingFile>>;
@@ -101,7 +106,7 @@ impl Session {
                 first,
                 said,
                 state <- new_mutex!(State {
-                    taken: false,
+                    holder: Holder::Nobody,
                     files: Files::Unread,
                 }),
             }),
@@ -112,12 +117,16 @@ impl Session {
     /// `EINVAL` if somebody has the session, `EIO` if its list of files is damaged, `ENOMEM`.
     fn take(&self) -> Result {
         let mut state = self.state.lock();
-        if state.taken {
+        if state.holder != Holder::Nobody {
             return Err(EINVAL);
         }
         self.read(&mut state.files)?;
-        state.taken = true;
+        state.holder = Holder::Offered;
         Ok(())
+    }
+
+    fn set_holder(&self, holder: Holder) {
+        self.state.lock().holder = holder;
     }
 
     fn read(&self, files: &mut Files) -> Result {
@@ -302,8 +311,6 @@ impl IncomingFile {
 struct SessionFile {
     orchestrator: Arc<Orchestrator>,
     session: Arc<Session>,
-    /// The user was told about it, so that closing it means something.
-    delivered: Atomic<i32>,
 }
 
 /// `LIVEUPDATE_IOCTL_RETRIEVE_SESSION`.
@@ -315,31 +322,24 @@ pub(super) fn retrieve(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Resul
 
     let session = orchestrator.incoming.lock().find(&name).ok_or(ENOENT)?;
     let room = KBox::new_uninit(GFP_KERNEL)?;
+    let mut buffer = [0; 96];
+    let file_name = name.file_name(&mut buffer)?;
     session.take()?;
-    let delivered = Atomic::new(0);
     let value = room.write(SessionFile {
         orchestrator: orchestrator.clone(),
         session: session.clone(),
-        delivered,
     });
-    let mut buffer = [0; 96];
-    let file = name.file_name(&mut buffer).and_then(|name| {
-        anon_file::open(name, value).inspect_err(|_| session.state.lock().taken = false)
-    })?;
+    let file =
+        anon_file::open(file_name, value).inspect_err(|_| session.set_holder(Holder::Nobody))?;
     args.fd = fd.reserved_fd() as i32;
+    // If this fails the file is closed before the caller continues, and the session is free again.
     arg.write(&args)?;
-    SessionFile::deliver(&file)?;
+    session.set_holder(Holder::User);
     fd.fd_install(file);
     Ok(())
 }
 
 impl SessionFile {
-    fn deliver(file: &File) -> Result {
-        let this = anon_file::value::<Self>(file).ok_or(EINVAL)?;
-        this.delivered.store(1, Relaxed);
-        Ok(())
-    }
-
     fn retrieve_fd(&self, arg: &UserArg) -> Result {
         let mut args: liveupdate_session_retrieve_fd = arg.read()?;
         let fd = FileDescriptorReservation::get_unused_fd_flags(fd::O_CLOEXEC)?;
@@ -397,8 +397,8 @@ impl AnonFile for SessionFile {
 
     fn release(self) {
         let _running = self.orchestrator.freeze.read();
-        if self.delivered.load(Relaxed) == 0 {
-            self.session.state.lock().taken = false;
+        if self.session.state.lock().holder == Holder::Offered {
+            self.session.set_holder(Holder::Nobody);
             return;
         }
         match self.session.finish(|| Ok(())) {
@@ -409,7 +409,7 @@ impl AnonFile for SessionFile {
                     self.session.name,
                     err.to_errno()
                 );
-                self.session.state.lock().taken = false;
+                self.session.set_holder(Holder::Nobody);
             }
         }
     }

@@ -288,8 +288,10 @@ pub(super) fn create(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Result 
         },
         GFP_KERNEL,
     )?;
+    let mut buffer = [0; 96];
+    let file_name = name.file_name(&mut buffer)?;
     orchestrator.outgoing.lock().insert(session)?;
-    let file = anon_file::open(name.file_name(&mut [0; 96])?, value)
+    let file = anon_file::open(file_name, value)
         .inspect_err(|_| orchestrator.outgoing.lock().remove(&name))?;
     args.fd = fd.reserved_fd() as i32;
     // If this fails the file is closed before the caller continues, and the session with it.

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# What the C implementation leaves, this module takes.
+#
+# stages: 2
+# memory: 2G
+# timeout: 240
+# kernels: c-7.3 rust-7.3
+# cmdline: liveupdate=on
+
+. /scenarios/handover.sh

@@ -185,8 +185,10 @@ class Guest:
             f"lu.program={scenario.program}" if scenario.program else "",
             f"lu.module={scenario.module}", scenario.cmdline]))
         # With a host thread for each CPU, a kernel that was entered by kexec
-        # has been seen to wait for the other CPU for ever, very rarely.
-        thread = "multi" if scenario.stages == 1 else "single"
+        # has been seen to wait for the other CPU for ever, very rarely. The
+        # demo takes that risk, because hashing needs both.
+        parallel = scenario.stages == 1 or scenario.name == "demo"
+        thread = "multi" if parallel else "single"
         return ["qemu-system-x86_64", "-accel", f"tcg,thread={thread}",
                 "-cpu", "max", "-smp", "2", "-m", scenario.memory,
                 "-nodefaults", "-display", "none", "-no-reboot", *serials,

@@ -282,12 +282,15 @@ static void files_after(struct stage_ctx *ctx)
 	/* Half of them, backwards; the rest is finished without. */
 	for (i = FILES - 1; i >= 0; i -= 2)
 		close(take(ctx->in, token_of(i), i * 37 % 9000, i));
-	expect_eq(luo_fdinfo(ctx->in, text, 1 << 16), 0, "fdinfo");
-	expect_eq(luo_count_line(text, "luo-direction:\tincoming"), 1, "luo-direction lines");
-	for (i = 0, n = 0; i < FILES; i++)
-		n += luo_count_line(text, luo_file_line(token_of(i), LUO_MEMFD,
-							i & 1 ? "retrieved" : "pending"));
-	expect_eq(n, FILES, "luo-file lines with the right state");
+	/* The C implementation shows nothing there. */
+	if (!luo_is_c()) {
+		expect_eq(luo_fdinfo(ctx->in, text, 1 << 16), 0, "fdinfo");
+		expect_eq(luo_count_line(text, "luo-direction:\tincoming"), 1, "luo-direction lines");
+		for (i = 0, n = 0; i < FILES; i++)
+			n += luo_count_line(text, luo_file_line(token_of(i), LUO_MEMFD,
+								i & 1 ? "retrieved" : "pending"));
+		expect_eq(n, FILES, "luo-file lines with the right state");
+	}
 	free(text);
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOENT, "a token that was not used");
 	expect_eq(luo_finish(ctx->in), 0, "finish");

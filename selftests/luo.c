@@ -461,3 +461,8 @@ void *luo_readonly(const void *src, size_t len)
 	memcpy(map, src, len);
 	return mprotect(map, LUO_PAGE, PROT_READ) ? NULL : map;
 }
+
+bool luo_is_c(void)
+{
+	return access("/sys/module/liveupdate/initstate", F_OK) != 0;
+}

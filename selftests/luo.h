@@ -69,6 +69,8 @@ off_t luo_size(int fd);
 off_t luo_pos(int fd);
 bool luo_is_cloexec(int fd);
 int luo_fdinfo(int fd, char *buf, size_t size);
+/* Whether this kernel has the C implementation, which differs in a few points. */
+bool luo_is_c(void);
 int luo_fdlink(int fd, char *buf, size_t size);
 int luo_pfns(int fd, size_t pages, __u64 *pfns);
 

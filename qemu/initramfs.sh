@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Makes out/initramfs.cpio.gz, the guest's whole system: busybox, kexec, the
+# Makes out/initramfs.cpio, the guest's whole system: busybox, kexec, the
 # module, the test programs, the scenarios and the guest's init. Does nothing
 # when none of its inputs has changed.
 
 . "$(dirname "$0")/common.sh"
 
-IMAGE=$OUT/initramfs.cpio.gz
+IMAGE=$OUT/initramfs.cpio
 BUSYBOX=$(command -v busybox || true)
 KEXEC=$(PATH=$PATH:/sbin:/usr/sbin command -v kexec || true)
 
@@ -58,7 +58,7 @@ assemble()
 			"$OUT/module-test/liveupdate.ko"
 	fi
 	(cd "$root" && find . | LC_ALL=C sort |
-		cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$IMAGE.new"
+		cpio --quiet -o -H newc -R 0:0) >"$IMAGE.new"
 	mv "$IMAGE.new" "$IMAGE"
 }
 

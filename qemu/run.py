@@ -33,7 +33,7 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 OUT = TOP / "out"
 SCENARIOS = TOP / "selftests" / "scenarios"
 PROGRAMS = OUT / "selftests" / "ours"
-INITRAMFS = OUT / "initramfs.cpio.gz"
+INITRAMFS = OUT / "initramfs.cpio"
 
 # What must not be in a kernel log.
 BAD_LOG = re.compile(

@@ -285,7 +285,8 @@ static void files_after(struct stage_ctx *ctx)
 	/* The C implementation shows nothing there. */
 	if (!luo_is_c()) {
 		expect_eq(luo_fdinfo(ctx->in, text, 1 << 16), 0, "fdinfo");
-		expect_eq(luo_count_line(text, "luo-direction:\tincoming"), 1, "luo-direction lines");
+		expect_eq(luo_count_line(text, "luo-direction:\tincoming"), 1,
+			  "luo-direction lines");
 		for (i = 0, n = 0; i < FILES; i++)
 			n += luo_count_line(text, luo_file_line(token_of(i), LUO_MEMFD,
 								i & 1 ? "retrieved" : "pending"));

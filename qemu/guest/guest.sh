@@ -83,7 +83,7 @@ next_kernel()
 	name=${1:-$(kernel_of $((STAGE + 1)))}
 	next=$(sed "s/lu\.stage=[0-9]*/lu.stage=$((STAGE + 1))/" /proc/cmdline)
 	if ! kexec -s -l "/host/kernels/$name" \
-		--initrd=/host/initramfs.cpio.gz --append="$next"; then
+		--initrd=/host/initramfs.cpio --append="$next"; then
 		fail "kexec could not load $name"
 		return 1
 	fi

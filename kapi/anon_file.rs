@@ -16,8 +16,7 @@ use kernel::{
     seq_file::SeqFile,
     str::CStr,
     sync::aref::ARef,
-    types::ForeignOwnable,
-    ModuleMetadata, //
+    types::ForeignOwnable, //
 };
 
 /// What such a file does. A value of the type lives as long as the open file.
@@ -62,7 +61,7 @@ struct Operations<T>(core::marker::PhantomData<T>);
 
 impl<T: AnonFile> Operations<T> {
     const TABLE: kernel_bindings::file_operations = kernel_bindings::file_operations {
-        owner: <crate::LocalModule as ModuleMetadata>::THIS_MODULE.as_ptr(),
+        owner: &raw mut super::bindings::__this_module,
         release: Some(Self::release),
         unlocked_ioctl: Some(Self::ioctl),
         // The structures are laid out for a 32-bit caller too.

@@ -17,6 +17,7 @@
 #include <linux/kho/abi/memfd.h>
 #include <linux/memfd.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/notifier.h>
 #include <linux/rwsem.h>
 #include <linux/shmem_fs.h>
@@ -62,6 +63,7 @@ void lu_free_pages(void *virt, unsigned int order);
 /* Files. */
 struct inode *lu_file_inode(struct file *file);
 u32 lu_chrdev(struct file *file);
+int lu_file_pin_module(struct file *file);
 loff_t lu_file_pos(struct file *file);
 
 /* Files of shmem: memfds, and tmpfs files without a name. */

@@ -4,6 +4,7 @@
 
 use kernel::{
     container_of,
+    error::to_result,
     fs::File,
     miscdevice::{
         MiscDevice,
@@ -14,6 +15,8 @@ use kernel::{
     str::CStr,
     sync::Arc, //
 };
+
+use super::bindings;
 
 /// What an open device does. A value of the type is an open file.
 pub(crate) trait DeviceFile: Sized + Send + Sync + 'static {
@@ -60,10 +63,12 @@ struct Opened<T>(T);
 impl<T: DeviceFile> MiscDevice for Opened<T> {
     type Ptr = KBox<Self>;
 
-    fn open(_file: &File, registration: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+    fn open(file: &File, registration: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         let registration = core::ptr::from_ref(registration).cast_mut();
         // SAFETY: By the invariant of `Device` every registration of this type is part of one.
         let device = unsafe { &*container_of!(registration, Device<T>, registration) };
+        // SAFETY: The file is being opened by `misc_open()`, which holds `misc_mtx`.
+        to_result(unsafe { bindings::lu_file_pin_module(file.as_ptr()) })?;
         let room = KBox::new_uninit(GFP_KERNEL)?;
         Ok(room.write(Opened(T::open(&device.context)?)))
     }

@@ -13,8 +13,6 @@
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/toolchain.sh"
 
-DEFAULT_KERNEL=rust-7.3
-
 # The directory a kernel was built in.
 built_dir()
 {
@@ -70,14 +68,41 @@ kernel_ready()
 	done
 }
 
-# Those that only some scenarios boot.
+# Those that only some scenarios boot, and the modules for them. One whose source
+# is not to be had any more is left out, and its scenarios are skipped.
 other_kernels()
 {
-	local name
+	local name status
+	mkdir -p "$OUT/kernels"
 	for name in $("$TOP/qemu/run.py" --kernels); do
-		[ "$name" = "$DEFAULT_KERNEL" ] ||
-			"$TOP/qemu/kernel.sh" build "$name"
+		[ "$name" != "$DEFAULT_KERNEL" ] || continue
+		rm -f "$OUT/kernels/$name.missing"
+		status=0
+		"$TOP/qemu/kernel.sh" build "$name" || status=$?
+		if [ "$status" -eq 77 ]; then
+			say "SKIPPED: kernel $name, and all that boots it: no archive has its source"
+			echo "no archive has its source" >"$OUT/kernels/$name.missing"
+			continue
+		fi
+		[ "$status" -eq 0 ] || exit "$status"
+		! takes_module "$name" || build_module "$(module_of "$name")" "$name"
 	done
+}
+
+takes_module()
+{
+	awk -v n="$1" '$1 == n { for (i = 3; i <= NF; i++) if ($i == "module") found = 1 }
+		END { exit !found }' "$TOP/qemu/kernels"
+}
+
+# The folder of out/ with the module for a kernel.
+module_of()
+{
+	if [ "$1" = "$DEFAULT_KERNEL" ]; then
+		echo module
+	else
+		echo "module-$1"
+	fi
 }
 
 # What patches/ exports.
@@ -87,20 +112,23 @@ exported_symbols()
 		"$TOP"/patches/*.patch
 }
 
+# make_module KERNEL [VARIABLE=VALUE...]
 make_module()
 {
+	local kernel=$1
+	shift
 	[ -f "$TOP/Kbuild" ] || die "no Kbuild here: there is no module to build"
 	toolchain_ready
-	"${MAKE_KERNEL[@]}" -C "$(built_dir "$DEFAULT_KERNEL")" M="$TOP" "$@" modules
+	"${MAKE_KERNEL[@]}" -C "$(built_dir "$kernel")" M="$TOP" "$@" modules
 }
 
+# build_module FOLDER KERNEL [VARIABLE=VALUE...]: into that folder of out/.
 build_module()
 {
-	local what=$1
-	shift
-	kernel_ready
+	local what=$1 kernel=$2
+	shift 2
 	mkdir -p "$OUT/$what"
-	step "build $what" make_module MO="$OUT/$what" "$@"
+	step "build $what" make_module "$kernel" MO="$OUT/$what" "$@"
 	if grep -q 'warning:' "$LOGS/build-$what.log"; then
 		say "    with warnings, see $LOGS/build-$what.log"
 	fi
@@ -155,26 +183,29 @@ esac
 
 case "${1:-}" in
 module)
-	build_module module
+	kernel_ready
+	build_module module "$DEFAULT_KERNEL"
 	;;
 module-test)
-	build_module module-test LIVEUPDATE_TEST=1
+	kernel_ready
+	build_module module-test "$DEFAULT_KERNEL" LIVEUPDATE_TEST=1
 	;;
 module-clippy)
 	kernel_ready
 	mkdir -p "$OUT/module-clippy"
 	rm -f "$OUT"/module-clippy/*.o
-	make_module MO="$OUT/module-clippy" CLIPPY=1
+	make_module "$DEFAULT_KERNEL" MO="$OUT/module-clippy" CLIPPY=1
 	;;
 selftests)
 	build_selftests
 	;;
 prepare)
 	"$TOP/qemu/packages.sh"
-	build_module module
+	kernel_ready
+	build_module module "$DEFAULT_KERNEL"
 	# The demo can do without these, and should start soon.
 	if [ "${2:-}" != demo ]; then
-		build_module module-test LIVEUPDATE_TEST=1
+		build_module module-test "$DEFAULT_KERNEL" LIVEUPDATE_TEST=1
 		other_kernels
 	fi
 	build_selftests ${2:+"$2"}
@@ -189,7 +220,7 @@ remove-cache)
 	for dir in apt cargo deb kernels src; do
 		rm -rf "${CACHE:?}/$dir"
 	done
-	rm -rf "${CACHE:?}"/rust-src-*
+	rm -rf "${CACHE:?}"/rust-src-* "${CACHE:?}/kernels.lock"
 	rmdir "$CACHE" 2>/dev/null || true
 	;;
 source)
@@ -201,6 +232,9 @@ paths)
 	echo "KERNEL=$(image "$DEFAULT_KERNEL")"
 	echo "MODULE=$OUT/module/liveupdate.ko"
 	echo "SELFTESTS=$OUT/selftests"
+	echo "PEER=$(image c-7.3)"
+	echo "KERNEL_7_2=$(image rust-7.2)"
+	echo "MODULE_7_2=$OUT/$(module_of rust-7.2)/liveupdate.ko"
 	;;
 *)
 	die "usage: build.sh module|module-test|module-clippy|selftests|prepare|paths|source|remove-cache|kernel NAME"

@@ -23,14 +23,14 @@ libraries_of()
 inputs()
 {
 	find "$TOP/qemu/guest" "$TOP/selftests/scenarios" "$OUT/selftests" \
-		"$OUT/module/liveupdate.ko" "$OUT/module-test/liveupdate.ko" \
+		"$OUT"/module*/liveupdate.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
 		-type f -printf '%p %s %T@\n' 2>/dev/null | sort || true
 }
 
 assemble()
 {
-	local root=$OUT/initramfs lib applet
+	local root=$OUT/initramfs lib applet file release
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -57,6 +57,13 @@ assemble()
 		strip --strip-debug -o "$root/lib/liveupdate-test.ko" \
 			"$OUT/module-test/liveupdate.ko"
 	fi
+	# For other kernels, by their release.
+	for file in "$OUT"/module-rust-*/liveupdate.ko; do
+		[ -f "$file" ] || continue
+		release=$(modinfo -F vermagic "$file" | cut -d' ' -f1)
+		mkdir -p "$root/lib/$release"
+		strip --strip-debug -o "$root/lib/$release/liveupdate.ko" "$file"
+	done
 	(cd "$root" && find . | LC_ALL=C sort |
 		cpio --quiet -o -H newc -R 0:0) >"$IMAGE.new"
 	mv "$IMAGE.new" "$IMAGE"

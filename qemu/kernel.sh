@@ -8,7 +8,9 @@
 #
 # Source, patches, configuration and toolchain are part of the directory's
 # name, so a change of any of them builds anew and an old one is never used by
-# mistake. KSRC= (a kernel source tree, which is copied) replaces the download.
+# mistake. KSRC= (a kernel source tree, which is copied) replaces the download of
+# the version that it is of. If no archive has the source any more, the exit
+# status is 77.
 
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/toolchain.sh"
@@ -31,11 +33,22 @@ fragments()
 	done
 }
 
+# own_source: KSRC= names a tree of the version that is wanted.
+own_source()
+{
+	local of
+	[ -n "${KSRC:-}" ] || return 1
+	[ -f "$KSRC/Kbuild" ] || die "KSRC=$KSRC is not a kernel source tree"
+	of=$(awk '$1 == "VERSION" { v = $3 } $1 == "PATCHLEVEL" { print v "." $3; exit }' \
+		"$KSRC/Makefile")
+	# The default kernel is built from it whatever it is.
+	[ "$of" = "$VERSION" ] || [ "$NAME" = "$DEFAULT_KERNEL" ]
+}
+
 source_dir()
 {
 	local key
-	if [ -n "${KSRC:-}" ]; then
-		[ -f "$KSRC/Kbuild" ] || die "KSRC=$KSRC is not a kernel source tree"
+	if own_source; then
 		key=$({ realpath "$KSRC"; head -n 5 "$KSRC/Makefile"
 			cat "$TOP"/patches/*.patch; } | hash_of)
 		echo "$CACHE/src/own-$key"
@@ -56,7 +69,7 @@ unpack_source()
 	local dir=$1 deb
 	rm -rf "$dir.new"
 	mkdir -p "$dir.new"
-	if [ -n "${KSRC:-}" ]; then
+	if own_source; then
 		rsync -a --exclude=.git "$KSRC/" "$dir.new/"
 	else
 		deb=$CACHE/deb/linux-source-$VERSION
@@ -75,11 +88,12 @@ get_source()
 	local dir
 	dir=$(source_dir)
 	[ ! -d "$dir" ] || return 0
-	if [ -z "${KSRC:-}" ]; then
-		"$TOP/qemu/archive.sh" "linux-source-$VERSION" \
-			"$CACHE/deb/linux-source-$VERSION" ||
-			die "no source of Linux $VERSION: connect to the network, or" \
-			    "give a source tree (KSRC=) or a built one (KDIR=)"
+	if ! own_source &&
+		! "$TOP/qemu/archive.sh" "linux-source-$VERSION" \
+			"$CACHE/deb/linux-source-$VERSION"; then
+		say "error: no source of Linux $VERSION: connect to the network, or" \
+			"give a source tree (KSRC=) or a built one (KDIR=)"
+		exit 77
 	fi
 	step "unpack and patch Linux $VERSION" unpack_source "$dir"
 }
@@ -121,6 +135,11 @@ build()
 	local name=$1 src dir
 	dir=$(build_dir "$name")
 	[ ! -f "$dir/.built" ] || return 0
+	# Whoever waits finds it built.
+	mkdir -p "$CACHE"
+	exec 8>"$CACHE/kernels.lock"
+	flock 8
+	[ ! -f "$dir/.built" ] || return 0
 	toolchain_ready
 	get_source
 	src=$(source_dir)
@@ -137,11 +156,12 @@ build()
 }
 
 [ $# -eq 2 ] || die "usage: kernel.sh path|source|build NAME"
-lookup "$2"
+NAME=$2
+lookup "$NAME"
 toolchain_find
 case "$1" in
-path) build_dir "$2" ;;
+path) build_dir "$NAME" ;;
 source) source_dir ;;
-build) build "$2" ;;
+build) build "$NAME" ;;
 *) die "kernel.sh: no such command: $1" ;;
 esac

@@ -7,6 +7,7 @@
 # kernel log on the first. The last line is "N passed, N failed, N skipped".
 #
 #   run.py [-j N] [--lint] [SCENARIO...]   all of them without a name
+#   run.py --handover                      those between different kernels
 #   run.py --shell                         an interactive guest
 #   run.py --list                          the names
 #   run.py --kernels                       the kernels that all of them boot
@@ -17,6 +18,7 @@ import argparse
 import collections
 import concurrent.futures
 import fcntl
+import itertools
 import os
 import pathlib
 import re
@@ -46,7 +48,7 @@ GOOD_LOG = re.compile(r"debug: unmapping init|kmemleak: (Kernel memory leak "
                       r"detector|Automatic)|Spectre|MDS|RETBleed|Register File")
 
 HEADER = re.compile(r"^(?:#|//|\s*\*)\s*(stages|memory|timeout|kernels|cmdline|"
-                    r"hidden|module|allow|kunit):\s*(.*?)\s*$")
+                    r"hidden|module|allow|kunit|pairs|chain):\s*(.*?)\s*$")
 KTAP = re.compile(r"^\s*(not ok|ok) (\d+)\b(.*)$")
 PLAN = re.compile(r"^\s*1\.\.(\d+)")
 KUNIT = re.compile(r"^\[ *[0-9.]+\](?: | {5,})(ok|not ok) (\d+) (.*)$")
@@ -74,6 +76,9 @@ class Scenario:
         self.allow = re.compile(options["allow"]) if "allow" in options else None
         self.kunit = options.get("kunit") == "yes"
         self.kernels = options.get("kernels", "").split()
+        self.pairs = options.get("pairs") == "yes"
+        self.pair = None
+        self.chain = options.get("chain") == "yes"
 
     def complete(self):
         """Every boot has a kernel; the last one named serves the rest."""
@@ -84,11 +89,26 @@ class Scenario:
         return self
 
 
+def known_kernels():
+    """The names in the table of kernels."""
+    table = (TOP / "qemu" / "kernels").read_text().splitlines()
+    return [line.split()[0] for line in table
+            if line.strip() and not line.startswith("#")]
+
+
 def find_scenarios():
     """All scenarios by name, hidden ones included."""
     found = {}
     for path in sorted(SCENARIOS.glob("*.sh")):
-        found[path.stem] = Scenario(path.stem, path).complete()
+        scenario = Scenario(path.stem, path)
+        for pair in itertools.product(known_kernels() if scenario.pairs else (),
+                                      repeat=2):
+            name = f"{path.stem}_{pair[0]}_to_{pair[1]}"
+            found[name] = Scenario(name, path, path.stem)
+            found[name].pair = pair
+            found[name].kernels = list(pair)
+        if not scenario.pairs:
+            found[path.stem] = scenario.complete()
     for source in sorted((TOP / "selftests").glob("kexec_*.c")):
         scenario = Scenario(source.stem, source, "kexec", source.stem)
         program = PROGRAMS / source.stem
@@ -110,6 +130,14 @@ def kernel_image(name, cache={}, lock=threading.Lock()):
             path = pathlib.Path(answer.stdout.strip() or "/nonexistent")
             cache[name] = path if path.is_file() else None
         return cache[name]
+
+
+def why_missing(name):
+    """The reason for which a kernel was left out when all were built, if so."""
+    try:
+        return (OUT / "kernels" / f"{name}.missing").read_text().strip()
+    except FileNotFoundError:
+        return None
 
 
 def link_or_copy(source, target):
@@ -295,6 +323,7 @@ class Verdict:
         self.programs = []
         self.problems = []
         self.notes = []
+        self.reasons = []
 
     def problem(self, text):
         """Something that is wrong and is not a test case of its own."""
@@ -317,6 +346,7 @@ class Verdict:
                     self.problems.append(text)
                 elif re.search(r"#\s*SKIP", case.group(3), re.I):
                     skipped += 1
+                    self.reasons.append(case.group(3).strip())
                 else:
                     passed += 1
             elif found:
@@ -404,6 +434,13 @@ def judge(guest):
 
 def run_scenario(scenario):
     """Run and judge one scenario; returns the verdict and its report."""
+    for name in sorted(set(scenario.kernels)):
+        why = why_missing(name)
+        if why:
+            verdict = Verdict(scenario.name)
+            verdict.skipped = 1
+            verdict.notes.append(f"SKIPPED: no kernel {name}: {why}")
+            return verdict, report(verdict, None)
     try:
         guest = Guest(scenario)
     except FileNotFoundError as error:
@@ -451,6 +488,47 @@ def report(verdict, guest):
     return "\n".join(lines)
 
 
+def cell(verdict):
+    """A verdict in few letters."""
+    if verdict.failed:
+        return f"FAIL ({verdict.failed} of {verdict.failed + verdict.passed})"
+    if not verdict.passed:
+        return "skipped"
+    left = f", {verdict.skipped} left out" if verdict.skipped else ""
+    return f"ok ({verdict.passed}{left})"
+
+
+def matrix(results):
+    """What ran between different kernels, as a table: old in rows, new in
+    columns; then the chains; then what was left out, and why."""
+    pairs = {s.pair: v for s, v in results if s.pair}
+    chains = [(s, v) for s, v in results if s.chain]
+    lines = []
+    if pairs:
+        old = sorted({pair[0] for pair in pairs}, reverse=True)
+        new = sorted({pair[1] for pair in pairs}, reverse=True)
+        width = 24
+        lines.append("handover: from the kernel of the row to that of the column "
+                     "(cases that passed)")
+        lines.append(" " * 12 + "".join(f"{name:{width}}" for name in new))
+        for row in old:
+            lines.append(f"{row:12}" + "".join(
+                f"{cell(pairs[row, name]) if (row, name) in pairs else '-':{width}}"
+                for name in new).rstrip())
+    for scenario, verdict in sorted(chains, key=lambda c: len(c[0].kernels)):
+        lines.append(f"{cell(verdict):24}{' -> '.join(scenario.kernels)}")
+    seen = set()
+    for scenario, verdict in results:
+        if scenario.pair or scenario.chain:
+            why = {note for note in verdict.notes if note.startswith("SKIP")}
+            for reason in sorted(why) + verdict.reasons:
+                text = f"{' -> '.join(scenario.kernels)}: {reason}"
+                if text not in seen:
+                    lines.append(f"  left out: {text}")
+                seen.add(text)
+    return "\n".join(lines)
+
+
 def run_on_host(name):
     """A script of this folder that prints KTAP: it is judged like a guest."""
     start = time.monotonic()
@@ -475,6 +553,8 @@ def main():
                         help="guests at a time (default 2)")
     parser.add_argument("--lint", action="store_true",
                         help="count lint.sh and host-tests.sh as well")
+    parser.add_argument("--handover", action="store_true",
+                        help="only what hands over between different kernels")
     parser.add_argument("--list", action="store_true", help="list scenarios")
     parser.add_argument("--kernels", action="store_true",
                         help="list the kernels that scenarios boot")
@@ -500,21 +580,29 @@ def main():
         if name not in found:
             sys.exit(f"error: no scenario {name}; --list shows them")
     chosen = ([found[name] for name in options.names] or
-              [s for s in found.values() if not s.hidden])
+              [s for s in found.values() if not s.hidden and
+               (s.pair or s.chain or not options.handover)])
     # The longest first, so that the last ones to end are short.
     chosen.sort(key=lambda s: (-s.timeout, s.name))
-    jobs = [lambda s=s: run_scenario(s) for s in chosen]
+    jobs = [lambda s=s: (s, *run_scenario(s)) for s in chosen]
     if options.lint:
-        jobs[:0] = [lambda n=n: run_on_host(n) for n in ("lint", "host-tests")]
+        jobs[:0] = [lambda n=n: (None, *run_on_host(n))
+                    for n in ("lint", "host-tests")]
+    results = []
     passed = failed = skipped = 0
     with concurrent.futures.ThreadPoolExecutor(max(1, options.jobs)) as pool:
         for future in concurrent.futures.as_completed(
                 [pool.submit(job) for job in jobs]):
-            verdict, text = future.result()
+            scenario, verdict, text = future.result()
             print(text, flush=True)
+            if scenario:
+                results.append((scenario, verdict))
             passed += verdict.passed
             failed += verdict.failed
             skipped += verdict.skipped
+    results.sort(key=lambda r: r[0].name)
+    if any(s.pair or s.chain for s, _ in results):
+        print(matrix(results))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
 

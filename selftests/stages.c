@@ -21,6 +21,7 @@ enum outcome { PASSED, FAILED, SKIPPED };
 /* The case that runs now. */
 static struct {
 	const struct stage_program *program;
+	int stages;
 	const struct stage_case *c;
 	enum outcome outcome;
 	char why[200];
@@ -282,23 +283,24 @@ static void clear_skipped(void)
 	unlink(path);
 }
 
-/* LUO_LEAVE_OUT names cases that a scenario cannot run, and says why not. */
+/* LUO_LEAVE_OUT names cases that a scenario cannot run, LUO_LEAVE_OUT_WHY says why. */
 static void leave_out(const char *name)
 {
-	const char *cases = getenv("LUO_LEAVE_OUT");
+	const char *cases = getenv("LUO_LEAVE_OUT"), *why = getenv("LUO_LEAVE_OUT_WHY");
 	size_t len = strlen(name);
 	const char *at;
 
 	for (at = cases ? strstr(cases, name) : NULL; at; at = strstr(at + len, name)) {
 		if ((at == cases || at[-1] == ' ') && (!at[len] || at[len] == ' '))
-			stage_skip("left out here, see the scenario");
+			stage_skip("%s", why ? why : "left out here, see the scenario");
 	}
 }
 
 static void run_case(struct stage_ctx *ctx)
 {
 	const struct stage_case *c = now.c;
-	bool last = ctx->stage == now.program->stages;
+	bool last = ctx->stage == ctx->stages;
+	stage_fn run = c->run[now.program->any_stages ? 0 : ctx->stage - 1];
 	char name[LUO_NAME_MAX];
 
 	now.outcome = PASSED;
@@ -312,7 +314,7 @@ static void run_case(struct stage_ctx *ctx)
 		goto out;
 	if (ctx->stage == 1)
 		leave_out(c->name);
-	if (!c->run[ctx->stage - 1])
+	if (!run)
 		goto out;
 	snprintf(name, sizeof(name), "%s.%s", now.program->name, c->name);
 	if (!c->own_sessions) {
@@ -323,7 +325,7 @@ static void run_case(struct stage_ctx *ctx)
 			ctx->out = need_fd(luo_create(ctx->dev, name),
 					   "create_session \"%s\"", name);
 	}
-	c->run[ctx->stage - 1](ctx);
+	run(ctx);
 out:
 	if (ctx->in >= 0)
 		close(ctx->in);
@@ -333,14 +335,14 @@ out:
 static int run_stage(int stage)
 {
 	const struct stage_program *program = now.program;
-	struct stage_ctx ctx = { .stage = stage };
+	struct stage_ctx ctx = { .stage = stage, .stages = now.stages };
 	const struct stage_case *c;
 	unsigned int count = 0;
 
 	for (c = program->cases; c->name; c++)
 		count++;
 	ksft_print_header();
-	ksft_print_msg("%s: stage %d of %d\n", program->name, stage, program->stages);
+	ksft_print_msg("%s: stage %d of %d\n", program->name, stage, now.stages);
 	ksft_set_plan(count);
 	ctx.dev = luo_open();
 	if (ctx.dev < 0)
@@ -414,6 +416,9 @@ int stage_main(int argc, char **argv, const struct stage_program *program)
 	pid_t pid;
 
 	now.program = program;
+	now.stages = program->stages;
+	if (program->any_stages && getenv("STAGES"))
+		now.stages = atoi(getenv("STAGES"));
 	if (argc == 2 && !strcmp(argv[1], "stages")) {
 		printf("%d\n", program->stages);
 		return KSFT_PASS;
@@ -423,12 +428,12 @@ int stage_main(int argc, char **argv, const struct stage_program *program)
 			printf("%s.%s\n", program->name, c->name);
 		return KSFT_PASS;
 	}
-	if (stage < 1 || stage > program->stages) {
+	if (stage < 1 || stage > now.stages) {
 		fprintf(stderr, "usage: %s stages | --list | 1..%d\n", argv[0],
-			program->stages);
+			now.stages);
 		return KSFT_FAIL;
 	}
-	if (stage == program->stages)
+	if (stage == now.stages)
 		return run_stage(stage) ? KSFT_FAIL : KSFT_PASS;
 
 	fflush(stdout);

@@ -35,12 +35,14 @@
  * @in:    the session of this case that the kernel before left, or -1
  * @out:   the session of this case for the next kernel, or -1; stays open
  * @stage: 1 in the first kernel
+ * @stages: that of the last kernel
  */
 struct stage_ctx {
 	int dev;
 	int in;
 	int out;
 	int stage;
+	int stages;
 };
 
 typedef void (*stage_fn)(struct stage_ctx *ctx);
@@ -61,11 +63,14 @@ struct stage_case {
  * struct stage_program - what main() hands to stage_main()
  * @name:     of the program
  * @stages:   kernels it runs in
+ * @any_stages: as many as $STAGES says if that is set; the first function of a
+ *            case serves them all
  * @cases:    ends with a case that has no name
  */
 struct stage_program {
 	const char *name;
 	int stages;
+	bool any_stages;
 	const struct stage_case *cases;
 };
 

@@ -58,7 +58,9 @@ load_module()
 	if [ -c /dev/liveupdate ]; then
 		return 0
 	fi
-	if ! insmod "/lib/$module.ko" "$@"; then
+	path=/lib/$(uname -r)/$module.ko
+	[ -f "$path" ] || path=/lib/$module.ko
+	if ! insmod "$path" "$@"; then
 		fail "insmod $module.ko failed"
 		return 1
 	fi

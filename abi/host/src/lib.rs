@@ -10,4 +10,8 @@ pub(crate) mod abi;
 pub mod fuzz;
 mod memory;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walks;

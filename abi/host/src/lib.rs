@@ -7,6 +7,8 @@
 #[path = "../../mod.rs"]
 pub(crate) mod abi;
 
+#[cfg(test)]
+mod corpus;
 pub mod fuzz;
 mod memory;
 #[cfg(test)]

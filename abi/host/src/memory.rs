@@ -70,12 +70,20 @@ impl Pages {
     fn find(&self, at: PhysAddr) -> Result<&Piece, Refusal> {
         self.pages
             .get(&at.0)
-            .filter(|piece| at.0 != 0 && !piece.claimed.get())
+            .filter(|piece| !piece.claimed.get())
             .ok_or(Refusal::Address(at))
     }
 
+    /// As [`Pages::find`], but never at the null address.
+    fn find_to_claim(&self, at: PhysAddr) -> Result<&Piece, Refusal> {
+        if at.is_null() {
+            return Err(Refusal::Address(at));
+        }
+        self.find(at)
+    }
+
     fn claim(&self, at: PhysAddr, order: u32) -> Result<&Piece, Refusal> {
-        let piece = self.find(at)?;
+        let piece = self.find_to_claim(at)?;
         if piece.order != order {
             return Err(Refusal::Address(at));
         }
@@ -109,7 +117,7 @@ impl ClaimMemory for Pages {
     type Folio = (u64, u32);
 
     fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
-        Ok(self.find(at)?.order)
+        Ok(self.find_to_claim(at)?.order)
     }
 
     fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Vec<u8>, Refusal> {

@@ -8,7 +8,10 @@ use kernel::prelude::*;
 
 use super::{
     bindings,
-    kho::PreservedPage,
+    kho::{
+        check_address,
+        PreservedPage, //
+    },
     shmem::PinnedFolio, //
 };
 use crate::abi::{
@@ -118,6 +121,12 @@ impl Drop for FolioArray {
     }
 }
 
+/// The order of the largest folio that a file can have.
+pub(crate) fn max_order() -> u32 {
+    // SAFETY: There are no requirements.
+    unsafe { bindings::lu_shmem_max_order() }
+}
+
 /// A folio that was handed over and is ours now. Dropping it frees it.
 ///
 /// # Invariants
@@ -131,9 +140,7 @@ impl ClaimedFolio {
     /// Takes the folio of `1 << order` pages at frame `pfn`. That works once.
     pub(crate) fn claim(pfn: u64, order: u32) -> Result<Self, Refusal> {
         let at = PhysAddr(pfn.saturating_mul(PAGE_SIZE as u64));
-        if at.is_null() {
-            return Err(Refusal::Address(at));
-        }
+        check_address(at)?;
         // SAFETY: The C side checks the address.
         let folio = unsafe { bindings::lu_kho_claim(at.0, order) };
         // INVARIANT: It was restored with one reference.

@@ -19,7 +19,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use super::refused;
+use super::Failure;
 use crate::{
     abi::{
         memfd::{
@@ -32,6 +32,7 @@ use crate::{
             FOLIO_UPTODATE, //
         },
         vmalloc,
+        Memory,
         PhysAddr,
         Record,
         Refusal,
@@ -39,6 +40,7 @@ use crate::{
     },
     kapi::{
         folio::{
+            max_order,
             ClaimedFolio,
             FolioArray, //
         },
@@ -152,19 +154,8 @@ impl Drop for Outgoing {
 /// Gives the file back that `data` describes.
 ///
 /// Whatever the outcome, nothing of it is left to be retrieved or discarded afterwards.
-pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
-    let header = ClaimedPages::claim(data, 0).map_err(|why| refused(COMPATIBLE, why))?;
-    let memfd = match Memfd::new(Header::load(header.bytes())) {
-        Ok(memfd) => memfd,
-        Err(why) => {
-            let err = refused(COMPATIBLE, why);
-            return Err(if matches!(why, Refusal::Seals(_) | Refusal::Flags(_)) {
-                EOPNOTSUPP
-            } else {
-                err
-            });
-        }
-    };
+pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
+    let memfd = claim_header(data)?;
     let mut error = None;
     let mut refill = match ShmemFile::with_seals(memfd.seals()) {
         Ok(file) => Some(Refill::new(file)),
@@ -174,7 +165,7 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
         }
     };
     // After an error the walk goes on, to free what is left.
-    let walked = for_each_folio(&memfd, |folio, order, entry| {
+    for_each_folio(&memfd, |folio, order, entry| {
         if let Some(to) = refill.as_mut() {
             let uptodate = entry.flags() & FOLIO_UPTODATE != 0;
             let dirty = entry.flags() & FOLIO_DIRTY != 0;
@@ -183,22 +174,26 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
                 refill = None;
             }
         }
-    });
-    walked.map_err(|why| refused(COMPATIBLE, why))?;
+    })?;
     match (refill, error) {
         (Some(refill), None) => Ok(refill.finish(memfd.size(), memfd.pos())),
-        (_, err) => Err(err.unwrap_or(EIO)),
+        (_, err) => Err(err.unwrap_or(EIO).into()),
     }
 }
 
 /// Frees the file that `data` describes.
-pub(crate) fn discard(data: PhysAddr) {
-    let result = ClaimedPages::claim(data, 0)
-        .and_then(|header| Memfd::new(Header::load(header.bytes())))
-        .and_then(|memfd| for_each_folio(&memfd, |_, _, _| ()));
-    if let Err(why) = result {
-        refused(COMPATIBLE, why);
-    }
+pub(crate) fn discard(data: PhysAddr) -> Result<(), Refusal> {
+    for_each_folio(&claim_header(data)?, |_, _, _| ())
+}
+
+/// Reads the header and frees its page.
+///
+/// The page is taken only after its copy was found to be good: one that is not a header may be
+/// anything that was handed over, and is better left alone than freed.
+fn claim_header(data: PhysAddr) -> Result<Memfd, Refusal> {
+    let memfd = Memfd::new(Handover.record(data)?)?;
+    ClaimedPages::claim(data, 0)?;
+    Ok(memfd)
 }
 
 /// Claims the folios of a file and the array that lists them, in order.
@@ -213,8 +208,9 @@ fn for_each_folio(
     }
     let array = memfd.array();
     let order = u32::from(array.order);
-    let mut lists_left = array.check()?;
-    let mut in_order = FolioOrder::new(memfd.pages());
+    let mut parts_left = array.check()?;
+    let mut lists_left = vmalloc::lists_for(parts_left);
+    let mut in_order = FolioOrder::new(memfd.pages(), max_order());
     let mut left = memfd.nr_folios();
     let mut next = array.first;
     while next != 0 {
@@ -225,13 +221,21 @@ fn for_each_folio(
             if at == 0 {
                 break;
             }
+            parts_left = parts_left.checked_sub(1).ok_or(Refusal::ArrayForm)?;
             let part = ClaimedPages::claim(PhysAddr(at), order)?;
             for entry in part.bytes().chunks_exact(FolioEntry::SIZE) {
+                let entry = FolioEntry::load(entry);
                 if left == 0 {
-                    break;
+                    if entry.is_empty() {
+                        continue;
+                    }
+                    // A number that is too small would lose content in silence.
+                    return Err(Refusal::ArrayLength(
+                        memfd.nr_folios(),
+                        memfd.nr_folios() + 1,
+                    ));
                 }
                 left -= 1;
-                let entry = FolioEntry::load(entry);
                 let at = PhysAddr(entry.pfn() << PAGE_SIZE.trailing_zeros());
                 let order = Handover.order(at)?;
                 in_order.accept(&entry, order)?;

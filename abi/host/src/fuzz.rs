@@ -77,9 +77,10 @@ pub fn memfd(data: &[u8]) {
     };
     assert!(memfd.size() >= 0 && memfd.pos() >= 0);
     assert!(memfd.nr_folios() <= memfd.pages());
-    if let Ok(lists) = memfd.array().check() {
-        let array = memfd.array();
-        assert!(lists * vmalloc::PARTS_PER_CHUNK >= (array.total_pages >> array.order) as usize);
+    if let Ok(parts) = memfd.array().check() {
+        let room = (parts << memfd.array().order) * (PAGE_SIZE / FolioEntry::SIZE);
+        assert!(room as u64 >= memfd.nr_folios());
+        assert!(vmalloc::lists_for(parts) * vmalloc::PARTS_PER_CHUNK >= parts);
     }
 }
 
@@ -89,7 +90,7 @@ pub fn folios(data: &[u8]) {
         return;
     };
     let pages = u64::from_ne_bytes(*pages);
-    let mut order = FolioOrder::new(pages);
+    let mut order = FolioOrder::new(pages, 9);
     let mut end = 0;
     for chunk in rest.chunks_exact(FolioEntry::SIZE + 1) {
         let (size, entry) = chunk.split_at(1);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::{
     abi::{
         chain::{self, BlockHeader, Survey, MAX_BLOCKS},
-        luo::{padded, until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
+        luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, FolioOrder, Header, Memfd},
         vmalloc::{self, Descriptor},
         PhysAddr, Record, Refusal, PAGE_SIZE,
@@ -60,12 +60,38 @@ fn root_of_a_wrong_size_or_version_or_place() {
     );
     assert_eq!(
         Root::read(&memory, PhysAddr(2 * PAGE), 32),
-        Err(Refusal::RootVersion)
+        Err(Refusal::RootVersion(*b"luo-v6\0\0"))
     );
     for at in [0, PAGE + 8, 3 * PAGE, u64::MAX] {
         let at = PhysAddr(at);
         assert_eq!(Root::read(&memory, at, 32), Err(Refusal::Address(at)));
     }
+}
+
+#[test]
+fn flbs_of_a_wrong_length() {
+    let mut memory = Pages::default();
+    let mut read = |pages, count| {
+        memory.put(PAGE, &bytes_of(&FlbHeader { pages, count }));
+        FlbHeader::read(&memory, PhysAddr(PAGE)).map(|header| header.count)
+    };
+    assert_eq!(read(1, 0), Ok(0));
+    assert_eq!(read(1, 63), Ok(63));
+    for (pages, count) in [(0, 0), (2, 0), (1, 64), (1, u64::MAX)] {
+        assert_eq!(read(pages, count), Err(Refusal::FlbList(pages, count)));
+    }
+}
+
+#[test]
+fn strings_are_escaped_and_bounded() {
+    assert_eq!(
+        Refusal::RootVersion(*b"luo\n\x1b\xff\0x").to_string(),
+        "the root is \"luo\\n\\x1b\\xff\" and not \"luo-v5\""
+    );
+    assert_eq!(
+        Refusal::Handler([b'x'; 48]).to_string(),
+        format!("no handler for \"{}\"", "x".repeat(48))
+    );
 }
 
 #[test]
@@ -193,7 +219,7 @@ fn memfd_headers() {
     assert_eq!(refused(|h| h.flags = 1), Some(Refusal::Flags(1)));
     assert_eq!(
         refused(|h| h.size = 299 * PAGE),
-        Some(Refusal::FolioIndex(300))
+        Some(Refusal::FolioCount(300, 299))
     );
     assert_eq!(refused(|h| h.size = 299 * PAGE + 1), None);
     assert_eq!(
@@ -207,6 +233,14 @@ fn memfd_headers() {
     assert_eq!(
         refused(|h| (h.size, h.nr_folios, h.total_pages, h.first) = (0, 0, 0, 0)),
         None
+    );
+    assert_eq!(
+        refused(|h| h.nr_folios = 0),
+        Some(Refusal::ArrayLength(0, 512))
+    );
+    assert_eq!(
+        refused(|h| (h.nr_folios, h.total_pages) = (0, 0)),
+        Some(Refusal::ArrayLength(0, 0))
     );
 }
 
@@ -222,21 +256,23 @@ fn array_descriptors() {
         .check()
     };
     assert_eq!(check(1, 1, 0), Ok(1));
-    assert_eq!(check(511, 1, 0), Ok(2));
-    assert_eq!(check(1024, 3, 9), Ok(1));
+    assert_eq!(check(511, 1, 0), Ok(511));
+    assert_eq!(check(1024, 3, 9), Ok(2));
     assert_eq!(check(0, 1, 0), Err(Refusal::ArrayForm));
     assert_eq!(check(3, 1, 1), Err(Refusal::ArrayForm));
     assert_eq!(check(1, 4, 0), Err(Refusal::ArrayForm));
     assert_eq!(check(1 << 11, 1, 11), Err(Refusal::ArrayForm));
+    assert_eq!([1, 510, 511, 1022].map(vmalloc::lists_for), [1, 1, 2, 3]);
 }
 
 #[test]
 fn folios_in_order() {
     let entry = |index| FolioEntry::new(1, 3, index);
-    let mut order = FolioOrder::new(1026);
+    let mut order = FolioOrder::new(1026, 9);
     assert_eq!(order.accept(&entry(0), 0), Ok(()));
     assert_eq!(order.accept(&entry(0), 0), Err(Refusal::FolioIndex(0)));
     assert_eq!(order.accept(&entry(1), 9), Err(Refusal::FolioIndex(1)));
+    assert_eq!(order.accept(&entry(0), 10), Err(Refusal::FolioOrder(10)));
     assert_eq!(order.accept(&entry(512), 9), Ok(()));
     assert_eq!(order.accept(&entry(600), 0), Err(Refusal::FolioIndex(600)));
     assert_eq!(
@@ -306,7 +342,7 @@ proptest! {
     fn accepted_folios_do_not_overlap(
         entries in prop::collection::vec((0..4096u64, 0..10u32), 0..64)
     ) {
-        let mut order = FolioOrder::new(4096);
+        let mut order = FolioOrder::new(4096, 9);
         let mut end = 0;
         for (index, size) in entries {
             if order.accept(&FolioEntry::new(1, 0, index), size).is_ok() {

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# build.sh module|module-test|selftests|prepare|paths|remove-cache|kernel NAME
+# build.sh module|module-test|forge|selftests|prepare|paths|remove-cache|kernel NAME
 #
 # Builds what runs on a kernel: the module, the module with its test hooks,
-# the selftests (the kernel's and ours). "prepare" does all of it and the
+# the module that forges state, the selftests (the kernel's and ours). "prepare" does all of it and the
 # initramfs ("prepare demo": only what the demo needs); "paths" prints where
 # things are and builds nothing; "kernel NAME" prints the boot image of a kernel
 # of the table in "kernels". KDIR= (a built, patched kernel tree) takes the place
@@ -87,9 +87,9 @@ exported_symbols()
 		"$TOP"/patches/*.patch
 }
 
+# make_module [M=SOURCE] VARIABLE=VALUE...: a module, ours or one for tests.
 make_module()
 {
-	[ -f "$TOP/Kbuild" ] || die "no Kbuild here: there is no module to build"
 	toolchain_ready
 	"${MAKE_KERNEL[@]}" -C "$(built_dir "$DEFAULT_KERNEL")" M="$TOP" "$@" modules
 }
@@ -146,7 +146,7 @@ build_selftests()
 
 # Two builds at a time would write to the same files.
 case "${1:-}" in
-module* | selftests | prepare)
+module* | forge | selftests | prepare)
 	mkdir -p "$OUT"
 	exec 9>"$OUT/build.lock"
 	flock 9
@@ -159,6 +159,9 @@ module)
 	;;
 module-test)
 	build_module module-test LIVEUPDATE_TEST=1
+	;;
+forge)
+	build_module forge M="$TOP/selftests/forge"
 	;;
 module-clippy)
 	kernel_ready
@@ -175,6 +178,7 @@ prepare)
 	# The demo can do without these, and should start soon.
 	if [ "${2:-}" != demo ]; then
 		build_module module-test LIVEUPDATE_TEST=1
+		build_module forge M="$TOP/selftests/forge"
 		other_kernels
 	fi
 	build_selftests ${2:+"$2"}
@@ -203,6 +207,6 @@ paths)
 	echo "SELFTESTS=$OUT/selftests"
 	;;
 *)
-	die "usage: build.sh module|module-test|module-clippy|selftests|prepare|paths|source|remove-cache|kernel NAME"
+	die "usage: build.sh module|module-test|module-clippy|forge|selftests|prepare|paths|source|remove-cache|kernel NAME"
 	;;
 esac

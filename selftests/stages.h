@@ -61,11 +61,13 @@ struct stage_case {
  * struct stage_program - what main() hands to stage_main()
  * @name:     of the program
  * @stages:   kernels it runs in
+ * @no_device: the cases open the device themselves, if they can
  * @cases:    ends with a case that has no name
  */
 struct stage_program {
 	const char *name;
 	int stages;
+	bool no_device;
 	const struct stage_case *cases;
 };
 

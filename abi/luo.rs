@@ -6,7 +6,8 @@ use super::{
     Memory,
     PhysAddr,
     Record,
-    Refusal, //
+    Refusal,
+    PAGE_SIZE, //
 };
 
 /// The name of the KHO subtree that holds the root.
@@ -71,9 +72,23 @@ impl Root {
         }
         let root: Self = memory.record(at)?;
         if root.compatible != COMPATIBLE {
-            return Err(Refusal::RootVersion);
+            return Err(Refusal::RootVersion(root.compatible));
         }
         Ok(root)
+    }
+}
+
+/// How many objects fit in a page (`struct luo_flb_ser`).
+const FLBS_PER_PAGE: u64 = ((PAGE_SIZE - FlbHeader::SIZE) / 64) as u64;
+
+impl FlbHeader {
+    /// Reads the list of file-lifecycle-bound objects.
+    pub(crate) fn read(memory: &impl Memory, at: PhysAddr) -> Result<Self, Refusal> {
+        let header: Self = memory.record(at)?;
+        if header.pages != 1 || header.count > FLBS_PER_PAGE {
+            return Err(Refusal::FlbList(header.pages, header.count));
+        }
+        Ok(header)
     }
 }
 

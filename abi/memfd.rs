@@ -83,6 +83,11 @@ impl FolioEntry {
         self.pfn_flags & ((1 << PFN_BITS) - 1)
     }
 
+    /// Whether this is what stands behind the last entry of an array.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pfn_flags == 0 && self.index == 0
+    }
+
     /// `FOLIO_*`.
     pub(crate) fn flags(&self) -> u64 {
         self.pfn_flags >> PFN_BITS
@@ -117,15 +122,18 @@ impl Memfd {
         }
         let memfd = Self { header };
         if header.nr_folios > memfd.pages() {
-            return Err(Refusal::FolioIndex(header.nr_folios));
+            return Err(Refusal::FolioCount(header.nr_folios, memfd.pages()));
         }
-        if header.nr_folios > 0 {
-            let room = u64::from(header.total_pages) * (PAGE_SIZE / FolioEntry::SIZE) as u64;
-            // KHO preserves whole areas of 2^order pages.
-            let slack = ((PAGE_SIZE / FolioEntry::SIZE) as u64) << u32::from(header.order.min(10));
-            if header.nr_folios > room || room - header.nr_folios >= slack {
-                return Err(Refusal::ArrayLength(header.nr_folios, room));
-            }
+        let room = u64::from(header.total_pages) * (PAGE_SIZE / FolioEntry::SIZE) as u64;
+        // KHO preserves whole areas of 2^order pages.
+        let slack = ((PAGE_SIZE / FolioEntry::SIZE) as u64) << u32::from(header.order.min(10));
+        let fits = if header.nr_folios > 0 {
+            header.nr_folios <= room && room - header.nr_folios < slack
+        } else {
+            room == 0 && header.first == 0
+        };
+        if !fits {
+            return Err(Refusal::ArrayLength(header.nr_folios, room));
         }
         // INVARIANT: All of it was checked above.
         Ok(memfd)
@@ -178,8 +186,9 @@ impl Memfd {
             return Ok(());
         }
         let array = self.array();
-        let mut lists_left = array.check()?;
-        let mut in_order = FolioOrder::new(self.pages());
+        let mut parts_left = array.check()?;
+        let mut lists_left = vmalloc::lists_for(parts_left);
+        let mut in_order = FolioOrder::new(self.pages(), memory.max_folio_order());
         let mut left = self.nr_folios();
         let mut next = array.first;
         while next != 0 {
@@ -190,13 +199,18 @@ impl Memfd {
                 if at == 0 {
                     break;
                 }
+                parts_left = parts_left.checked_sub(1).ok_or(Refusal::ArrayForm)?;
                 let part = memory.claim_pages(PhysAddr(at), array.order.into())?;
                 for entry in part.as_ref().chunks_exact(FolioEntry::SIZE) {
+                    let entry = FolioEntry::load(entry);
                     if left == 0 {
-                        break;
+                        if entry.is_empty() {
+                            continue;
+                        }
+                        // A number that is too small would lose content in silence.
+                        return Err(Refusal::ArrayLength(self.nr_folios(), self.nr_folios() + 1));
                     }
                     left -= 1;
-                    let entry = FolioEntry::load(entry);
                     let order = memory.order(entry.addr())?;
                     in_order.accept(&entry, order)?;
                     visit(memory.claim_folio(entry.addr(), order)?, order, &entry);
@@ -219,16 +233,24 @@ impl Memfd {
 pub(crate) struct FolioOrder {
     next: u64,
     pages: u64,
+    max_order: u32,
 }
 
 impl FolioOrder {
-    /// For a file of `pages` pages.
-    pub(crate) fn new(pages: u64) -> Self {
-        Self { next: 0, pages }
+    /// For a file of `pages` pages, in folios of up to `1 << max_order` pages.
+    pub(crate) fn new(pages: u64, max_order: u32) -> Self {
+        Self {
+            next: 0,
+            pages,
+            max_order,
+        }
     }
 
     /// Accepts the next folio, which is `1 << order` pages large.
     pub(crate) fn accept(&mut self, entry: &FolioEntry, order: u32) -> Result<(), Refusal> {
+        if order > self.max_order {
+            return Err(Refusal::FolioOrder(order));
+        }
         let nr = 1u64 << order.min(63);
         let index = entry.index;
         if index < self.next || index >= self.pages || index % nr != 0 {

@@ -64,6 +64,9 @@ pub(crate) trait ClaimMemory {
     /// A folio that was taken. Dropping it frees it.
     type Folio;
 
+    /// The order of the largest folio that a file can have.
+    fn max_folio_order(&self) -> u32;
+
     /// The order of what was handed over at `at`.
     fn order(&self, at: PhysAddr) -> Result<u32, Refusal>;
 

@@ -37,7 +37,7 @@ const LINK: usize = 8;
 pub(crate) const PARTS_PER_CHUNK: usize = (PAGE_SIZE - LINK) / 8;
 
 impl Descriptor {
-    /// Checks flags, order and length, and tells how many list pages there may be at the most.
+    /// Checks flags, order and length, and tells how many parts the lists must name.
     pub(crate) fn check(&self) -> Result<usize, Refusal> {
         if self.flags & !(FLAG_ALLOC | FLAG_HUGE_VMAP) != 0 || self.order > MAX_ORDER {
             return Err(Refusal::ArrayForm);
@@ -45,10 +45,14 @@ impl Descriptor {
         if self.total_pages == 0 || self.total_pages % (1 << self.order) != 0 {
             return Err(Refusal::ArrayForm);
         }
-        let parts = (self.total_pages >> self.order) as usize;
-        // When the last page of the list is full, KHO has begun an empty one after it.
-        Ok(parts / PARTS_PER_CHUNK + 1)
+        Ok((self.total_pages >> self.order) as usize)
     }
+}
+
+/// How many list pages there may be at the most for so many parts.
+pub(crate) fn lists_for(parts: usize) -> usize {
+    // When the last page of the list is full, KHO has begun an empty one after it.
+    parts / PARTS_PER_CHUNK + 1
 }
 
 /// The address of the list page that follows `chunk`.

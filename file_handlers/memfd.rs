@@ -19,7 +19,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use super::refused;
+use super::Failure;
 use crate::{
     abi::{
         memfd::{
@@ -29,6 +29,7 @@ use crate::{
             FOLIO_DIRTY,
             FOLIO_UPTODATE, //
         },
+        Memory,
         PhysAddr,
         Record,
         Refusal,
@@ -146,19 +147,8 @@ impl Drop for Outgoing {
 /// Gives the file back that `data` describes.
 ///
 /// Whatever the outcome, nothing of it is left to be retrieved or discarded afterwards.
-pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
-    let header = ClaimedPages::claim(data, 0).map_err(|why| refused(COMPATIBLE, why))?;
-    let memfd = match Memfd::new(Header::load(header.bytes())) {
-        Ok(memfd) => memfd,
-        Err(why) => {
-            let err = refused(COMPATIBLE, why);
-            return Err(if matches!(why, Refusal::Seals(_) | Refusal::Flags(_)) {
-                EOPNOTSUPP
-            } else {
-                err
-            });
-        }
-    };
+pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
+    let memfd = claim_header(data)?;
     let mut error = None;
     let mut refill = match ShmemFile::with_seals(memfd.seals()) {
         Ok(file) => Some(Refill::new(file)),
@@ -168,7 +158,7 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
         }
     };
     // After an error the walk goes on, to free what is left.
-    let walked = memfd.for_each_folio(&Handover, |folio, order, entry| {
+    memfd.for_each_folio(&Handover, |folio, order, entry| {
         if let Some(to) = refill.as_mut() {
             let uptodate = entry.flags() & FOLIO_UPTODATE != 0;
             let dirty = entry.flags() & FOLIO_DIRTY != 0;
@@ -177,20 +167,24 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
                 refill = None;
             }
         }
-    });
-    walked.map_err(|why| refused(COMPATIBLE, why))?;
+    })?;
     match (refill, error) {
         (Some(refill), None) => Ok(refill.finish(memfd.size(), memfd.pos())),
-        (_, err) => Err(err.unwrap_or(EIO)),
+        (_, err) => Err(err.unwrap_or(EIO).into()),
     }
 }
 
 /// Frees the file that `data` describes.
-pub(crate) fn discard(data: PhysAddr) {
-    let result = ClaimedPages::claim(data, 0)
-        .and_then(|header| Memfd::new(Header::load(header.bytes())))
-        .and_then(|memfd| memfd.for_each_folio(&Handover, |_, _, _| ()));
-    if let Err(why) = result {
-        refused(COMPATIBLE, why);
-    }
+pub(crate) fn discard(data: PhysAddr) -> Result<(), Refusal> {
+    claim_header(data)?.for_each_folio(&Handover, |_, _, _| ())
+}
+
+/// Reads the header and frees its page.
+///
+/// The page is taken only after its copy was found to be good: one that is not a header may be
+/// anything that was handed over, and is better left alone than freed.
+fn claim_header(data: PhysAddr) -> Result<Memfd, Refusal> {
+    let memfd = Memfd::new(Handover.record(data)?)?;
+    ClaimedPages::claim(data, 0)?;
+    Ok(memfd)
 }

@@ -68,9 +68,8 @@ impl Handler {
 
     /// Gives the file back that `data` describes. May sleep.
     ///
-    /// `EIO` if the data is damaged; what the handler says otherwise. In every case nothing is left
-    /// to be discarded.
-    pub(crate) fn retrieve(self, data: PhysAddr) -> Result<ARef<File>> {
+    /// In every case nothing is left to be discarded.
+    pub(crate) fn retrieve(self, data: PhysAddr) -> Result<ARef<File>, Failure> {
         match self {
             Self::Memfd => memfd::retrieve(data),
             #[cfg(liveupdate_test)]
@@ -79,7 +78,7 @@ impl Handler {
     }
 
     /// Frees what `data` describes without making a file of it. May sleep.
-    pub(crate) fn discard(self, data: PhysAddr) {
+    pub(crate) fn discard(self, data: PhysAddr) -> Result<(), Refusal> {
         match self {
             Self::Memfd => memfd::discard(data),
             #[cfg(liveupdate_test)]
@@ -149,8 +148,35 @@ impl Outgoing {
     }
 }
 
-/// Logs why data of the previous kernel was refused, and gives the error for the user.
-pub(crate) fn refused(what: &str, why: Refusal) -> Error {
-    pr_err!("{what} from the previous kernel is damaged: {why}\n");
-    EIO
+/// Why a file of the previous kernel cannot be given back.
+pub(crate) enum Failure {
+    /// Its data is not what it must be.
+    Refused(Refusal),
+    /// This kernel could not make a file of it.
+    Error(Error),
+}
+
+impl From<Refusal> for Failure {
+    fn from(why: Refusal) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(err: Error) -> Self {
+        Self::Error(err)
+    }
+}
+
+impl Failure {
+    /// What the user is told: `EOPNOTSUPP` for what another version may know, `EIO` for damage.
+    pub(crate) fn errno(&self) -> Error {
+        match self {
+            Self::Refused(Refusal::Handler(_) | Refusal::Seals(_) | Refusal::Flags(_)) => {
+                EOPNOTSUPP
+            }
+            Self::Refused(_) => EIO,
+            Self::Error(err) => *err,
+        }
+    }
 }

@@ -14,8 +14,12 @@ use kernel::{
     sync::aref::ARef, //
 };
 
+use super::Failure;
 use crate::{
-    abi::PhysAddr,
+    abi::{
+        PhysAddr,
+        Refusal, //
+    },
     kapi::{
         chrdev,
         kho::{
@@ -66,14 +70,12 @@ impl Outgoing {
 }
 
 /// Always fails.
-pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
-    discard(data);
-    Err(ENODEV)
+pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
+    discard(data)?;
+    Err(ENODEV.into())
 }
 
 /// Frees the page.
-pub(crate) fn discard(data: PhysAddr) {
-    if let Err(why) = ClaimedPages::claim(data, 0) {
-        super::refused(COMPATIBLE, why);
-    }
+pub(crate) fn discard(data: PhysAddr) -> Result<(), Refusal> {
+    ClaimedPages::claim(data, 0).map(drop)
 }

@@ -19,6 +19,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/notifier.h>
+#include <linux/pagemap.h>
 #include <linux/rwsem.h>
 #include <linux/shmem_fs.h>
 #include <linux/uaccess.h>
@@ -73,6 +74,7 @@ loff_t lu_shmem_size(struct inode *inode);
 void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
 int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
 		    bool uptodate, bool dirty);
+unsigned int lu_shmem_max_order(void);
 void lu_shmem_settle(struct inode *inode, long pages);
 
 /* Folios of such a file that are pinned. */

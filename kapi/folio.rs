@@ -8,7 +8,10 @@ use kernel::prelude::*;
 
 use super::{
     bindings,
-    kho::PreservedPage,
+    kho::{
+        check_address,
+        PreservedPage, //
+    },
     shmem::PinnedFolio, //
 };
 use crate::abi::{
@@ -130,9 +133,7 @@ pub(crate) struct ClaimedFolio {
 impl ClaimedFolio {
     /// Takes the folio of `1 << order` pages at `at`. That works once.
     pub(super) fn claim(at: PhysAddr, order: u32) -> Result<Self, Refusal> {
-        if at.is_null() {
-            return Err(Refusal::Address(at));
-        }
+        check_address(at)?;
         // SAFETY: The C side checks the address.
         let folio = unsafe { bindings::lu_kho_claim(at.0, order) };
         // INVARIANT: It was restored with one reference.

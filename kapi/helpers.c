@@ -58,21 +58,50 @@ phys_addr_t lu_virt_to_phys(void *virt)
  */
 static DEFINE_SPINLOCK(claim_lock);
 
-/* The order of what was handed over at @phys, or -1 if nothing was. */
-int lu_kho_order(phys_addr_t phys)
+/* The order in the mark of the page at @pfn, or -1 if it has none. */
+static int kho_mark(unsigned long pfn)
 {
-	struct page *page;
+	struct page *page = pfn_to_online_page(pfn);
 	unsigned long mark;
 
-	if (phys & ~PAGE_MASK)
-		return -1;
-	page = pfn_to_online_page(PHYS_PFN(phys));
 	if (!page)
 		return -1;
 	mark = READ_ONCE(page->private);
-	if (mark >> 32 != KHO_PAGE_MAGIC || (u32)mark > MAX_PAGE_ORDER)
+	if (mark >> 32 != KHO_PAGE_MAGIC || (u32)mark > MAX_PAGE_ORDER ||
+	    !IS_ALIGNED(pfn, 1UL << (u32)mark))
 		return -1;
 	return (u32)mark;
+}
+
+/*
+ * Whether nothing was handed over that has some of the 1 << @order pages at
+ * @pfn, but not the same ones. KHO marks all that it was asked for, and would
+ * give pages that it was asked for twice to two owners: such ones get none.
+ */
+static bool kho_alone(unsigned long pfn, unsigned int order)
+{
+	for (unsigned long i = 1; i < 1UL << order; i++)
+		if (kho_mark(pfn + i) >= 0)
+			return false;
+	while (++order <= MAX_PAGE_ORDER) {
+		unsigned long head = ALIGN_DOWN(pfn, 1UL << order);
+
+		if (head != pfn && kho_mark(head) >= (int)order)
+			return false;
+	}
+	return true;
+}
+
+/* The order of what was handed over at @phys, or -1 if nothing was. */
+int lu_kho_order(phys_addr_t phys)
+{
+	return phys & ~PAGE_MASK ? -1 : kho_mark(PHYS_PFN(phys));
+}
+
+/* KHO follows none of the checks that are made here by itself. */
+static bool kho_claimable(phys_addr_t phys, unsigned int order)
+{
+	return lu_kho_order(phys) == order && kho_alone(PHYS_PFN(phys), order);
 }
 
 /* Copies @len bytes, a page at the most, of what was handed over at @phys. */
@@ -99,7 +128,7 @@ int lu_kho_poke(phys_addr_t phys, const void *from, size_t len)
 struct folio *lu_kho_claim(phys_addr_t phys, unsigned int order)
 {
 	guard(spinlock)(&claim_lock);
-	if (lu_kho_order(phys) != order)
+	if (!kho_claimable(phys, order))
 		return NULL;
 	return kho_restore_folio(phys);
 }
@@ -115,7 +144,7 @@ void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order)
 	struct page *page = NULL;
 
 	scoped_guard(spinlock, &claim_lock) {
-		if (lu_kho_order(phys) == order)
+		if (kho_claimable(phys, order))
 			page = kho_restore_pages(phys, 1UL << order);
 	}
 	return page ? page_address(page) : NULL;
@@ -222,6 +251,12 @@ int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
 unlock:
 	folio_unlock(folio);
 	return err;
+}
+
+/* The largest folio that the page cache can have. */
+unsigned int lu_shmem_max_order(void)
+{
+	return MAX_PAGECACHE_ORDER;
 }
 
 void lu_shmem_settle(struct inode *inode, long pages)

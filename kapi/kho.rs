@@ -10,7 +10,11 @@ use kernel::{
         to_result, //
     },
     prelude::*,
-    str::CStr, //
+    str::CStr,
+    sync::atomic::{
+        ordering::Relaxed,
+        Atomic, //
+    }, //
 };
 
 use super::{
@@ -116,7 +120,20 @@ impl Drop for Subtree {
     }
 }
 
-/// Where the previous kernel put what it announced as `name`, and how many bytes it is.
+/// What [`incoming_subtree`] found. Nobody may claim it, whatever points at it: KHO goes on to say
+/// where it is.
+static ROOT: Atomic<u64> = Atomic::new(0);
+
+/// Whether `at` can be what a structure of the previous kernel points at.
+pub(super) fn check_address(at: PhysAddr) -> Result<(), Refusal> {
+    if at.is_null() || at.0 == ROOT.load(Relaxed) {
+        return Err(Refusal::Address(at));
+    }
+    Ok(())
+}
+
+/// Where the previous kernel put what it announced as `name`, and how many bytes it is. That page
+/// stays: it can be read and rewritten, but not claimed.
 pub(crate) fn incoming_subtree(name: &CStr) -> Result<Option<(PhysAddr, u64)>> {
     let mut at = 0;
     let mut size = 0;
@@ -125,7 +142,10 @@ pub(crate) fn incoming_subtree(name: &CStr) -> Result<Option<(PhysAddr, u64)>> {
         bindings::kho_retrieve_subtree(name.as_char_ptr(), &mut at, &mut size)
     });
     match result {
-        Ok(()) => Ok(Some((PhysAddr(at), size as u64))),
+        Ok(()) => {
+            ROOT.store(at, Relaxed);
+            Ok(Some((PhysAddr(at), size as u64)))
+        }
         Err(ENOENT) => Ok(None),
         Err(err) => Err(err),
     }
@@ -164,10 +184,13 @@ impl ClaimMemory for Handover {
     type Pages = ClaimedPages;
     type Folio = ClaimedFolio;
 
+    fn max_folio_order(&self) -> u32 {
+        // SAFETY: There are no requirements.
+        unsafe { bindings::lu_shmem_max_order() }
+    }
+
     fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
-        if at.is_null() {
-            return Err(Refusal::Address(at));
-        }
+        check_address(at)?;
         // SAFETY: Any address may be asked about.
         u32::try_from(unsafe { bindings::lu_kho_order(at.0) }).map_err(|_| Refusal::Address(at))
     }
@@ -200,9 +223,7 @@ unsafe impl Sync for ClaimedPages {}
 impl ClaimedPages {
     /// Takes the `1 << order` pages at `at`. That works once.
     pub(crate) fn claim(at: PhysAddr, order: u32) -> Result<Self, Refusal> {
-        if at.is_null() {
-            return Err(Refusal::Address(at));
-        }
+        check_address(at)?;
         // SAFETY: The C side checks the address.
         let start = unsafe { bindings::lu_kho_claim_pages(at.0, order) };
         // INVARIANT: They were restored with one reference each.

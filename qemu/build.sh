@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# build.sh module|module-test|selftests|prepare|paths|remove-cache|kernel NAME
+# build.sh module|module-test|forge|selftests|prepare|paths|remove-cache|kernel NAME
 #
 # Builds what runs on a kernel: the module, the module with its test hooks,
-# the selftests (the kernel's and ours). "prepare" does all of it and the
+# the module that forges state, the selftests (the kernel's and ours). "prepare" does all of it and the
 # initramfs ("prepare demo": only what the demo needs); "paths" prints where
 # things are and builds nothing; "kernel NAME" prints the boot image of a kernel
 # of the table in "kernels". KDIR= (a built, patched kernel tree) takes the place
@@ -112,7 +112,7 @@ exported_symbols()
 		"$TOP"/patches/*.patch
 }
 
-# make_module KERNEL [VARIABLE=VALUE...]
+# make_module KERNEL [M=SOURCE] [VARIABLE=VALUE...]: ours, or one for tests.
 make_module()
 {
 	local kernel=$1
@@ -174,7 +174,7 @@ build_selftests()
 
 # Two builds at a time would write to the same files.
 case "${1:-}" in
-module* | selftests | prepare)
+module* | forge | selftests | prepare)
 	mkdir -p "$OUT"
 	exec 9>"$OUT/build.lock"
 	flock 9
@@ -189,6 +189,10 @@ module)
 module-test)
 	kernel_ready
 	build_module module-test "$DEFAULT_KERNEL" LIVEUPDATE_TEST=1
+	;;
+forge)
+	kernel_ready
+	build_module forge "$DEFAULT_KERNEL" M="$TOP/selftests/forge"
 	;;
 module-clippy)
 	kernel_ready
@@ -206,6 +210,7 @@ prepare)
 	# The demo can do without these, and should start soon.
 	if [ "${2:-}" != demo ]; then
 		build_module module-test "$DEFAULT_KERNEL" LIVEUPDATE_TEST=1
+		build_module forge "$DEFAULT_KERNEL" M="$TOP/selftests/forge"
 		other_kernels
 	fi
 	build_selftests ${2:+"$2"}
@@ -237,6 +242,6 @@ paths)
 	echo "MODULE_7_2=$OUT/$(module_of rust-7.2)/liveupdate.ko"
 	;;
 *)
-	die "usage: build.sh module|module-test|module-clippy|selftests|prepare|paths|source|remove-cache|kernel NAME"
+	die "usage: build.sh module|module-test|module-clippy|forge|selftests|prepare|paths|source|remove-cache|kernel NAME"
 	;;
 esac

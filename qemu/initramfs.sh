@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Makes out/initramfs.cpio, the guest's whole system: busybox, kexec, the
-# module, the test programs, the scenarios and the guest's init. Does nothing
+# modules, the test programs, the scenarios and the guest's init. Does nothing
 # when none of its inputs has changed.
+#
+# out/initramfs-forge.cpio is the same with one test program only: a kexec reads,
+# hashes and copies all of it, and some scenarios do that a hundred times.
 
 . "$(dirname "$0")/common.sh"
 
@@ -23,7 +26,7 @@ libraries_of()
 inputs()
 {
 	find "$TOP/qemu/guest" "$TOP/selftests/scenarios" "$OUT/selftests" \
-		"$OUT"/module*/liveupdate.ko \
+		"$OUT"/module*/liveupdate.ko "$OUT/forge/forge.ko" \
 		"$BUSYBOX" "$KEXEC" "$0" \
 		-type f -printf '%p %s %T@\n' 2>/dev/null | sort || true
 }
@@ -64,9 +67,21 @@ assemble()
 		mkdir -p "$root/lib/$release"
 		strip --strip-debug -o "$root/lib/$release/liveupdate.ko" "$file"
 	done
-	(cd "$root" && find . | LC_ALL=C sort |
-		cpio --quiet -o -H newc -R 0:0) >"$IMAGE.new"
-	mv "$IMAGE.new" "$IMAGE"
+	if [ -f "$OUT/forge/forge.ko" ]; then
+		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"
+	fi
+	pack "$IMAGE"
+	pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/forged$'
+}
+
+# pack IMAGE [WITHOUT BUT]: leave out what matches WITHOUT and not BUT.
+pack()
+{
+	(cd "$OUT/initramfs" && find . | LC_ALL=C sort |
+		awk -v without="${2:-^$}" -v but="${3:-^$}" \
+			'$0 !~ without || $0 ~ but || /\/ours$/' |
+		cpio --quiet -o -H newc -R 0:0) >"$1.new"
+	mv "$1.new" "$1"
 }
 
 mkdir -p "$OUT/selftests"

@@ -76,11 +76,16 @@ lint_patches()
 
 lint_c()
 {
-	local kernel programs status=0
+	local kernel forge programs status=0
 	mapfile -t kernel < <(files 'kapi/*.[ch]')
-	mapfile -t programs < <(files 'selftests/*.[ch]' 'bench/*.[ch]')
+	mapfile -t forge < <(files 'selftests/forge/*.[ch]')
+	mapfile -t programs < <(files ':(glob)selftests/*.[ch]' 'bench/*.[ch]')
 	if [ "${#kernel[@]}" -gt 0 ]; then
 		"${CHECKPATCH[@]}" -f "${kernel[@]}" || status=1
+	fi
+	# A table that two programs read has columns for both.
+	if [ "${#forge[@]}" -gt 0 ]; then
+		"${CHECKPATCH[@]}" --ignore MACRO_ARG_UNUSED -f "${forge[@]}" || status=1
 	fi
 	if [ "${#programs[@]}" -gt 0 ]; then
 		"${CHECKPATCH[@]}" --ignore "$USERSPACE" -f "${programs[@]}" || status=1
@@ -106,7 +111,7 @@ lint_spdx()
 			bad=1
 		}
 	done < <(files '*.rs' '*.c' '*.h' '*.sh' '*.py' Makefile '*/Makefile' \
-		Kbuild '*.config' '*.toml' qemu/kernels qemu/guest/init .ci/run)
+		Kbuild '*.config' '*.toml' '*/Kbuild' qemu/kernels qemu/guest/init .ci/run)
 	return "$bad"
 }
 

@@ -3,6 +3,7 @@
  * The helpers of luo.h. Nothing here decides whether a test passes.
  */
 #include "luo.h"
+#include "pattern.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -84,11 +85,7 @@ int luo_get_name(int session, char name[LUO_NAME_MAX])
 
 __u64 luo_mix(__u64 seed, __u64 n)
 {
-	__u64 z = seed + (n + 1) * 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-	return z ^ (z >> 31);
+	return pattern_word(seed, n);
 }
 
 static void pattern(unsigned char *buf, off_t off, size_t len, __u64 seed)

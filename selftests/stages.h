@@ -65,12 +65,14 @@ struct stage_case {
  * @stages:   kernels it runs in
  * @any_stages: as many as $STAGES says if that is set; the first function of a
  *            case serves them all
+ * @no_device: the cases open the device themselves, if they can
  * @cases:    ends with a case that has no name
  */
 struct stage_program {
 	const char *name;
 	int stages;
 	bool any_stages;
+	bool no_device;
 	const struct stage_case *cases;
 };
 

@@ -29,11 +29,9 @@ use crate::{
             SessionEntry,
             SUBTREE, //
         },
-        Memory,
         PhysAddr,
         Refusal, //
     },
-    file_handlers,
     kapi::{
         kho::{
             self,
@@ -44,13 +42,16 @@ use crate::{
     }, //
 };
 
+/// What the log calls the root and the chain that it points at.
+const SESSIONS: &str = "session list";
+
 /// All incoming sessions, by name.
 pub(super) struct Registry {
     progress: Progress,
     liveupdate_num: u64,
     sessions: RBTree<Name, Arc<Session>>,
     count: usize,
-    /// The module stays until the last of them is finished.
+    /// The module stays until the last of them is finished, or known to be damaged.
     pin: Option<ModulePin>,
 }
 
@@ -74,8 +75,9 @@ enum Progress {
     Damaged,
 }
 
-fn refused(why: Refusal) -> Error {
-    file_handlers::refused("session list", why)
+fn refused(what: &str, why: Refusal) -> Error {
+    pr_err!("{what} from the previous kernel is damaged: {why}\n");
+    EIO
 }
 
 impl Registry {
@@ -91,7 +93,7 @@ impl Registry {
         match kho::incoming_subtree(SUBTREE) {
             Ok(Some((at, size))) => {
                 if let Err(why) = this.survey(at, size) {
-                    refused(why);
+                    refused(SESSIONS, why);
                     this.progress = Progress::Damaged;
                 }
             }
@@ -174,10 +176,11 @@ impl Registry {
         self.sessions = RBTree::new();
         self.count = 0;
         self.pin = None;
-        refused(why)
+        refused(SESSIONS, why)
     }
 
     fn build(&mut self, chain: &ClaimedChain<SessionEntry>) -> Result<Option<Refusal>> {
+        let mut count = 0;
         for entry in chain.entries() {
             let Some(name) = Name::new(&entry.name) else {
                 return Ok(Some(Refusal::SessionName));
@@ -188,26 +191,17 @@ impl Registry {
             let session = Session::new(name, PhysAddr(entry.files), entry.count)?;
             self.sessions
                 .try_create_and_insert(name, session, GFP_KERNEL)?;
+            count += 1;
         }
+        self.count = count;
         Ok(None)
     }
 
     /// Leaves a root that says that there is nothing more, for when the module is loaded again:
     /// KHO will go on to say where the root is.
     fn retire(&self, at: PhysAddr, root: Root) {
-        let flbs = PhysAddr(root.flbs);
-        if !flbs.is_null() {
-            match Handover.record::<FlbHeader>(flbs) {
-                Ok(FlbHeader { pages: 1, count: 0 }) => {
-                    drop(ClaimedPages::claim(flbs, 0));
-                }
-                Ok(FlbHeader { count, .. }) => {
-                    pr_warn!("{count} objects bound to files are of no known kind, and stay\n");
-                }
-                Err(why) => {
-                    file_handlers::refused("the list of objects bound to files", why);
-                }
-            }
+        if let Err(why) = Self::retire_flbs(PhysAddr(root.flbs)) {
+            refused("list of objects bound to files", why);
         }
         let empty = Root {
             sessions: 0,
@@ -215,7 +209,21 @@ impl Registry {
             ..root
         };
         if let Err(why) = Handover.rewrite(at, &empty) {
-            refused(why);
+            refused(SESSIONS, why);
+        }
+    }
+
+    /// Frees the list of objects bound to files, if there are none. No session depends on it.
+    fn retire_flbs(at: PhysAddr) -> Result<(), Refusal> {
+        if at.is_null() {
+            return Ok(());
+        }
+        match FlbHeader::read(&Handover, at)?.count {
+            0 => ClaimedPages::claim(at, 0).map(drop),
+            count => {
+                pr_warn!("{count} objects bound to files are of no known kind, and stay\n");
+                Ok(())
+            }
         }
     }
 
@@ -227,10 +235,15 @@ impl Registry {
     /// Forgets a session that is finished.
     pub(super) fn remove(&mut self, name: &Name) {
         if self.sessions.remove(name).is_some() {
-            self.count -= 1;
-            if self.count == 0 {
-                self.pin = None;
-            }
+            self.lose();
+        }
+    }
+
+    /// Waits no longer for a session to be finished: it is, or cannot be.
+    pub(super) fn lose(&mut self) {
+        self.count = self.count.saturating_sub(1);
+        if self.count == 0 {
+            self.pin = None;
         }
     }
 }

@@ -124,12 +124,23 @@ impl<E: Record> ClaimedChain<E> {
         let mut blocks =
             KVVec::with_capacity(survey.blocks, GFP_KERNEL).map_err(|_| NotClaimed::OutOfMemory)?;
         let mut at = head;
+        let mut entries = 0;
         for _ in 0..survey.blocks {
             let block = ClaimedPages::claim(at, 0).map_err(NotClaimed::Refused)?;
-            at = PhysAddr(BlockHeader::load(block.bytes()).next);
+            let header =
+                chain::check::<E>(BlockHeader::load(block.bytes())).map_err(NotClaimed::Refused)?;
+            entries += header.count as usize;
+            at = PhysAddr(header.next);
             blocks
                 .push(block, GFP_KERNEL)
                 .map_err(|_| NotClaimed::OutOfMemory)?;
+        }
+        // Nobody can have changed it meanwhile; if somebody has, none of it counts.
+        if !at.is_null() || entries != survey.entries {
+            return Err(NotClaimed::Refused(Refusal::EntryCount(
+                survey.entries as u64,
+                entries as u64,
+            )));
         }
         Ok(Self {
             blocks,

@@ -44,6 +44,7 @@ use crate::{
     },
     file_handlers::{
         self,
+        Failure,
         Handler, //
     },
     kapi::{
@@ -75,6 +76,8 @@ pub(super) struct Session {
 struct State {
     holder: Holder,
     files: Files,
+    /// Nobody will finish the session, and it was said so.
+    lost: bool,
 }
 
 /// Who has a file of the session.
@@ -108,6 +111,7 @@ impl Session {
                 state <- new_mutex!(State {
                     holder: Holder::Nobody,
                     files: Files::Unread,
+                    lost: false,
                 }),
             }),
             GFP_KERNEL,
@@ -123,6 +127,14 @@ impl Session {
         self.read(&mut state.files)?;
         state.holder = Holder::Offered;
         Ok(())
+    }
+
+    /// Whether the session has turned out to be damaged, but only the first time it is asked.
+    fn is_lost_now(&self) -> bool {
+        let mut state = self.state.lock();
+        let now = !state.lost && matches!(state.files, Files::Damaged);
+        state.lost |= now;
+        now
     }
 
     fn set_holder(&self, holder: Holder) {
@@ -190,7 +202,14 @@ impl Session {
             Files::Read(tree) => tree.get(&token).ok_or(ENOENT)?.clone(),
             _ => return Err(ENOENT),
         };
-        file.retrieve(identities)
+        file.retrieve(identities, |why| self.refused_file(token, why))
+    }
+
+    fn refused_file(&self, token: u64, why: &Refusal) {
+        pr_err!(
+            "file {token:#x} of session {} from the previous kernel is refused: {why}\n",
+            self.name
+        );
     }
 
     /// Gives everything that was not retrieved back to the kernel, and lets go of the rest. That
@@ -206,8 +225,10 @@ impl Session {
         let files = core::mem::replace(&mut state.files, Files::Read(Tree::new()));
         drop(state);
         if let Files::Read(tree) = files {
-            for file in tree.values() {
-                file.finish();
+            for (token, file) in tree.iter() {
+                if let Err(why) = file.finish() {
+                    self.refused_file(*token, &why);
+                }
             }
         }
         Ok(())
@@ -217,8 +238,8 @@ impl Session {
 /// A file of the previous kernel.
 #[pin_data]
 struct IncomingFile {
-    /// `None` if nobody here knows what it is.
-    handler: Option<Handler>,
+    /// What it says it is, if nobody here knows that.
+    handler: Result<Handler, [u8; 48]>,
     data: PhysAddr,
     #[pin]
     state: Mutex<FileState>,
@@ -239,7 +260,7 @@ impl IncomingFile {
     fn new(entry: &FileEntry) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                handler: Handler::find(&entry.compatible),
+                handler: Handler::find(&entry.compatible).ok_or(entry.compatible),
                 data: PhysAddr(entry.data),
                 state <- new_mutex!(FileState::Pending),
             }),
@@ -247,7 +268,11 @@ impl IncomingFile {
         )
     }
 
-    fn retrieve(&self, identities: &Arc<Identities>) -> Result<ARef<File>> {
+    fn retrieve(
+        &self,
+        identities: &Arc<Identities>,
+        refused: impl FnOnce(&Refusal),
+    ) -> Result<ARef<File>> {
         let mut state = self.state.lock();
         match &*state {
             FileState::Retrieved { file, .. } => return Ok(file.clone()),
@@ -259,7 +284,7 @@ impl IncomingFile {
         let ticket = identities.ticket()?;
         let retrieved = self
             .handler
-            .ok_or(EOPNOTSUPP)
+            .map_err(|name| Refusal::Handler(name).into())
             .and_then(|handler| handler.retrieve(self.data))
             .and_then(|file| {
                 let (_, id) = file_handlers::identify(&file).ok_or(EIO)?;
@@ -273,7 +298,11 @@ impl IncomingFile {
                 };
                 Ok(file)
             }
-            Err(err) => {
+            Err(failure) => {
+                if let Failure::Refused(why) = &failure {
+                    refused(why);
+                }
+                let err = failure.errno();
                 *state = FileState::Failed(err);
                 Err(err)
             }
@@ -282,15 +311,17 @@ impl IncomingFile {
 
     fn can_finish(&self) -> bool {
         match (&*self.state.lock(), self.handler) {
-            (FileState::Pending, Some(handler)) => handler.can_finish_untouched(),
+            (FileState::Pending, Ok(handler)) => handler.can_finish_untouched(),
             _ => true,
         }
     }
 
-    fn finish(&self) {
+    fn finish(&self) -> Result<(), Refusal> {
         let last = core::mem::replace(&mut *self.state.lock(), FileState::Gone);
-        if let (FileState::Pending, Some(handler)) = (last, self.handler) {
-            handler.discard(self.data);
+        match (last, self.handler) {
+            (FileState::Pending, Ok(handler)) => handler.discard(self.data),
+            (FileState::Pending, Err(name)) => Err(Refusal::Handler(name)),
+            _ => Ok(()),
         }
     }
 
@@ -321,7 +352,11 @@ pub(super) fn retrieve(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Resul
     let room = KBox::new_uninit(GFP_KERNEL)?;
     let mut buffer = [0; 96];
     let file_name = name.file_name(&mut buffer)?;
-    session.take()?;
+    session.take().inspect_err(|_| {
+        if session.is_lost_now() {
+            orchestrator.incoming.lock().lose();
+        }
+    })?;
     let value = room.write(SessionFile {
         orchestrator: orchestrator.clone(),
         session: session.clone(),

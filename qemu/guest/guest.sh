@@ -73,10 +73,12 @@ load_module_checked()
 	load_module "$@" && [ -c /dev/liveupdate ]
 }
 
-# kernel_of STAGE: the name of the kernel that the run wants in that stage.
+# kernel_of STAGE: the name of the kernel that the run wants in that stage. The
+# last one named serves the rest.
 kernel_of()
 {
-	echo "$KERNELS" | cut -d, -f"$1"
+	kernel=$(echo "$KERNELS," | cut -d, -f"$1")
+	echo "${kernel:-${KERNELS##*,}}"
 }
 
 # next_kernel [NAME]: load the kernel of the next stage.

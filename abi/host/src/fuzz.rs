@@ -9,7 +9,7 @@ use crate::{
         chain::{self, BlockHeader, Survey, MAX_BLOCKS},
         luo::{until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
-        vmalloc::PARTS_PER_CHUNK,
+        vmalloc::{self, PARTS_PER_CHUNK},
         ClaimMemory, Memory, PhysAddr, Record, Refusal, PAGE_SIZE,
     },
     memory::Pages,
@@ -54,7 +54,7 @@ pub fn root(data: &[u8]) {
     } else if at.0 != PAGE_SIZE as u64 {
         Err(Refusal::Address(at))
     } else if expected.compatible != COMPATIBLE {
-        Err(Refusal::RootVersion)
+        Err(Refusal::RootVersion(expected.compatible))
     } else {
         Ok(expected)
     };
@@ -171,10 +171,11 @@ pub fn memfd(data: &[u8]) {
     assert!(memfd.seals() & !ALL_SEALS == 0 && header.flags == 0);
     assert!(memfd.nr_folios() <= memfd.pages());
     let array = memfd.array();
-    let Ok(lists) = array.check() else {
+    let Ok(parts) = array.check() else {
         return;
     };
-    assert!(lists * PARTS_PER_CHUNK >= (array.total_pages >> array.order) as usize);
+    assert_eq!(parts, (array.total_pages >> array.order) as usize);
+    assert!(vmalloc::lists_for(parts) * PARTS_PER_CHUNK >= parts);
     if memfd.nr_folios() > 0 {
         let needed = memfd.nr_folios() as usize * FolioEntry::SIZE;
         let pages = needed.div_ceil(PAGE_SIZE << array.order) << array.order;

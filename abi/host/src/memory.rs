@@ -116,6 +116,10 @@ impl ClaimMemory for Pages {
     /// Its address and order.
     type Folio = (u64, u32);
 
+    fn max_folio_order(&self) -> u32 {
+        9
+    }
+
     fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
         Ok(self.find_to_claim(at)?.order)
     }

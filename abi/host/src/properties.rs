@@ -160,7 +160,7 @@ fn refused_headers() -> impl Strategy<Value = (Header, Refusal)> {
             }
             4 => {
                 h.nr_folios = h.size.div_ceil(PAGE) + 1 + random % (1 << 60);
-                Refusal::FolioIndex(h.nr_folios)
+                Refusal::FolioCount(h.nr_folios, h.size.div_ceil(PAGE))
             }
             5 => {
                 // A part more, or more than that.
@@ -204,7 +204,8 @@ proptest! {
         }
         root.compatible[byte] ^= 1u8 << bit;
         memory.put(PAGE, &bytes_of(&root));
-        prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), 32), Err(Refusal::RootVersion));
+        let refused = Err(Refusal::RootVersion(root.compatible));
+        prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), 32), refused);
     }
 
     #[test]
@@ -255,7 +256,7 @@ proptest! {
         );
         prop_assert_eq!(memfd.pages(), header.size.div_ceil(PAGE));
         let parts = (header.total_pages >> header.order) as usize;
-        prop_assert_eq!(memfd.array().check(), Ok(parts / 511 + 1));
+        prop_assert_eq!(memfd.array().check(), Ok(parts));
     }
 
     #[test]
@@ -266,7 +267,7 @@ proptest! {
     #[test]
     fn descriptors_are_refused(parts in 1..1u32 << 20, order in 0..=10u16, flags in 0..4u16, bit in 2..16, more in 1..1u32 << 10) {
         let good = Descriptor { first: PAGE, total_pages: parts << order, flags, order };
-        prop_assert_eq!(good.check(), Ok(parts as usize / 511 + 1));
+        prop_assert_eq!(good.check(), Ok(parts as usize));
         let with_flag = Descriptor { flags: flags | 1u16 << bit, ..good };
         let with_order = Descriptor { order: order + 11, ..good };
         let with_nothing = Descriptor { total_pages: 0, ..good };
@@ -288,7 +289,7 @@ proptest! {
     fn accepted_folios_do_not_overlap(
         entries in prop::collection::vec((0..4096u64, 0..10u32), 0..64)
     ) {
-        let mut order = FolioOrder::new(4096);
+        let mut order = FolioOrder::new(4096, 9);
         let mut end = 0;
         for (index, size) in entries {
             if order.accept(&FolioEntry::new(1, 0, index), size).is_ok() {

@@ -57,12 +57,38 @@ fn root_of_a_wrong_size_or_version_or_place() {
     );
     assert_eq!(
         Root::read(&memory, PhysAddr(2 * PAGE), 32),
-        Err(Refusal::RootVersion)
+        Err(Refusal::RootVersion(*b"luo-v6\0\0"))
     );
     for at in [0, PAGE + 8, 3 * PAGE, u64::MAX] {
         let at = PhysAddr(at);
         assert_eq!(Root::read(&memory, at, 32), Err(Refusal::Address(at)));
     }
+}
+
+#[test]
+fn flbs_of_a_wrong_length() {
+    let mut memory = Pages::default();
+    let mut read = |pages, count| {
+        memory.put(PAGE, &bytes_of(&FlbHeader { pages, count }));
+        FlbHeader::read(&memory, PhysAddr(PAGE)).map(|header| header.count)
+    };
+    assert_eq!(read(1, 0), Ok(0));
+    assert_eq!(read(1, 63), Ok(63));
+    for (pages, count) in [(0, 0), (2, 0), (1, 64), (1, u64::MAX)] {
+        assert_eq!(read(pages, count), Err(Refusal::FlbList(pages, count)));
+    }
+}
+
+#[test]
+fn strings_are_escaped_and_bounded() {
+    assert_eq!(
+        Refusal::RootVersion(*b"luo\n\x1b\xff\0x").to_string(),
+        "the root is \"luo\\n\\x1b\\xff\" and not \"luo-v5\""
+    );
+    assert_eq!(
+        Refusal::Handler([b'x'; 48]).to_string(),
+        format!("no handler for \"{}\"", "x".repeat(48))
+    );
 }
 
 #[test]
@@ -226,13 +252,18 @@ fn refusals_name_the_value() {
     for (refusal, value) in [
         (Refusal::Address(PhysAddr(0xabc)), "0xabc"),
         (Refusal::RootSize(31), "31"),
-        (Refusal::RootVersion, "luo-v5"),
+        (Refusal::RootVersion(*b"luo-v9\n\0"), "luo-v9\\n"),
+        (Refusal::RootVersion([b'x'; 8]), "\"xxxxxxxx\""),
         (Refusal::BlockCount(64), "64"),
         (Refusal::ChainLength, "chain"),
         (Refusal::EntryCount(77, 88), "88 entries instead of 77"),
         (Refusal::SessionName, "name"),
         (Refusal::DuplicateSession, "same name"),
         (Refusal::DuplicateToken(0xabc), "0xabc"),
+        (Refusal::FlbList(2, 70), "70 objects in 2 pages"),
+        (Refusal::Handler([b'x'; 48]), "xxx\""),
+        (Refusal::FolioCount(3, 2), "3"),
+        (Refusal::FolioOrder(10), "10"),
         (Refusal::FileSize(1 << 63), "0x8000000000000000"),
         (Refusal::Seals(0x40), "0x40"),
         (Refusal::Flags(0x80), "0x80"),
@@ -282,7 +313,7 @@ fn memfd_headers() {
     assert_eq!(refused(|h| h.flags = 1), Some(Refusal::Flags(1)));
     assert_eq!(
         refused(|h| h.size = 299 * PAGE),
-        Some(Refusal::FolioIndex(300))
+        Some(Refusal::FolioCount(300, 299))
     );
     assert_eq!(refused(|h| h.size = 299 * PAGE + 1), None);
     assert_eq!(
@@ -310,6 +341,14 @@ fn memfd_headers() {
         refused(|h| (h.size, h.nr_folios, h.total_pages, h.first) = (0, 0, 0, 0)),
         None
     );
+    assert_eq!(
+        refused(|h| h.nr_folios = 0),
+        Some(Refusal::ArrayLength(0, 512))
+    );
+    assert_eq!(
+        refused(|h| (h.nr_folios, h.total_pages) = (0, 0)),
+        Some(Refusal::ArrayLength(0, 0))
+    );
 }
 
 #[test]
@@ -324,25 +363,27 @@ fn array_descriptors() {
         .check()
     };
     assert_eq!(check(1, 1, 0), Ok(1));
-    assert_eq!(check(511, 1, 0), Ok(2));
-    assert_eq!(check(1024, 3, 9), Ok(1));
+    assert_eq!(check(511, 1, 0), Ok(511));
+    assert_eq!(check(1024, 3, 9), Ok(2));
     assert_eq!(check(0, 1, 0), Err(Refusal::ArrayForm));
     assert_eq!(check(3, 1, 1), Err(Refusal::ArrayForm));
     assert_eq!(check(1, 4, 0), Err(Refusal::ArrayForm));
     assert_eq!(check(1 << 11, 1, 11), Err(Refusal::ArrayForm));
-    assert_eq!(check(u32::MAX, 1, 0), Ok(u32::MAX as usize / 511 + 1));
+    assert_eq!(check(u32::MAX, 1, 0), Ok(u32::MAX as usize));
     assert_eq!(check(0, 1, 10), Err(Refusal::ArrayForm));
     assert_eq!(check(1, u16::MAX, 0), Err(Refusal::ArrayForm));
     assert_eq!(check(1, 1, u16::MAX), Err(Refusal::ArrayForm));
+    assert_eq!([1, 510, 511, 1022].map(vmalloc::lists_for), [1, 1, 2, 3]);
 }
 
 #[test]
 fn folios_in_order() {
     let entry = |index| FolioEntry::new(1, 3, index);
-    let mut order = FolioOrder::new(1026);
+    let mut order = FolioOrder::new(1026, 9);
     assert_eq!(order.accept(&entry(0), 0), Ok(()));
     assert_eq!(order.accept(&entry(0), 0), Err(Refusal::FolioIndex(0)));
     assert_eq!(order.accept(&entry(1), 9), Err(Refusal::FolioIndex(1)));
+    assert_eq!(order.accept(&entry(0), 10), Err(Refusal::FolioOrder(10)));
     assert_eq!(order.accept(&entry(512), 9), Ok(()));
     assert_eq!(order.accept(&entry(600), 0), Err(Refusal::FolioIndex(600)));
     assert_eq!(
@@ -364,16 +405,16 @@ fn folios_in_order() {
 #[test]
 fn folios_at_the_end_of_all_indexes() {
     let last = FolioEntry::new(1, 3, u64::MAX - 1023);
-    let mut order = FolioOrder::new(u64::MAX);
+    let mut order = FolioOrder::new(u64::MAX, 63);
     assert_eq!(order.accept(&last, 10), Ok(()));
     assert_eq!(
         order.accept(&last, 0),
         Err(Refusal::FolioIndex(u64::MAX - 1023))
     );
-    let mut order = FolioOrder::new(u64::MAX);
+    let mut order = FolioOrder::new(u64::MAX, 63);
     assert_eq!(order.accept(&FolioEntry::new(1, 3, 1 << 63), 63), Ok(()));
     assert_eq!(
         order.accept(&FolioEntry::new(1, 3, 1 << 63), 64),
-        Err(Refusal::FolioIndex(1 << 63))
+        Err(Refusal::FolioOrder(64))
     );
 }

@@ -329,12 +329,14 @@ fn lists_without_an_end() {
     assert_eq!(state.walk(&memory), (0, Err(why)));
 }
 
-/// Nobody looks at the array of an empty file.
+/// A file without folios has no array, and none is looked for.
 #[test]
 fn file_without_folios() {
     let mut state = large(1);
     state.header.nr_folios = 0;
-    state.header.first = 3;
+    let refused = Memfd::new(state.header).err();
+    assert_eq!(refused, Some(Refusal::ArrayLength(0, 256)));
+    (state.header.first, state.header.total_pages) = (0, 0);
     let memory = state.memory();
     assert_eq!(state.walk(&memory), (0, Ok(())));
     assert_eq!(memory.left(), memory.len());

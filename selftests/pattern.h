@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The content of test files, where it is written and where it is compared, in
+ * programs and in a kernel module: word n is a function of a seed and of n.
+ */
+#ifndef SELFTESTS_PATTERN_H
+#define SELFTESTS_PATTERN_H
+
+#include <linux/types.h>
+
+static inline __u64 pattern_word(__u64 seed, __u64 n)
+{
+	__u64 z = seed + (n + 1) * 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return z ^ (z >> 31);
+}
+
+#endif /* SELFTESTS_PATTERN_H */

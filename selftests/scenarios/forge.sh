@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# Walks through the cases of a group ($FORGE_GROUP, set by the scenarios that
+# read this). Odd boots have a clean kernel: they look at what the boot before
+# left behind, then forge the state of the next case. Even boots look at it.
+#
+# hidden: yes
+
+forged=/selftests/ours/forged
+state=/host/forge
+
+# Where this kernel's code is. Every other kernel is at the same place.
+code_address()
+{
+	sed -n 's/^ *\([0-9a-f]*\)-.* : Kernel code$/0x\1/p' /proc/iomem
+}
+
+# label WHAT: what a boot does, for the first of its cases ($now).
+label()
+{
+	echo "${now%%,*}-$1"
+}
+
+forge()
+{
+	image=$(cat "$state.image" 2>/dev/null || code_address)
+	insmod /lib/forge.ko "case=$1" "image=$image" || return 1
+	cat /sys/module/forge/parameters/value >"$state.value"
+}
+
+if [ $((STAGE % 2)) = 1 ]; then
+	if [ "$STAGE" -gt 1 ]; then
+		now=$("$forged" names "$FORGE_GROUP" $((STAGE - 2)))
+		load_module
+		run "$(label after)" "$forged" "$now" 2
+		rmmod liveupdate
+	fi
+	if [ "$STAGE" -lt "$STAGES" ]; then
+		now=$("$forged" names "$FORGE_GROUP" "$STAGE")
+		next_kernel
+		run "$(label forge)" forge "$now"
+	fi
+else
+	now=$("$forged" names "$FORGE_GROUP" "$STAGE")
+	code_address >"$state.image"
+	next_kernel
+	load_module
+	FORGED=$(cat "$state.value") run "$(label look)" "$forged" "$now" 1
+fi
+
+# What failed is counted; the next case may tell more.
+if [ "$STAGE" -lt "$STAGES" ]; then
+	FAILED=0
+	go
+fi

@@ -18,6 +18,7 @@ mod session;
 use self::{
     kapi::{
         device::Device,
+        error::eopnotsupp,
         kexec::Registration,
         kho, //
     },
@@ -49,7 +50,7 @@ impl kernel::InPlaceModule for LiveUpdate {
         pin_init::pin_init_scope(|| {
             if !kho::enabled() {
                 pr_err!("Kexec HandOver is off: boot with kho=on\n");
-                return Err(EOPNOTSUPP);
+                return Err(eopnotsupp());
             }
             let orchestrator = Orchestrator::new()?;
             Ok(try_pin_init!(Self {

@@ -36,6 +36,7 @@ use crate::{
         PAGE_SIZE, //
     },
     kapi::{
+        error::eopnotsupp,
         folio::FolioArray,
         kho::{
             ClaimedPages,
@@ -59,7 +60,7 @@ const MAX_PAGES: u64 = u32::MAX as u64;
 fn known_seals(file: &ShmemFile) -> Result<u32> {
     let seals = file.seals()?;
     if seals & !ALL_SEALS != 0 {
-        return Err(EOPNOTSUPP);
+        return Err(eopnotsupp());
     }
     Ok(seals)
 }

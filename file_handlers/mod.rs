@@ -17,13 +17,16 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use crate::abi::{
-    luo::{
-        padded,
-        until_nul, //
+use crate::{
+    abi::{
+        luo::{
+            padded,
+            until_nul, //
+        },
+        PhysAddr,
+        Refusal, //
     },
-    PhysAddr,
-    Refusal, //
+    kapi::error::eopnotsupp, //
 };
 
 /// The handlers.
@@ -173,7 +176,7 @@ impl Failure {
     pub(crate) fn errno(&self) -> Error {
         match self {
             Self::Refused(Refusal::Handler(_) | Refusal::Seals(_) | Refusal::Flags(_)) => {
-                EOPNOTSUPP
+                eopnotsupp()
             }
             Self::Refused(_) => EIO,
             Self::Error(err) => *err,

@@ -7,6 +7,7 @@ pub(crate) mod anon_file;
 #[cfg(liveupdate_test)]
 pub(crate) mod chrdev;
 pub(crate) mod device;
+pub(crate) mod error;
 pub(crate) mod fd;
 pub(crate) mod folio;
 pub(crate) mod kexec;

@@ -171,8 +171,9 @@ ACCOUNTING_CHARGE=${ACCOUNTING_CHARGE:-64}
 # nothing of it charged to the cgroup of the last "run".
 accounting_settles()
 {
-	# Freeing is partly deferred (RCU, per-CPU batches): give it a moment.
-	for _ in 1 2 3 4 5; do
+	# Freeing is partly deferred (RCU, per-CPU batches), and what a cgroup has
+	# freed shows up after two seconds if it is little: give it a moment.
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		after=$(accounting_read)
 		# Not memory.current, which has pages that are charged in advance.
 		charge=$(charge_of anon file kernel)

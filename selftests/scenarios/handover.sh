@@ -20,7 +20,7 @@ esac
 case "$(kernel_of 2)" in
 c-*)
 	LUO_LEAVE_OUT="${LUO_LEAVE_OUT:-} fault"
-	LUO_LEAVE_OUT_WHY="${LUO_LEAVE_OUT_WHY:+$LUO_LEAVE_OUT_WHY, and }the C \
+	LUO_LEAVE_OUT_WHY="${LUO_LEAVE_OUT_WHY:+$LUO_LEAVE_OUT_WHY; }the C \
 implementation finishes a session whose retrieval cannot be answered"
 	;;
 esac

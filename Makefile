@@ -13,7 +13,7 @@ export KDIR KSRC
 # The scripts make use of both cores themselves.
 .NOTPARALLEL:
 
-.PHONY: module help demo check lint paths shell clean distclean
+.PHONY: module help demo check bench bench-wall lint paths shell clean distclean
 
 module: ## build liveupdate.ko (the default)
 	@qemu/packages.sh
@@ -21,7 +21,7 @@ module: ## build liveupdate.ko (the default)
 
 help: ## this list
 	@echo "make [KDIR=built-kernel-tree | KSRC=kernel-source-tree] TARGET"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 demo: ## memfds go through a kexec in a QEMU guest and come back in place
 	@qemu/build.sh prepare demo
@@ -30,6 +30,14 @@ demo: ## memfds go through a kexec in a QEMU guest and come back in place
 check: ## all tests, in QEMU guests, and lint
 	@qemu/build.sh prepare
 	@qemu/run.py --lint $(SCENARIOS)
+
+bench: ## measure against the C implementation, by instructions (10 minutes)
+	@qemu/build.sh bench
+	@bench/bench.py
+
+bench-wall: ## the same by wall clock, in rounds (longer)
+	@qemu/build.sh bench
+	@bench/bench.py --wall
 
 lint: ## rustfmt, clippy, checkpatch, shellcheck
 	@qemu/packages.sh

@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Makes out/initramfs.cpio, the guest's whole system: busybox, kexec, the
-# module, the test programs, the scenarios and the guest's init. Does nothing
-# when none of its inputs has changed.
+# module, the test programs, the scenarios and the guest's init. "initramfs.sh
+# bench" makes out/bench.cpio, which has the benchmark in place of the tests and
+# is small, because every kexec reads it. Does nothing when none of its inputs
+# has changed.
 
 . "$(dirname "$0")/common.sh"
 
-IMAGE=$OUT/initramfs.cpio
+WHAT=${1:-initramfs}
+IMAGE=$OUT/$WHAT.cpio
 BUSYBOX=$(command -v busybox || true)
 KEXEC=$(PATH=$PATH:/sbin:/usr/sbin command -v kexec || true)
 
@@ -22,15 +25,16 @@ libraries_of()
 
 inputs()
 {
-	find "$TOP/qemu/guest" "$TOP/selftests/scenarios" "$OUT/selftests" \
-		"$OUT/module/liveupdate.ko" "$OUT/module-test/liveupdate.ko" \
-		"$BUSYBOX" "$KEXEC" "$0" \
+	local what=("$TOP/selftests/scenarios" "$OUT/selftests"
+		"$OUT/module-test/liveupdate.ko")
+	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
+	find "${what[@]}" "$TOP/qemu/guest" "$OUT/module/liveupdate.ko" "$BUSYBOX" "$KEXEC" "$0" \
 		-type f -printf '%p %s %T@\n' 2>/dev/null | sort || true
 }
 
 assemble()
 {
-	local root=$OUT/initramfs lib applet
+	local root=$OUT/$WHAT.root lib applet
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -43,9 +47,14 @@ assemble()
 		mkdir -p "$root$(dirname "$lib")"
 		cp -L "$lib" "$root$lib"
 	done
-	cp -r "$OUT/selftests/." "$root/selftests/"
-	find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
-	cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
+	if [ "$WHAT" = bench ]; then
+		cp "$OUT/bench/bench" "$root/bench"
+		cp "$TOP/bench/guest.sh" "$root/scenarios/bench.sh"
+	else
+		cp -r "$OUT/selftests/." "$root/selftests/"
+		find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
+		cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
+	fi
 	cp "$TOP/qemu/guest/init" "$root/init"
 	cp "$TOP/qemu/guest/guest.sh" "$root/lib/guest.sh"
 	chmod 755 "$root/init"
@@ -53,7 +62,7 @@ assemble()
 		strip --strip-debug -o "$root/lib/liveupdate.ko" \
 			"$OUT/module/liveupdate.ko"
 	fi
-	if [ -f "$OUT/module-test/liveupdate.ko" ]; then
+	if [ "$WHAT" != bench ] && [ -f "$OUT/module-test/liveupdate.ko" ]; then
 		strip --strip-debug -o "$root/lib/liveupdate-test.ko" \
 			"$OUT/module-test/liveupdate.ko"
 	fi
@@ -62,7 +71,7 @@ assemble()
 	mv "$IMAGE.new" "$IMAGE"
 }
 
-mkdir -p "$OUT/selftests"
+mkdir -p "$OUT/selftests" "$OUT/bench"
 exec 8>"$IMAGE.lock"
 flock 8
 key=$(inputs | hash_of)

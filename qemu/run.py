@@ -133,13 +133,15 @@ Line = collections.namedtuple("Line", "time port text")
 class Guest:
     """A QEMU guest whose serial lines are stamped as they arrive."""
 
+    initramfs = INITRAMFS
+
     def __init__(self, scenario, echo=None):
         self.scenario = scenario
         self.echo = echo
         self.dir = self.claim(OUT / "runs", scenario.name)
         self.share = self.dir / "share"
         (self.share / "kernels").mkdir(parents=True)
-        link_or_copy(INITRAMFS, self.share / INITRAMFS.name)
+        link_or_copy(self.initramfs, self.share / INITRAMFS.name)
         for name in set(scenario.kernels):
             image = kernel_image(name)
             if image is None:
@@ -174,6 +176,15 @@ class Guest:
         """What a serial port said, line by line."""
         return [line.text for line in self.lines if line.port == port]
 
+    def machine(self):
+        """The part of the command line about processors and time."""
+        # With a host thread for each CPU, a kernel that was entered by kexec
+        # has been seen to wait for the other CPU for ever, very rarely. The
+        # demo takes that risk, because hashing needs both.
+        parallel = self.scenario.stages == 1 or self.scenario.name == "demo"
+        thread = "multi" if parallel else "single"
+        return ["-accel", f"tcg,thread={thread}", "-cpu", "max", "-smp", "2"]
+
     def command(self, serials):
         """The QEMU command line."""
         scenario = self.scenario
@@ -184,13 +195,7 @@ class Guest:
             f"lu.kernels={','.join(scenario.kernels)}",
             f"lu.program={scenario.program}" if scenario.program else "",
             f"lu.module={scenario.module}", scenario.cmdline]))
-        # With a host thread for each CPU, a kernel that was entered by kexec
-        # has been seen to wait for the other CPU for ever, very rarely. The
-        # demo takes that risk, because hashing needs both.
-        parallel = scenario.stages == 1 or scenario.name == "demo"
-        thread = "multi" if parallel else "single"
-        return ["qemu-system-x86_64", "-accel", f"tcg,thread={thread}",
-                "-cpu", "max", "-smp", "2", "-m", scenario.memory,
+        return ["qemu-system-x86_64", *self.machine(), "-m", scenario.memory,
                 "-nodefaults", "-display", "none", "-no-reboot", *serials,
                 "-virtfs", f"local,path={self.share},mount_tag=host,"
                 "security_model=none,id=host,multidevs=remap",

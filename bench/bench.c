@@ -23,6 +23,7 @@
 
 #define MODULE		"/lib/liveupdate.ko"
 #define MAX_FDS		200000
+#define BALLAST		(64 * MIB)
 
 __u64 now(void)
 {
@@ -163,6 +164,31 @@ static void reserve_fds(void)
 }
 
 /*
+ * Early in the second and all later kernels there is nothing but KHO's scratch
+ * memory. What is freed of it then is what the next allocations get, whose
+ * pages have to be moved when they are preserved. Somebody else shall have it.
+ */
+static void ballast(void)
+{
+	paged_memfd("ballast", BALLAST, LUO_PAGE);
+}
+
+static long pages_moved(void)
+{
+	FILE *in = fopen("/proc/vmstat", "re");
+	long moved = 0, n;
+	char line[128];
+
+	while (in && fgets(line, sizeof(line), in)) {
+		if (sscanf(line, "pgmigrate_success %ld", &n) == 1)
+			moved = n;
+	}
+	if (in)
+		fclose(in);
+	return moved;
+}
+
+/*
  * The host takes the time from this line of the kernel log to the kernel's own
  * last one, less what that is with nothing to serialise. Its length is always
  * the same, for the console takes time.
@@ -182,6 +208,7 @@ int main(int argc, char **argv)
 {
 	struct step take, make;
 	__u64 start;
+	long moved;
 	int dev;
 
 	if (argc != 4) {
@@ -203,7 +230,12 @@ int main(int argc, char **argv)
 		flush();
 	}
 	if (make.kind) {
+		ballast();
+		moved = pages_moved();
 		make.kind->make(dev, make.kind->name, make.n);
+		moved = pages_moved() - moved;
+		if (moved)
+			note("%s: %ld pages were moved out of scratch memory", argv[3], moved);
 		printf("MADE %s\n", argv[3]);
 		leave(atol(argv[1]));
 	}

@@ -30,6 +30,7 @@ __u64 now(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
+	profile_cut();
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
@@ -37,6 +38,7 @@ void report(const char *op, const char *layout, long n, long count, __u64 ns)
 {
 	printf("BENCH %s %s %ld %ld %llu\n", op, layout, n, count,
 	       (unsigned long long)ns);
+	profile_print(op, layout, n);
 }
 
 void note(const char *format, ...)
@@ -219,6 +221,7 @@ int main(int argc, char **argv)
 	make = parse(argv[3]);
 	reserve_fds();
 	load_module(&take);
+	profile_start();
 	start = now();
 	dev = luo_open();
 	start = now() - start;

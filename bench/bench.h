@@ -30,6 +30,12 @@ __u64 now(void);
 void report(const char *op, const char *layout, long n, long count, __u64 ns);
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Once, when the functions of a module have their addresses. */
+void profile_start(void);
+/* What now() and report() call, to profile what lies between two now(). */
+void profile_cut(void);
+void profile_print(const char *op, const char *layout, long n);
+
 /* Returns what is not an error, and ends the run on what is one. */
 long need(long result, const char *what);
 

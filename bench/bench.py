@@ -6,6 +6,8 @@
 #
 #   bench.py          by instructions (-icount), one vCPU, two guests at a time
 #   bench.py --wall   by wall clock, two vCPUs, in rounds, one guest at a time
+#   bench.py --profile STEP...
+#                     where the instructions of these steps go
 #
 # A run is a chain of steps over one guest: each step's state is made in one
 # kernel and taken by the next. Exit status 0 says that it was measured, not
@@ -18,6 +20,7 @@ import concurrent.futures
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -52,7 +55,7 @@ class BenchGuest(run.Guest):
 
     initramfs = run.OUT / "bench.cpio"
 
-    def __init__(self, kernel, steps, wall, progress):
+    def __init__(self, kernel, steps, wall, progress, profile=False):
         scenario = run.Scenario("bench", BENCH / "guest.sh")
         scenario.name = f"bench-{kernel}"
         scenario.kernels = [kernel]
@@ -66,6 +69,8 @@ class BenchGuest(run.Guest):
             # Calibrating it takes 20 s, and then fails, if the clock counts
             # instructions.
             scenario.cmdline += " noapictimer"
+        if profile:
+            scenario.cmdline += " lu.profile=1"
         self.wall = wall
         self.steps = steps
         super().__init__(scenario, echo=progress)
@@ -163,6 +168,19 @@ def by_wall_clock(options, progress):
     return found
 
 
+def profile(options, progress):
+    """Both implementations' functions, most seen first."""
+    for kernel in (results.C, results.OURS):
+        guest = BenchGuest(kernel, options.only, False, progress.of(kernel), True)
+        guest.run()
+        lines = "\n".join(text[len("PROF "):] for text in guest.text("tests")
+                          if text.startswith("PROF "))
+        if shutil.which("c++filt"):
+            lines = subprocess.run(["c++filt"], input=lines, text=True, check=True,
+                                   capture_output=True).stdout
+        print(f"{kernel}:\n{lines}")
+
+
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -171,6 +189,8 @@ def main():
                         help="of --wall (default 5)")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1),
                         help="guests at a time, without --wall (default 2)")
+    parser.add_argument("--profile", action="store_true",
+                        help="show where the instructions of the steps go")
     parser.add_argument("only", nargs="*", metavar="STEP",
                         help="only these steps, and write no files")
     options = parser.parse_args()
@@ -178,6 +198,8 @@ def main():
         if run.kernel_image(kernel) is None:
             sys.exit(f"error: kernel {kernel} is not built: run make bench")
     progress = Progress()
+    if options.profile:
+        return profile(options, progress)
     try:
         found = (by_wall_clock if options.wall else by_instructions)(options, progress)
     except (RuntimeError, FileNotFoundError) as error:

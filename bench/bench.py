@@ -171,6 +171,28 @@ def by_wall_clock(options, progress):
     return found
 
 
+def show(found, options):
+    """The report; files and README.md too if all of it was measured."""
+    table = results.rows(found[results.C], found[results.OURS])
+    targets = results.read_targets(BENCH / "targets")
+    notes = [f"{kernel}: {note}" for kernel in found for note in found[kernel].notes]
+    spread = None
+    if options.wall:
+        def spread(key):
+            return " ".join(f"+-{100 * found[kernel].spread(key):.0f} %"
+                            for kernel in (results.C, results.OURS))
+    print()
+    report.print_report(table, targets, notes, spread)
+    if options.only:
+        return
+    if options.wall:
+        results.write_csv(BENCH / "wall.csv", table)
+        return
+    results.write_csv(BENCH / "results.csv", table)
+    report.draw(BENCH / "results.csv", BENCH / "curves.svg")
+    report.rewrite_readme(table, targets, notes)
+
+
 def profile(options, progress):
     """Both implementations' functions, most seen first."""
     for kernel in (results.C, results.OURS):
@@ -211,25 +233,9 @@ def main():
     except (RuntimeError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     progress.say("measured")
-    table = results.rows(found[results.C], found[results.OURS])
-    targets = results.read_targets(BENCH / "targets")
-    notes = [f"{kernel}: {note}" for kernel in found for note in found[kernel].notes]
-    spread = None
-    if options.wall:
-        def spread(key):
-            return " ".join(f"+-{100 * found[kernel].spread(key):.0f} %"
-                            for kernel in (results.C, results.OURS))
-    print()
-    report.print_report(table, targets, notes, spread)
-    if options.only:
-        return 0
-    if options.wall:
-        results.write_csv(BENCH / "wall.csv", table)
-        return 0
-    results.write_csv(BENCH / "results.csv", table)
-    report.draw(BENCH / "results.csv", BENCH / "curves.svg")
-    report.rewrite_readme(table, targets, notes)
-    progress.say("written: bench/results.csv, bench/curves.svg, README.md")
+    show(found, options)
+    if not options.only:
+        progress.say("written")
     return 0
 
 

@@ -12,7 +12,6 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,7 +19,7 @@
 #define FILES		10000L
 #define DENSE_MIB	1024L
 #define DENSE_PAGES	(DENSE_MIB * 256)
-#define PERIOD_NS	50000L
+#define PERIOD_NS	300000L
 
 /* A thread that gets the CPU in the middle of a system call, to look. */
 struct watch {
@@ -30,11 +29,16 @@ struct watch {
 	long lowest;
 };
 
-static long free_now(void)
+/* Not luo_settle(), which moves pages: that counts as memory for a while. */
+static void settle(void)
 {
-	struct sysinfo info;
+	int i;
 
-	return sysinfo(&info) ? 0 : (long)(info.freeram / LUO_PAGE * info.mem_unit);
+	for (i = 0; i < 3; i++) {
+		usleep(50000);
+		luo_write_file("/proc/sys/vm/drop_caches", "3");
+		luo_write_file("/proc/sys/vm/stat_refresh", "1");
+	}
 }
 
 static void *watch(void *arg)
@@ -44,7 +48,7 @@ static void *watch(void *arg)
 	long pages;
 
 	while (!atomic_load(&w->stop)) {
-		pages = free_now();
+		pages = luo_free_pages();
 		if (pages < w->lowest)
 			w->lowest = pages;
 		nanosleep(&period, NULL);
@@ -58,8 +62,8 @@ static void watch_start(struct watch *w)
 	pthread_attr_t attr;
 	int err;
 
-	luo_settle();
-	w->before = free_now();
+	settle();
+	w->before = luo_free_pages();
 	w->lowest = w->before;
 	atomic_init(&w->stop, false);
 	pthread_attr_init(&attr);
@@ -98,20 +102,20 @@ static void memory_make(int dev, const char *layout, long n)
 	int session, fd;
 	long before, i;
 
-	luo_settle();
+	settle();
 	before = luo_free_pages();
 	for (i = 0; i < SESSIONS; i++)
 		session = create(dev, i);
-	luo_settle();
+	settle();
 	report_pages(layout, "session", SESSIONS, before - luo_free_pages());
 
 	for (i = 0; i < FILES; i++)
 		files[i] = paged_memfd(layout, LUO_PAGE, LUO_PAGE);
-	luo_settle();
+	settle();
 	before = luo_free_pages();
 	for (i = 0; i < FILES; i++)
 		need(luo_preserve(session, files[i], i), "preserve_fd");
-	luo_settle();
+	settle();
 	report_pages(layout, "file", FILES, before - luo_free_pages());
 
 	fd = paged_memfd(layout, DENSE_MIB * MIB, LUO_PAGE);
@@ -120,7 +124,7 @@ static void memory_make(int dev, const char *layout, long n)
 	before = luo_free_pages();
 	need(luo_preserve(session, fd, 0), "preserve_fd");
 	report_pages(layout, "page-preserve-peak", DENSE_PAGES, watch_stop(&w));
-	luo_settle();
+	settle();
 	report_pages(layout, "page", DENSE_PAGES, before - luo_free_pages());
 }
 

@@ -68,9 +68,7 @@ static void take_one(int session, const char *layout, struct file file, off_t st
 
 	report("retrieve", layout, file.n, file.count, now() - start);
 	check_paged(fd, file.mib * MIB, stride);
-	start = now();
 	need(luo_finish(session), "finish");
-	report("finish", layout, file.n, file.count, now() - start);
 	close(session);
 	close(fd);
 }

@@ -29,8 +29,7 @@ def amount(value, unit="ns"):
     for factor, name in ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns")):
         if value >= factor or factor == 1:
             number = value / factor
-            digits = 0 if number >= 100 or name == "ns" else (
-                1 if number >= 10 else 2)
+            digits = 0 if number >= 100 else 1 if number >= 10 else 2
             return f"{number:.{digits}f} {name}"
     return "-"
 

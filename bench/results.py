@@ -49,6 +49,7 @@ LAYOUTS = {
     "dense-large": "a page of n, large folios",
     "sparse": "16 MiB of data in n MiB",
 }
+FILES = ("each", "one", "spread")
 MEMORY = {
     "session": "a session",
     "file": "a one-page file",
@@ -134,7 +135,9 @@ class Results:
         """One number for each key: ns (or bytes) for one operation."""
         found = {}
         for key in self.rounds:
-            if key.op == "reboot" or key.layout == "empty":
+            # These are about sessions, and there only with the layouts of such.
+            if key.op == "reboot" or key.layout == "empty" or (
+                    key.op in ("load", "open") and key.layout not in FILES):
                 continue
             found[key] = self.total(*key) / self.counts[key]
         for key in list(self.rounds):
@@ -147,7 +150,7 @@ class Results:
         """What is computed: the part of reboot(2) that is ours, and sums."""
         nothing = self.total("reboot", "empty", 0)
         found = {}
-        if nothing is None or layout not in ("each", "one", "spread"):
+        if nothing is None or layout not in FILES:
             return found
         serialise = max(0, self.total("reboot", layout, n) - nothing)
         found[Key("serialise", layout, n)] = serialise

@@ -34,6 +34,7 @@ def measured(open_ns, create_ns):
                       f"BENCH open each 20000 1 {open_ns}",
                       "BENCH retrieve_session each 20000 20000 2000",
                       "BENCH retrieve each 20000 20000 3000",
+                      "BENCH open memory 0 1 4000",
                       "MEM memory file 1000 12000000",
                       "NOTE holes are filled"], CONSOLE)
     return found
@@ -133,6 +134,7 @@ class Words(unittest.TestCase):
 
     def test_amounts(self):
         self.assertEqual("412 ns", report.amount(412))
+        self.assertEqual("0.34 ns", report.amount(0.34))
         self.assertEqual("4.12 us", report.amount(4120))
         self.assertEqual("41.2 ms", report.amount(41200000))
         self.assertEqual("412 s", report.amount(412e9))

@@ -31,7 +31,7 @@ check: ## all tests, in QEMU guests, and lint
 	@qemu/build.sh prepare
 	@qemu/run.py --lint $(SCENARIOS)
 
-bench: ## measure against the C implementation, by instructions (10 minutes)
+bench: ## measure against the C implementation, by instructions (6 minutes)
 	@qemu/build.sh bench
 	@bench/bench.py
 

@@ -126,6 +126,8 @@ void profile_cut(void)
 			count(*(__u64 *)(data + ((at + sizeof(*header)) & mask)));
 		at += header->size;
 	}
+	/* What was sampled in here meanwhile is of no interest. */
+	head = __atomic_load_n(&ring->data_head, __ATOMIC_ACQUIRE);
 	__atomic_store_n(&ring->data_tail, head, __ATOMIC_RELEASE);
 }
 

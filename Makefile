@@ -13,7 +13,8 @@ export KDIR KSRC
 # The scripts make use of both cores themselves.
 .NOTPARALLEL:
 
-.PHONY: module help demo check check-handover lint paths shell clean distclean
+.PHONY: module help demo check check-handover bench bench-wall lint paths shell clean \
+	distclean
 
 module: ## build liveupdate.ko (the default)
 	@qemu/packages.sh
@@ -34,6 +35,14 @@ check: ## all tests, in QEMU guests, and lint
 check-handover: ## only the kexecs between different kernels, and their matrix
 	@qemu/build.sh prepare
 	@qemu/run.py --handover
+
+bench: ## measure against the C implementation, by instructions (6 minutes)
+	@qemu/build.sh bench
+	@bench/bench.py
+
+bench-wall: ## the same by wall clock, in rounds (longer)
+	@qemu/build.sh bench
+	@bench/bench.py --wall
 
 lint: ## rustfmt, clippy, checkpatch, shellcheck
 	@qemu/packages.sh

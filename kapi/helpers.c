@@ -178,7 +178,7 @@ u32 lu_chrdev(struct file *file)
  */
 int lu_file_pin_module(struct file *file)
 {
-	static struct file_operations owned;
+	static TYPEOF_UNQUAL(*file->f_op) owned;
 
 	if (file->f_op->owner)
 		return 0;

@@ -1,17 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# build.sh module|module-test|forge|selftests|prepare|paths|remove-cache|kernel NAME
+# build.sh module|module-test|forge|selftests|prepare|bench|paths|remove-cache|kernel NAME
 #
-# Builds what runs on a kernel: the module, the module with its test hooks,
-# the module that forges state, the selftests (the kernel's and ours). "prepare" does all of it and the
-# initramfs ("prepare demo": only what the demo needs); "paths" prints where
+# Builds what runs on a kernel: the module, the module with its test hooks, the
+# module that forges state, the selftests (the kernel's and ours). "prepare" does
+# all of it and the initramfs ("prepare demo": only what the demo needs); "bench"
+# what the benchmark needs, with the kernel of the C peer; "paths" prints where
 # things are and builds nothing; "kernel NAME" prints the boot image of a kernel
 # of the table in "kernels". KDIR= (a built, patched kernel tree) takes the place
 # of the kernel of the cache.
 
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/toolchain.sh"
+
+PEER_KERNEL=c-7.3
 
 # The directory a kernel was built in.
 built_dir()
@@ -172,9 +175,18 @@ build_selftests()
 	step "build selftests" make_selftests "$(source_dir)" "$@"
 }
 
+make_bench()
+{
+	mkdir -p "$OUT/bench"
+	# The kernel's headers first: its UAPI is newer than the C library's.
+	gcc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -pthread -static -s \
+		-I"$TOP/selftests" -isystem "$(built_dir "$DEFAULT_KERNEL")/usr/include" \
+		-o "$OUT/bench/bench" "$TOP"/bench/*.c "$TOP/selftests/luo.c"
+}
+
 # Two builds at a time would write to the same files.
 case "${1:-}" in
-module* | forge | selftests | prepare)
+module* | forge | selftests | prepare | bench)
 	mkdir -p "$OUT"
 	exec 9>"$OUT/build.lock"
 	flock 9
@@ -216,6 +228,13 @@ prepare)
 	build_selftests ${2:+"$2"}
 	"$TOP/qemu/initramfs.sh"
 	;;
+bench)
+	"$TOP/qemu/packages.sh" gnuplot-nox
+	build_module module
+	"$TOP/qemu/kernel.sh" build "$PEER_KERNEL"
+	step "build the benchmark" make_bench
+	"$TOP/qemu/initramfs.sh" bench
+	;;
 kernel)
 	[ $# -eq 2 ] || die "usage: build.sh kernel NAME"
 	image "$2"
@@ -237,11 +256,11 @@ paths)
 	echo "KERNEL=$(image "$DEFAULT_KERNEL")"
 	echo "MODULE=$OUT/module/liveupdate.ko"
 	echo "SELFTESTS=$OUT/selftests"
-	echo "PEER=$(image c-7.3)"
+	echo "PEER=$(image "$PEER_KERNEL")"
 	echo "KERNEL_7_2=$(image rust-7.2)"
 	echo "MODULE_7_2=$OUT/$(module_of rust-7.2)/liveupdate.ko"
 	;;
 *)
-	die "usage: build.sh module|module-test|module-clippy|forge|selftests|prepare|paths|source|remove-cache|kernel NAME"
+	die "usage: build.sh module|module-test|module-clippy|forge|selftests|prepare|bench|paths|source|remove-cache|kernel NAME"
 	;;
 esac

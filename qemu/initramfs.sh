@@ -5,12 +5,15 @@
 # modules, the test programs, the scenarios and the guest's init. Does nothing
 # when none of its inputs has changed.
 #
-# out/initramfs-forge.cpio is the same with one test program only: a kexec reads,
-# hashes and copies all of it, and some scenarios do that a hundred times.
+# A kexec reads, hashes and copies all of it. So out/initramfs-forge.cpio, for
+# scenarios that do that a hundred times, is the same with one test program only,
+# and "initramfs.sh bench" makes out/bench.cpio, which has nothing but the
+# benchmark.
 
 . "$(dirname "$0")/common.sh"
 
-IMAGE=$OUT/initramfs.cpio
+WHAT=${1:-initramfs}
+IMAGE=$OUT/$WHAT.cpio
 BUSYBOX=$(command -v busybox || true)
 KEXEC=$(PATH=$PATH:/sbin:/usr/sbin command -v kexec || true)
 
@@ -25,15 +28,16 @@ libraries_of()
 
 inputs()
 {
-	find "$TOP/qemu/guest" "$TOP/selftests/scenarios" "$OUT/selftests" \
-		"$OUT"/module*/liveupdate.ko "$OUT/forge/forge.ko" \
+	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT/forge/forge.ko")
+	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
+	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
 		-type f -printf '%p %s %T@\n' 2>/dev/null | sort || true
 }
 
 assemble()
 {
-	local root=$OUT/initramfs lib applet file release
+	local root=$OUT/$WHAT.root lib applet file release
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -46,9 +50,14 @@ assemble()
 		mkdir -p "$root$(dirname "$lib")"
 		cp -L "$lib" "$root$lib"
 	done
-	cp -r "$OUT/selftests/." "$root/selftests/"
-	find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
-	cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
+	if [ "$WHAT" = bench ]; then
+		cp "$OUT/bench/bench" "$root/bench"
+		cp "$TOP/bench/guest.sh" "$root/scenarios/bench.sh"
+	else
+		cp -r "$OUT/selftests/." "$root/selftests/"
+		find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
+		cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
+	fi
 	cp "$TOP/qemu/guest/init" "$root/init"
 	cp "$TOP/qemu/guest/guest.sh" "$root/lib/guest.sh"
 	chmod 755 "$root/init"
@@ -56,7 +65,7 @@ assemble()
 		strip --strip-debug -o "$root/lib/liveupdate.ko" \
 			"$OUT/module/liveupdate.ko"
 	fi
-	if [ -f "$OUT/module-test/liveupdate.ko" ]; then
+	if [ "$WHAT" != bench ] && [ -f "$OUT/module-test/liveupdate.ko" ]; then
 		strip --strip-debug -o "$root/lib/liveupdate-test.ko" \
 			"$OUT/module-test/liveupdate.ko"
 	fi
@@ -71,20 +80,21 @@ assemble()
 		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"
 	fi
 	pack "$IMAGE"
-	pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/forged$'
+	[ "$WHAT" = bench ] ||
+		pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/forged$'
 }
 
 # pack IMAGE [WITHOUT BUT]: leave out what matches WITHOUT and not BUT.
 pack()
 {
-	(cd "$OUT/initramfs" && find . | LC_ALL=C sort |
+	(cd "$OUT/$WHAT.root" && find . | LC_ALL=C sort |
 		awk -v without="${2:-^$}" -v but="${3:-^$}" \
 			'$0 !~ without || $0 ~ but || /\/ours$/' |
 		cpio --quiet -o -H newc -R 0:0) >"$1.new"
 	mv "$1.new" "$1"
 }
 
-mkdir -p "$OUT/selftests"
+mkdir -p "$OUT/selftests" "$OUT/bench"
 exec 8>"$IMAGE.lock"
 flock 8
 key=$(inputs | hash_of)

@@ -127,6 +127,12 @@ lint_python()
 	PY
 }
 
+lint_bench()
+{
+	# What is read from the guests' lines, without a guest.
+	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s bench
+}
+
 lint_paths()
 {
 	# No path of the machine it was written on, no name of an archive's host.
@@ -142,6 +148,7 @@ check checkpatch-patches lint_patches
 check checkpatch-c lint_c
 check shellcheck lint_shell
 check python-syntax lint_python
+check bench-parsing lint_bench
 check spdx lint_spdx
 check paths lint_paths
 echo "1..$NUMBER"

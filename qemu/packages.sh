@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Installs the Debian packages that building and running need, if any is
-# missing, and says which. Prints nothing when all are there.
+# missing, and says which; with arguments, those packages too. Prints nothing
+# when all are there.
 
 . "$(dirname "$0")/common.sh"
 
@@ -40,7 +41,7 @@ rust_packages()
 CODENAME=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 
 missing=
-for p in $PACKAGES $(rust_packages); do
+for p in $PACKAGES $(rust_packages) "$@"; do
 	installed "$p" || missing="$missing $p"
 done
 [ -n "$missing" ] || exit 0

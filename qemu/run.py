@@ -212,6 +212,18 @@ class Guest:
         """What a serial port said, line by line."""
         return [line.text for line in self.lines if line.port == port]
 
+    def machine(self):
+        """The part of the command line about processors and time."""
+        # With a host thread for each CPU, a kernel that was entered by kexec
+        # has been seen to wait for the other CPU for ever, very rarely. The
+        # demo takes that risk, because hashing needs both. With one host thread,
+        # one in some hundred kexecs was seen to end in a reset: a scenario with
+        # very many should ask for one CPU.
+        parallel = self.scenario.stages == 1 or self.scenario.name == "demo"
+        thread = "multi" if parallel else "single"
+        return ["-accel", f"tcg,thread={thread}", "-cpu", "max",
+                "-smp", self.scenario.cpus]
+
     def command(self, serials):
         """The QEMU command line."""
         scenario = self.scenario
@@ -224,15 +236,7 @@ class Guest:
             f"lu.kernels={','.join(scenario.kernels)}",
             f"lu.program={scenario.program}" if scenario.program else "",
             f"lu.module={scenario.module}", scenario.cmdline]))
-        # With a host thread for each CPU, a kernel that was entered by kexec
-        # has been seen to wait for the other CPU for ever, very rarely. The
-        # demo takes that risk, because hashing needs both. With one host thread,
-        # one in some hundred kexecs was seen to end in a reset: a scenario with
-        # very many should ask for one CPU.
-        parallel = scenario.stages == 1 or scenario.name == "demo"
-        thread = "multi" if parallel else "single"
-        return ["qemu-system-x86_64", "-accel", f"tcg,thread={thread}",
-                "-cpu", "max", "-smp", scenario.cpus, "-m", scenario.memory,
+        return ["qemu-system-x86_64", *self.machine(), "-m", scenario.memory,
                 "-nodefaults", "-display", "none", "-no-reboot", *serials,
                 "-virtfs", f"local,path={self.share},mount_tag=host,"
                 "security_model=none,id=host,multidevs=remap",

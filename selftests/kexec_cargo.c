@@ -334,14 +334,14 @@ static void half(struct stage_ctx *ctx)
 
 /* Left by each kernel, and retrieved by none: gone with the kexec after it. */
 
-static void never(struct stage_ctx *ctx)
+static void unclaimed(struct stage_ctx *ctx)
 {
 	char name[LUO_NAME_MAX];
 	int session, fd;
 
-	snprintf(name, sizeof(name), "never-%d", ctx->stage - 2);
+	snprintf(name, sizeof(name), "unclaimed-%d", ctx->stage - 2);
 	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "what the kernel before the last left");
-	snprintf(name, sizeof(name), "never-%d", ctx->stage);
+	snprintf(name, sizeof(name), "unclaimed-%d", ctx->stage);
 	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "what nobody left");
 	if (is_last(ctx))
 		return;
@@ -353,7 +353,7 @@ static void never(struct stage_ctx *ctx)
 
 /* Each kexec counts. */
 
-static void number(struct stage_ctx *ctx)
+static void counted(struct stage_ctx *ctx)
 {
 	/* The C implementation and the module, in their own words. */
 	static const char *const words[] = { "liveupdate number: ", "liveupdate: live update " };
@@ -406,8 +406,8 @@ static const struct stage_case cases[] = {
 	{ "moved", false, { moved } },
 	{ "empty", false, { empty } },
 	{ "half", true, { half } },
-	{ "never", true, { never } },
-	{ "number", true, { number } },
+	{ "unclaimed", true, { unclaimed } },
+	{ "counted", true, { counted } },
 	{ "after", true, { after } },
 	{ }
 };

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What the guests' lines mean: from the text of two serial ports to a number of
+# nanoseconds for each operation, layout and size. Nothing here prints.
+
+"""Read the output of benchmark guests."""
+
+import collections
+import csv
+import math
+import pathlib
+import re
+import statistics
+
+C = "c-7.3"
+OURS = "rust-7.3"
+
+# Some operations at some size took so long together.
+Key = collections.namedtuple("Key", "op layout n")
+Timing = collections.namedtuple("Timing", "key count ns")
+
+BENCH = re.compile(r"^BENCH (\S+) (\S+) (\d+) (\d+) (\d+)$")
+MEM = re.compile(r"^MEM (\S+) (\S+) (\d+) (-?\d+)$")
+MARK = re.compile(r"^\[ *(\d+\.\d+)\] bench: reboot (\d+)")
+LEFT = re.compile(r"^\[ *(\d+\.\d+)\] kexec_core: Starting new kernel")
+
+# A table stands in this order.
+OPERATIONS = {
+    "create_session": "create a session",
+    "close": "close a session",
+    "retrieve_session": "retrieve a session",
+    "close_finished": "close a finished session",
+    "preserve": "preserve",
+    "unpreserve": "unpreserve",
+    "retrieve": "retrieve",
+    "finish": "finish",
+    "serialise": "serialise in reboot(2)",
+    "load": "load the module",
+    "open": "first open after kexec",
+    "open_sessions": "first open, retrieve sessions",
+    "blackout": "blackout: serialise, open, retrieve all",
+    "memory": "memory",
+}
+LAYOUTS = {
+    "each": "n sessions of one file",
+    "one": "n files in one session",
+    "spread": "n files over 1,000 sessions",
+    "dense-small": "a page of n, small folios",
+    "dense-large": "a page of n, large folios",
+    "sparse": "16 MiB of data in n MiB",
+}
+FILES = ("each", "one", "spread")
+MEMORY = {
+    "session": "a session",
+    "file": "a one-page file",
+    "page": "a page of 1 GiB",
+    "page-preserve-peak": "a page, peak during preserve",
+    "page-retrieve-peak": "a page, peak during retrieve",
+}
+
+
+def parse_tests(lines):
+    """Timings, memory as (Key, bytes for one), and notes of the second port."""
+    timings, memory, notes = [], [], []
+    for text in lines:
+        found = BENCH.match(text)
+        if found:
+            op, layout = found.group(1, 2)
+            n, count, ns = map(int, found.group(3, 4, 5))
+            timings.append(Timing(Key(op, layout, n), count, ns))
+            continue
+        found = MEM.match(text)
+        if found:
+            what, count, size = found.group(2), *map(int, found.group(3, 4))
+            memory.append((Key("memory", what, count), size / count))
+        elif text.startswith("NOTE "):
+            notes.append(text[len("NOTE "):])
+    return timings, memory, notes
+
+
+def parse_console(lines):
+    """Nanoseconds from entering reboot(2) to leaving the kernel, by stage."""
+    times = {}
+    stage = start = None
+    for text in lines:
+        found = MARK.match(text)
+        if found:
+            start, stage = float(found.group(1)), int(found.group(2))
+            continue
+        found = LEFT.match(text)
+        if found and stage is not None:
+            times[stage] = round((float(found.group(1)) - start) * 1e9)
+            stage = None
+    return times
+
+
+def serialisations(steps, times):
+    """The same as timings of what each step made, named after the step."""
+    timings = []
+    for stage, ns in times.items():
+        layout, _, n = steps[stage - 1].partition(":")
+        timings.append(Timing(Key("reboot", layout, int(n or 0)), 1, ns))
+    return timings
+
+
+class Results:
+    """
+    All that was measured of one implementation; several rounds of it. By wall
+    clock, loading varies by more than what came in can make of it.
+    """
+
+    def __init__(self, exact=True):
+        self.exact = exact
+        self.rounds = collections.defaultdict(list)
+        self.counts = {}
+        self.notes = []
+
+    def add(self, steps, tests, console):
+        """What one guest said."""
+        timings, memory, notes = parse_tests(tests)
+        for timing in timings + serialisations(steps, parse_console(console)):
+            self.counts[timing.key] = timing.count
+            self.rounds[timing.key].append(timing.ns)
+        for key, size in memory:
+            self.counts[key] = 1
+            self.rounds[key].append(size)
+        self.notes += [note for note in notes if note not in self.notes]
+
+    def total(self, op, layout, n):
+        """The median of the rounds, or None."""
+        values = self.rounds.get(Key(op, layout, n))
+        return statistics.median(values) if values else None
+
+    def values(self):
+        """One number for each key: ns (or bytes) for one operation."""
+        found = {}
+        for key in self.rounds:
+            # These are about sessions, and there only with the layouts of such.
+            if key.op == "reboot" or key.layout == "empty" or (
+                    key.op in ("load", "open") and key.layout not in FILES):
+                continue
+            found[key] = self.total(*key) / self.counts[key]
+        for key in list(self.rounds):
+            if key.op != "reboot" or key.layout == "empty":
+                continue
+            found |= self.derived(key.layout, key.n)
+        return found
+
+    def derived(self, layout, n):
+        """What is computed: the part of reboot(2) that is ours, and sums."""
+        nothing = self.total("reboot", "empty", 0)
+        found = {}
+        if nothing is None or layout not in FILES:
+            return found
+        serialise = max(0, self.total("reboot", layout, n) - nothing)
+        found[Key("serialise", layout, n)] = serialise
+        # A survey of what came in is done by loading, where there is a module.
+        load = self.total("load", layout, n) or 0
+        load = max(0, load - (self.total("load", "empty", 0) or 0))
+        load = load if self.exact else 0
+        parts = [self.total(op, layout, n)
+                 for op in ("open", "retrieve_session", "retrieve")]
+        if None not in parts:
+            found[Key("blackout", layout, n)] = serialise + load + sum(parts)
+        return found
+
+    def spread(self, key):
+        """Largest deviation of a round from the median, as a part of it."""
+        values = self.rounds.get(key, [])
+        middle = statistics.median(values) if values else 0
+        return max(abs(v - middle) for v in values) / middle if middle else 0.0
+
+
+def combined(values):
+    """
+    Where sessions are few, reading their files may be done by the first open
+    or by retrieve_session: only the sum of both says something.
+    """
+    found = {}
+    for key, value in values.items():
+        if key.layout in ("one", "spread") and key.op in ("open", "retrieve_session"):
+            sessions = min(key.n, 1000) if key.layout == "spread" else 1
+            factor = sessions if key.op == "retrieve_session" else 1
+            both = Key("open_sessions", key.layout, key.n)
+            found[both] = found.get(both, 0) + value * factor
+        else:
+            found[key] = value
+    return found
+
+
+Row = collections.namedtuple("Row", "key c ours ratio estimate")
+
+
+def estimate(values, key):
+    """What a size that was not measured would take, from the two below it."""
+    known = sorted((k.n, v) for k, v in values.items()
+                   if k.op == key.op and k.layout == key.layout and k.n < key.n)
+    if len(known) < 2 or not known[-2][1] or not known[-1][1]:
+        return None
+    (n1, v1), (n2, v2) = known[-2:]
+    slope = math.log(v2 / v1) / math.log(n2 / n1)
+    return v2 * (key.n / n2) ** slope
+
+
+def rows(c, ours):
+    """The table, in order, from two Results."""
+    c, ours = combined(c.values()), combined(ours.values())
+    ops, layouts = list(OPERATIONS), list(LAYOUTS) + list(MEMORY)
+    keys = sorted(set(c) | set(ours), key=lambda k: (
+        ops.index(k.op), layouts.index(k.layout), k.n))
+    table = []
+    for key in keys:
+        a, b = c.get(key), ours.get(key)
+        ratio = a / b if a and b else None
+        guess = estimate(c, key) if a is None and key.op != "load" else None
+        table.append(Row(key, a, b, ratio, guess))
+    return table
+
+
+def write_csv(path, table):
+    """The rows; ns for one operation, bytes for memory."""
+    def number(value, digits=1):
+        return "" if value is None else f"{value:.{digits}f}"
+
+    with open(path, "w", encoding="ascii", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["operation", "layout", "n", "unit", "c", "module",
+                         "ratio", "c_estimate"])
+        for row in table:
+            unit = "byte" if row.key.op == "memory" else "ns"
+            writer.writerow([*row.key, unit, number(row.c), number(row.ours),
+                             number(row.ratio, 3), number(row.estimate)])
+
+
+Target = collections.namedtuple("Target", "op layout n least")
+
+
+def read_targets(path):
+    """The lines of bench/targets."""
+    targets = []
+    for line in pathlib.Path(path).read_text(encoding="ascii").splitlines():
+        words = line.split("#")[0].split()
+        if words:
+            op, layout, n, least = words
+            targets.append(Target(op, layout, n, float(least)))
+    return targets
+
+
+def judge(target, table):
+    """The rows a target is about, those that miss it first."""
+    matching = [row for row in table if row.ratio is not None and
+                row.key.op != "memory" and
+                target.op in ("*", row.key.op) and
+                target.layout in ("*", row.key.layout) and
+                target.n in ("*", str(row.key.n))]
+    return sorted(matching, key=lambda row: row.ratio)

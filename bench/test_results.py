@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Tests of how the guests' lines are read: python3 -m unittest discover bench
+
+"""Tests of results.py and of what report.py makes of it."""
+
+import pathlib
+import tempfile
+import unittest
+
+import report
+import results
+from results import Key
+
+CONSOLE = [
+    "[    1.000000] Linux version 7.3",
+    "[    2.000100] bench: reboot 001",
+    "[    2.000150] kexec_core: Starting new kernel",
+    "[    0.900000] bench: reboot 002",
+    "[    0.950000] something else",
+    "[    0.901050] kexec_core: Starting new kernel",
+]
+STEPS = ["empty", "each:20000"]
+
+
+def measured(open_ns, create_ns):
+    """What a guest could have said."""
+    found = results.Results()
+    found.add(STEPS, ["=== stage 1 begin",
+                      f"BENCH create_session each 20000 20000 {create_ns}",
+                      "BENCH open empty 0 1 4000",
+                      "BENCH load empty 0 1 100",
+                      "BENCH load each 20000 1 300",
+                      f"BENCH open each 20000 1 {open_ns}",
+                      "BENCH retrieve_session each 20000 20000 2000",
+                      "BENCH retrieve each 20000 20000 3000",
+                      "BENCH open memory 0 1 4000",
+                      "MEM memory file 1000 12000000",
+                      "NOTE holes are filled"], CONSOLE)
+    return found
+
+
+class Parsing(unittest.TestCase):
+    """Lines in, numbers out."""
+
+    def test_other_lines_are_ignored(self):
+        timings, memory, notes = results.parse_tests(
+            ["BENCH preserve one 10", "MADE one:10", "BENCHMARK", ""])
+        self.assertEqual(([], [], []), (timings, memory, notes))
+
+    def test_console_gives_a_time_for_each_stage(self):
+        self.assertEqual({1: 50000, 2: 1050000}, results.parse_console(CONSOLE))
+
+    def test_a_mark_without_an_end_has_no_time(self):
+        self.assertEqual({}, results.parse_console(CONSOLE[:2]))
+
+    def test_one_operation(self):
+        values = measured(5000, 40000).values()
+        self.assertEqual(2.0, values[Key("create_session", "each", 20000)])
+        self.assertEqual(12000.0, values[Key("memory", "file", 1000)])
+        self.assertNotIn(Key("open", "empty", 0), values)
+
+    def test_serialisation_is_what_is_more_than_with_nothing(self):
+        values = measured(5000, 40000).values()
+        self.assertEqual(1000000, values[Key("serialise", "each", 20000)])
+
+    def test_blackout_has_all_of_it(self):
+        values = measured(5000, 40000).values()
+        self.assertEqual(1000000 + 200 + 5000 + 2000 + 3000,
+                         values[Key("blackout", "each", 20000)])
+
+    def test_rounds_give_the_median(self):
+        found = results.Results()
+        for ns in (100, 900, 110):
+            found.add(["empty"], [f"BENCH open each 1 1 {ns}"], [])
+        key = Key("open", "each", 1)
+        self.assertEqual(110, found.values()[key])
+        self.assertAlmostEqual(790 / 110, found.spread(key))
+
+    def test_opening_and_retrieving_few_sessions_is_one_row(self):
+        values = results.combined({Key("open", "spread", 5000): 7.0,
+                                   Key("retrieve_session", "spread", 5000): 2.0,
+                                   Key("open", "each", 5000): 1.0})
+        self.assertEqual({Key("open_sessions", "spread", 5000): 2007.0,
+                          Key("open", "each", 5000): 1.0}, values)
+
+
+class Table(unittest.TestCase):
+    """Two implementations side by side."""
+
+    def setUp(self):
+        self.table = results.rows(measured(1000000, 4000000), measured(5000, 40000))
+
+    def test_ratio(self):
+        ratios = {row.key: row.ratio for row in self.table}
+        self.assertEqual(200.0, ratios[Key("open", "each", 20000)])
+        self.assertEqual(100.0, ratios[Key("create_session", "each", 20000)])
+
+    def test_estimate_follows_the_growth(self):
+        values = {Key("open", "each", n): n * n for n in (1000, 10000)}
+        self.assertAlmostEqual(2500000000.0, results.estimate(
+            values, Key("open", "each", 50000)), delta=1)
+
+    def test_targets(self):
+        target = results.Target("open", "each", "20000", 100.0)
+        self.assertEqual(1, len(results.judge(target, self.table)))
+        everything = results.judge(results.Target("*", "*", "*", 0.95), self.table)
+        self.assertNotIn("memory", [row.key.op for row in everything])
+        ratios = [row.ratio for row in everything]
+        self.assertEqual(sorted(ratios), ratios)
+
+    def test_what_the_file_of_targets_says_exists(self):
+        for target in results.read_targets(report.BENCH / "targets"):
+            self.assertIn(target.op, [*results.OPERATIONS, "*"])
+            self.assertIn(target.layout, [*results.LAYOUTS, "*"])
+
+    def test_csv(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "results.csv"
+            results.write_csv(path, self.table)
+            lines = path.read_text(encoding="ascii").splitlines()
+        self.assertIn("open,each,20000,ns,1000000.0,5000.0,200.000,", lines)
+
+    def test_all_of_it_can_be_printed(self):
+        targets = results.read_targets(report.BENCH / "targets")
+        lines = report.table_lines(self.table)
+        self.assertEqual(len([line for line in lines if line]),
+                         len(self.table) + 1)
+        self.assertTrue(report.readme_lines(self.table, targets, []))
+
+
+class Words(unittest.TestCase):
+    """Numbers for people."""
+
+    def test_amounts(self):
+        self.assertEqual("412 ns", report.amount(412))
+        self.assertEqual("0.34 ns", report.amount(0.34))
+        self.assertEqual("4.12 us", report.amount(4120))
+        self.assertEqual("41.2 ms", report.amount(41200000))
+        self.assertEqual("412 s", report.amount(412e9))
+        self.assertEqual("16.1 B", report.amount(16.1, "byte"))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -334,7 +334,7 @@ static void half(struct stage_ctx *ctx)
 
 /* Left by each kernel, and retrieved by none: gone with the kexec after it. */
 
-static void unclaimed(struct stage_ctx *ctx)
+static void left_alone(struct stage_ctx *ctx)
 {
 	char name[LUO_NAME_MAX];
 	int session, fd;
@@ -406,7 +406,7 @@ static const struct stage_case cases[] = {
 	{ "moved", false, { moved } },
 	{ "empty", false, { empty } },
 	{ "half", true, { half } },
-	{ "unclaimed", true, { unclaimed } },
+	{ "unclaimed", true, { left_alone } },
 	{ "counted", true, { counted } },
 	{ "after", true, { after } },
 	{ }

@@ -70,9 +70,14 @@ loff_t lu_file_pos(struct file *file);
 bool lu_shmem_is_nameless(struct file *file);
 void lu_shmem_freeze(struct inode *inode, bool freeze);
 loff_t lu_shmem_size(struct inode *inode);
+unsigned long lu_shmem_pages(struct inode *inode);
+unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end,
+				unsigned long most);
 void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
 int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
 		    bool uptodate, bool dirty);
+int lu_shmem_insert_pages(struct inode *inode, struct folio **folios,
+			  unsigned int nr, pgoff_t index, bool uptodate, bool dirty);
 void lu_shmem_settle(struct inode *inode, long pages);
 
 /* Folios of such a file that are pinned. */
@@ -80,6 +85,7 @@ void lu_folio_settle(struct folio *folio);
 unsigned long lu_folio_pfn(struct folio *folio);
 pgoff_t lu_folio_index(struct folio *folio);
 unsigned long lu_folio_nr_pages(struct folio *folio);
+unsigned long lu_pfn_nr_pages(unsigned long pfn);
 void lu_unpreserve_pinned(unsigned long pfn);
 
 #endif

@@ -82,6 +82,17 @@ pub(crate) struct Survey {
     pub entries: usize,
 }
 
+impl Survey {
+    /// Checks that there are as many entries as was `said`.
+    pub(crate) fn expect(self, said: u64) -> Result<Self, Refusal> {
+        let found = self.entries as u64;
+        if found != said {
+            return Err(Refusal::EntryCount(said, found));
+        }
+        Ok(self)
+    }
+}
+
 /// Walks a chain that begins at `head` (null: an empty one) without taking any of it.
 ///
 /// A chain that runs in a circle is refused as one without an end.

@@ -3,7 +3,12 @@
 //! A memfd (`include/linux/kho/abi/memfd.h`).
 
 use super::{
-    vmalloc::Descriptor,
+    vmalloc::{
+        self,
+        Descriptor, //
+    },
+    ClaimMemory,
+    PhysAddr,
     Record,
     Refusal,
     PAGE_SIZE, //
@@ -66,6 +71,11 @@ impl FolioEntry {
             pfn_flags: (pfn & ((1 << PFN_BITS) - 1)) | (flags << PFN_BITS),
             index,
         }
+    }
+
+    /// The address of the folio.
+    pub(crate) fn addr(&self) -> PhysAddr {
+        PhysAddr(self.pfn() * PAGE_SIZE as u64)
     }
 
     /// The page frame number.
@@ -155,6 +165,53 @@ impl Memfd {
             order: self.header.order,
         }
     }
+
+    /// Claims the folios of the file and the array that lists them, in order.
+    ///
+    /// At the first thing that is wrong it stops, and leaves what comes after it to nobody.
+    pub(crate) fn for_each_folio<M: ClaimMemory>(
+        &self,
+        memory: &M,
+        mut visit: impl FnMut(M::Folio, u32, &FolioEntry),
+    ) -> Result<(), Refusal> {
+        if self.nr_folios() == 0 {
+            return Ok(());
+        }
+        let array = self.array();
+        let mut lists_left = array.check()?;
+        let mut in_order = FolioOrder::new(self.pages());
+        let mut left = self.nr_folios();
+        let mut next = array.first;
+        while next != 0 {
+            lists_left = lists_left.checked_sub(1).ok_or(Refusal::ArrayForm)?;
+            let list = memory.claim_pages(PhysAddr(next), 0)?;
+            for i in 0..vmalloc::PARTS_PER_CHUNK {
+                let at = vmalloc::part(list.as_ref(), i);
+                if at == 0 {
+                    break;
+                }
+                let part = memory.claim_pages(PhysAddr(at), array.order.into())?;
+                for entry in part.as_ref().chunks_exact(FolioEntry::SIZE) {
+                    if left == 0 {
+                        break;
+                    }
+                    left -= 1;
+                    let entry = FolioEntry::load(entry);
+                    let order = memory.order(entry.addr())?;
+                    in_order.accept(&entry, order)?;
+                    visit(memory.claim_folio(entry.addr(), order)?, order, &entry);
+                }
+            }
+            next = vmalloc::next(list.as_ref());
+        }
+        if left > 0 {
+            return Err(Refusal::ArrayLength(
+                self.nr_folios(),
+                self.nr_folios() - left,
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Checks that folios follow each other in the file.
@@ -180,7 +237,7 @@ impl FolioOrder {
         if entry.flags() & !(FOLIO_DIRTY | FOLIO_UPTODATE) != 0 {
             return Err(Refusal::Flags(entry.flags()));
         }
-        self.next = index + nr;
+        self.next = index.saturating_add(nr);
         Ok(())
     }
 }

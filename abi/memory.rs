@@ -56,3 +56,20 @@ pub(crate) trait Memory {
         Ok(R::load(&bytes))
     }
 }
+
+/// Memory that the previous kernel handed over, to be taken: each piece of it once.
+pub(crate) trait ClaimMemory {
+    /// Pages that were taken, and their content. Dropping them frees them.
+    type Pages: AsRef<[u8]>;
+    /// A folio that was taken. Dropping it frees it.
+    type Folio;
+
+    /// The order of what was handed over at `at`.
+    fn order(&self, at: PhysAddr) -> Result<u32, Refusal>;
+
+    /// Takes the `1 << order` pages at `at`.
+    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Self::Pages, Refusal>;
+
+    /// Takes the folio of `1 << order` pages at `at`.
+    fn claim_folio(&self, at: PhysAddr, order: u32) -> Result<Self::Folio, Refusal>;
+}

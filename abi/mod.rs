@@ -20,6 +20,7 @@ mod refusal;
 pub(crate) mod vmalloc;
 
 pub(crate) use memory::{
+    ClaimMemory,
     Memory,
     PhysAddr, //
 };

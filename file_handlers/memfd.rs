@@ -26,25 +26,19 @@ use super::refused;
 use crate::{
     abi::{
         memfd::{
-            FolioEntry,
-            FolioOrder,
             Header,
             Memfd,
             ALL_SEALS,
             FOLIO_DIRTY,
             FOLIO_UPTODATE, //
         },
-        vmalloc,
         PhysAddr,
         Record,
         Refusal,
         PAGE_SIZE, //
     },
     kapi::{
-        folio::{
-            ClaimedFolio,
-            FolioArray, //
-        },
+        folio::FolioArray,
         kho::{
             ClaimedPages,
             Handover,
@@ -218,7 +212,7 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
         }
     };
     // After an error the walk goes on, to free what is left.
-    let walked = for_each_folio(&memfd, |folio, order, entry| {
+    let walked = memfd.for_each_folio(&Handover, |folio, order, entry| {
         if let Some(to) = refill.as_mut() {
             let uptodate = entry.flags() & FOLIO_UPTODATE != 0;
             let dirty = entry.flags() & FOLIO_DIRTY != 0;
@@ -239,56 +233,8 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>> {
 pub(crate) fn discard(data: PhysAddr) {
     let result = ClaimedPages::claim(data, 0)
         .and_then(|header| Memfd::new(Header::load(header.bytes())))
-        .and_then(|memfd| for_each_folio(&memfd, |_, _, _| ()));
+        .and_then(|memfd| memfd.for_each_folio(&Handover, |_, _, _| ()));
     if let Err(why) = result {
         refused(COMPATIBLE, why);
     }
-}
-
-/// Claims the folios of a file and the array that lists them, in order.
-///
-/// At the first thing that is wrong it stops, and leaves what comes after it to nobody.
-fn for_each_folio(
-    memfd: &Memfd,
-    mut visit: impl FnMut(ClaimedFolio, u32, &FolioEntry),
-) -> Result<(), Refusal> {
-    if memfd.nr_folios() == 0 {
-        return Ok(());
-    }
-    let array = memfd.array();
-    let order = u32::from(array.order);
-    let mut lists_left = array.check()?;
-    let mut in_order = FolioOrder::new(memfd.pages());
-    let mut left = memfd.nr_folios();
-    let mut next = array.first;
-    while next != 0 {
-        lists_left = lists_left.checked_sub(1).ok_or(Refusal::ArrayForm)?;
-        let list = ClaimedPages::claim(PhysAddr(next), 0)?;
-        for i in 0..vmalloc::PARTS_PER_CHUNK {
-            let at = vmalloc::part(list.bytes(), i);
-            if at == 0 {
-                break;
-            }
-            let part = ClaimedPages::claim(PhysAddr(at), order)?;
-            for entry in part.bytes().chunks_exact(FolioEntry::SIZE) {
-                if left == 0 {
-                    break;
-                }
-                left -= 1;
-                let entry = FolioEntry::load(entry);
-                let at = PhysAddr(entry.pfn() << PAGE_SIZE.trailing_zeros());
-                let order = Handover.order(at)?;
-                in_order.accept(&entry, order)?;
-                visit(ClaimedFolio::claim(entry.pfn(), order)?, order, &entry);
-            }
-        }
-        next = vmalloc::next(list.bytes());
-    }
-    if left > 0 {
-        return Err(Refusal::ArrayLength(
-            memfd.nr_folios(),
-            memfd.nr_folios() - left,
-        ));
-    }
-    Ok(())
 }

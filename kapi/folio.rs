@@ -179,9 +179,8 @@ pub(crate) struct ClaimedFolio {
 }
 
 impl ClaimedFolio {
-    /// Takes the folio of `1 << order` pages at frame `pfn`. That works once.
-    pub(crate) fn claim(pfn: u64, order: u32) -> Result<Self, Refusal> {
-        let at = PhysAddr(pfn.saturating_mul(PAGE_SIZE as u64));
+    /// Takes the folio of `1 << order` pages at `at`. That works once.
+    pub(super) fn claim(at: PhysAddr, order: u32) -> Result<Self, Refusal> {
         if at.is_null() {
             return Err(Refusal::Address(at));
         }

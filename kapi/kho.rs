@@ -13,8 +13,12 @@ use kernel::{
     str::CStr, //
 };
 
-use super::bindings;
+use super::{
+    bindings,
+    folio::ClaimedFolio, //
+};
 use crate::abi::{
+    ClaimMemory,
     Memory,
     PhysAddr,
     Record,
@@ -131,15 +135,6 @@ pub(crate) fn incoming_subtree(name: &CStr) -> Result<Option<(PhysAddr, u64)>> {
 pub(crate) struct Handover;
 
 impl Handover {
-    /// The order of what was handed over at `at`.
-    pub(crate) fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
-        if at.is_null() {
-            return Err(Refusal::Address(at));
-        }
-        // SAFETY: Any address may be asked about.
-        u32::try_from(unsafe { bindings::lu_kho_order(at.0) }).map_err(|_| Refusal::Address(at))
-    }
-
     /// Replaces the first bytes of what was handed over at `at`, which stays handed over.
     pub(crate) fn rewrite<R: Record>(&self, at: PhysAddr, record: &R) -> Result<(), Refusal> {
         let mut bytes = [0; 64];
@@ -162,6 +157,27 @@ impl Memory for Handover {
         // SAFETY: The C side checks the address, and `into` is writable.
         to_result(unsafe { bindings::lu_kho_peek(at.0, into.as_mut_ptr().cast(), into.len()) })
             .map_err(|_| Refusal::Address(at))
+    }
+}
+
+impl ClaimMemory for Handover {
+    type Pages = ClaimedPages;
+    type Folio = ClaimedFolio;
+
+    fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
+        if at.is_null() {
+            return Err(Refusal::Address(at));
+        }
+        // SAFETY: Any address may be asked about.
+        u32::try_from(unsafe { bindings::lu_kho_order(at.0) }).map_err(|_| Refusal::Address(at))
+    }
+
+    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<ClaimedPages, Refusal> {
+        ClaimedPages::claim(at, order)
+    }
+
+    fn claim_folio(&self, at: PhysAddr, order: u32) -> Result<ClaimedFolio, Refusal> {
+        ClaimedFolio::claim(at, order)
     }
 }
 
@@ -200,6 +216,12 @@ impl ClaimedPages {
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: By the type invariant the pages are there, and nobody else uses them.
         unsafe { core::slice::from_raw_parts(self.start.as_ptr(), PAGE_SIZE << self.order) }
+    }
+}
+
+impl AsRef<[u8]> for ClaimedPages {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }
 

@@ -10,13 +10,15 @@ mkdir -p "$LOGS"
 log=$LOGS/host-tests.log
 status=0
 CARGO_TARGET_DIR=$OUT/abi-host cargo test --locked \
-	--manifest-path "$TOP/abi/host/Cargo.toml" >"$log" 2>&1 || status=$?
+	--manifest-path "$TOP/abi/host/Cargo.toml" -- --show-output \
+	>"$log" 2>&1 || status=$?
 echo "TAP version 13"
 awk '/^test .* \.\.\. / {
 	n++
 	print ($NF == "ok" ? "ok " : "not ok ") n " " $2 \
 		($NF == "ignored" ? " # SKIP ignored" : "")
 }
+/^corpus\// { print "# " $0 }
 END { print "1.." n + 0 }' "$log"
 if [ "$status" -ne 0 ]; then
 	tail -n 40 "$log"

@@ -3,94 +3,18 @@
  * Memory: after preserve and close, and after a preserve that failed, there is
  * as much of it as before.
  *
- * Tolerances, in pages. Shmem and Committed_AS count exactly, less what the
- * per-CPU differences of a small machine hide. MemAvailable also sees slab, page
- * tables and per-CPU free lists, so the rounds are many enough for a leak of one
- * page a round to stand out (SMALL_ROUNDS > TOLERATE_AVAILABLE).
+ * The rounds are many enough for a leak of one page a round to stand out
+ * (SMALL_ROUNDS > TOLERATE_AVAILABLE).
  */
-#include "fixture.h"
+#include "usage.h"
 
 #include <sched.h>
 #include <sys/stat.h>
-
-#define TOLERATE_AVAILABLE	512
-#define TOLERATE_SHMEM		4
-#define TOLERATE_COMMITTED	16
-#define TOLERATE_CHARGE		128
 
 #define BIG		(16 * MIB)
 #define BIG_ROUNDS	100
 #define SMALL_ROUNDS	1000
 #define WARM_UP		5
-
-#define CGROUP		"/sys/fs/cgroup/luo-accounting"
-
-struct usage {
-	long available;
-	long shmem;
-	long committed;
-	long charge;	/* -1: no memory cgroup */
-};
-
-static bool in_cgroup;
-
-static long charge(void)
-{
-	FILE *in = in_cgroup ? fopen(CGROUP "/memory.current", "re") : NULL;
-	long bytes = -1;
-
-	if (in) {
-		if (fscanf(in, "%ld", &bytes) != 1)
-			bytes = -1;
-		fclose(in);
-	}
-	return bytes < 0 ? -1 : bytes / (long)LUO_PAGE;
-}
-
-static struct usage measure(void)
-{
-	struct usage now;
-
-	luo_settle();
-	now.available = luo_meminfo("MemAvailable");
-	now.shmem = luo_meminfo("Shmem");
-	now.committed = luo_meminfo("Committed_AS");
-	now.charge = charge();
-	return now;
-}
-
-static bool is_back(const struct usage *before, const struct usage *after)
-{
-	return after->available >= before->available - TOLERATE_AVAILABLE &&
-	       labs(after->shmem - before->shmem) <= TOLERATE_SHMEM &&
-	       labs(after->committed - before->committed) <= TOLERATE_COMMITTED &&
-	       after->charge <= before->charge + TOLERATE_CHARGE;
-}
-
-static void expect_back(struct __test_metadata *_metadata, const struct usage *before)
-{
-	struct usage after;
-	int tries;
-
-	/* Some is freed late. */
-	for (tries = 0; tries < 10; tries++) {
-		after = measure();
-		if (is_back(before, &after))
-			break;
-	}
-	TH_LOG("pages before/after: MemAvailable %ld/%ld Shmem %ld/%ld",
-	       before->available, after.available, before->shmem, after.shmem);
-	TH_LOG("pages before/after: Committed_AS %ld/%ld charge %ld/%ld",
-	       before->committed, after.committed, before->charge, after.charge);
-	EXPECT_GE(after.available, before->available - TOLERATE_AVAILABLE)
-		TH_LOG("MemAvailable: expected at most %d less", TOLERATE_AVAILABLE);
-	EXPECT_LE(labs(after.shmem - before->shmem), TOLERATE_SHMEM)
-		TH_LOG("Shmem: expected the same, within %d", TOLERATE_SHMEM);
-	EXPECT_LE(labs(after.committed - before->committed), TOLERATE_COMMITTED)
-		TH_LOG("Committed_AS: expected the same, within %d", TOLERATE_COMMITTED);
-	EXPECT_LE(after.charge, before->charge + TOLERATE_CHARGE)
-		TH_LOG("memory.current: expected at most %d more", TOLERATE_CHARGE);
-}
 
 FIXTURE(accounting) {
 	int dev;

@@ -166,12 +166,9 @@ impl Session {
     }
 
     fn claim(&self) -> Result<ClaimedChain<FileEntry>, NotClaimed> {
-        let survey =
-            chain::survey::<FileEntry>(&Handover, self.first).map_err(NotClaimed::Refused)?;
-        if survey.entries as u64 != self.said {
-            let why = Refusal::EntryCount(self.said, survey.entries as u64);
-            return Err(NotClaimed::Refused(why));
-        }
+        let survey = chain::survey::<FileEntry>(&Handover, self.first)
+            .and_then(|found| found.expect(self.said))
+            .map_err(NotClaimed::Refused)?;
         ClaimedChain::claim(self.first, survey)
     }
 

@@ -1,105 +1,209 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! One function for each fuzz target: any bytes go in, and no reader may panic, overflow or run
-//! for long. What is accepted must hold what the reader promises.
+//! for long. What is accepted must hold what the reader promises, and where the input is simple
+//! enough to say what must come out, nothing else may.
 
 use crate::{
     abi::{
-        chain::{self, MAX_BLOCKS},
-        luo::{until_nul, FileEntry, Root, SessionEntry},
-        memfd::{FolioEntry, FolioOrder, Header, Memfd},
-        vmalloc::{self, Descriptor},
-        PhysAddr, Record, PAGE_SIZE,
+        chain::{self, BlockHeader, Survey, MAX_BLOCKS},
+        luo::{until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
+        memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
+        vmalloc::PARTS_PER_CHUNK,
+        ClaimMemory, Memory, PhysAddr, Record, Refusal, PAGE_SIZE,
     },
     memory::Pages,
 };
 
-/// Cuts the input into pages; the first byte of each chooses its address, out of few, so that
-/// chains meet.
+/// Addresses that the memory of an input can have, less the null address.
+const PLACES: u64 = 16;
+
+/// No larger pieces of memory are made up for an input.
+const MAX_ORDER: u32 = 2;
+
+/// Cuts the input into pieces of memory. The first byte of each chooses its address, out of few, so
+/// that chains meet, and its order.
 fn pages(data: &[u8]) -> Pages {
     let mut pages = Pages::default();
     for chunk in data.chunks(96) {
-        let (at, content) = chunk.split_at(1);
-        pages.put(u64::from(at[0] % 16) * PAGE_SIZE as u64, content);
+        let (first, content) = chunk.split_at(1);
+        let at = u64::from(first[0]) % PLACES * PAGE_SIZE as u64;
+        let order = u32::from(first[0] >> 4) % (MAX_ORDER + 1);
+        pages.put_order(at, order, content);
     }
     pages
 }
 
-/// The root.
+/// The root, wherever it may be, of whatever size.
 pub fn root(data: &[u8]) {
     let Some((size, rest)) = data.split_first_chunk() else {
         return;
     };
+    let Some((at, rest)) = rest.split_first_chunk() else {
+        return;
+    };
+    let mut page = rest.to_vec();
+    page.resize(PAGE_SIZE, 0);
     let mut memory = Pages::default();
-    memory.put(0x1000, rest);
+    memory.put(PAGE_SIZE as u64, &page);
     let size = u64::from_ne_bytes(*size);
-    if let Ok(root) = Root::read(&memory, PhysAddr(0x1000), size) {
-        assert!(size >= Root::SIZE as u64);
-        assert_eq!(&root.compatible, b"luo-v5\0\0");
-    }
+    let at = PhysAddr(u64::from_ne_bytes(*at));
+    let expected = Root::load(&page);
+    let expected = if size < Root::SIZE as u64 {
+        Err(Refusal::RootSize(size))
+    } else if at.0 != PAGE_SIZE as u64 {
+        Err(Refusal::Address(at))
+    } else if expected.compatible != COMPATIBLE {
+        Err(Refusal::RootVersion)
+    } else {
+        Ok(expected)
+    };
+    assert_eq!(Root::read(&memory, at, size), expected);
 }
 
 /// Chains of blocks, of both kinds.
 pub fn chains(data: &[u8]) {
     let memory = pages(data);
-    for first in 0..16 {
-        let head = PhysAddr(first * PAGE_SIZE as u64);
-        for found in [
-            chain::survey::<SessionEntry>(&memory, head),
-            chain::survey::<FileEntry>(&memory, head),
-        ] {
-            if let Ok(found) = found {
-                assert!(found.blocks <= MAX_BLOCKS && found.entries >= found.blocks);
-            }
+    let head = u64::from(data.first().copied().unwrap_or(0)) % PLACES;
+    let head = PhysAddr(head * PAGE_SIZE as u64);
+    // To go round a circle until a chain is too long takes ten thousand looks: few inputs do.
+    let patient = data.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0;
+    chain_of::<SessionEntry>(&memory, head, patient);
+    chain_of::<FileEntry>(&memory, head, patient);
+}
+
+/// What the survey of a chain must find.
+fn expected_chain<E: Record>(memory: &Pages, head: PhysAddr) -> Result<Survey, Refusal> {
+    let mut found = Survey::default();
+    let mut at = head;
+    while at.0 != 0 {
+        if found.blocks > memory.len() {
+            return Err(Refusal::ChainLength);
         }
+        let header: BlockHeader = memory.record(at)?;
+        if !(1..=chain::entries_per_block::<E>() as u64).contains(&header.count) {
+            return Err(Refusal::BlockCount(header.count));
+        }
+        found.blocks += 1;
+        found.entries += header.count as usize;
+        at = PhysAddr(header.next);
+    }
+    Ok(found)
+}
+
+fn chain_of<E: Record>(memory: &Pages, head: PhysAddr, patient: bool) {
+    let expected = expected_chain::<E>(memory, head);
+    let circle = expected == Err(Refusal::ChainLength);
+    let looks = match circle && !patient {
+        true => 2 * PLACES as usize,
+        false => MAX_BLOCKS,
+    };
+    memory.limit(looks);
+    let found = chain::survey::<E>(memory, head);
+    memory.limit(usize::MAX);
+    if circle && !patient {
+        assert!(matches!(found, Err(Refusal::Address(_))));
+        return;
+    }
+    assert_eq!(found, expected);
+    let Ok(found) = found else {
+        return;
+    };
+    assert_eq!(found.expect(found.entries as u64), Ok(found));
+    // What was surveyed can be read, and is as much.
+    let mut read = 0;
+    let mut at = head;
+    for _ in 0..found.blocks {
+        let mut block = vec![0; PAGE_SIZE];
+        memory.peek(at, &mut block).expect("it was surveyed");
+        read += chain::entries::<E>(&block).count();
+        at = PhysAddr(BlockHeader::load(&block).next);
+    }
+    assert!(at.is_null() && read == found.entries);
+}
+
+/// The entries of a block, of both kinds.
+pub fn entries(data: &[u8]) {
+    let mut block = [0; PAGE_SIZE];
+    let len = data.len().min(PAGE_SIZE);
+    block[..len].copy_from_slice(&data[..len]);
+    for session in entries_of::<SessionEntry>(&block) {
+        string(&session.name);
+    }
+    for file in entries_of::<FileEntry>(&block) {
+        string(&file.compatible);
     }
 }
 
-/// The entries of a block.
-pub fn entries(data: &[u8]) {
-    let mut block = data.to_vec();
-    block.resize(PAGE_SIZE, 0);
-    let sessions = chain::entries::<SessionEntry>(&block).count();
-    assert!(sessions <= chain::entries_per_block::<SessionEntry>());
-    for session in chain::entries::<SessionEntry>(&block) {
-        if let Some(name) = until_nul(&session.name) {
-            assert!(name.len() < 64 && !name.contains(&0));
-        }
+/// What is read is as much as is said and fits, and can be written back.
+fn entries_of<E: Record>(block: &[u8]) -> Vec<E> {
+    let fit = chain::entries_per_block::<E>();
+    let header = BlockHeader::load(block);
+    let entries: Vec<E> = chain::entries(block).collect();
+    assert_eq!(entries.len() as u64, header.count.min(fit as u64));
+    assert_eq!(
+        chain::check::<E>(header).is_ok(),
+        header.count == entries.len() as u64 && header.count > 0
+    );
+    let mut copy = vec![0; PAGE_SIZE];
+    for (slot, entry) in entries.iter().enumerate() {
+        chain::put(&mut copy, slot, entry);
     }
-    let files = chain::entries::<FileEntry>(&block).count();
-    assert!(files <= chain::entries_per_block::<FileEntry>());
+    let end = BlockHeader::SIZE + entries.len() * E::SIZE;
+    assert!(copy[BlockHeader::SIZE..end] == block[BlockHeader::SIZE..end]);
+    assert!(copy[end..].iter().all(|byte| *byte == 0));
+    entries
+}
+
+fn string(field: &[u8]) {
+    let end = field.iter().position(|byte| *byte == 0);
+    assert_eq!(until_nul(field), end.map(|end| &field[..end]));
 }
 
 /// The header of a memfd.
 pub fn memfd(data: &[u8]) {
-    let Ok(memfd) = Memfd::new(Header::load(data)) else {
+    let header = Header::load(data);
+    let Ok(memfd) = Memfd::new(header) else {
         return;
     };
-    assert!(memfd.size() >= 0 && memfd.pos() >= 0);
+    assert!(memfd.size() >= 0 && memfd.size() as u64 == header.size);
+    assert!(memfd.pos() >= 0 && memfd.pos() as u64 == header.pos);
+    assert!(memfd.seals() & !ALL_SEALS == 0 && header.flags == 0);
     assert!(memfd.nr_folios() <= memfd.pages());
-    if let Ok(lists) = memfd.array().check() {
-        let array = memfd.array();
-        assert!(lists * vmalloc::PARTS_PER_CHUNK >= (array.total_pages >> array.order) as usize);
+    let array = memfd.array();
+    let Ok(lists) = array.check() else {
+        return;
+    };
+    assert!(lists * PARTS_PER_CHUNK >= (array.total_pages >> array.order) as usize);
+    if memfd.nr_folios() > 0 {
+        let needed = memfd.nr_folios() as usize * FolioEntry::SIZE;
+        let pages = needed.div_ceil(PAGE_SIZE << array.order) << array.order;
+        assert_eq!(pages, array.total_pages as usize);
     }
 }
 
-/// The array of folios.
+/// A memfd: its header, then the lists of its array, the array and the folios, anywhere.
 pub fn folios(data: &[u8]) {
-    let Some((pages, rest)) = data.split_first_chunk() else {
+    let Some((header, rest)) = data.split_at_checked(Header::SIZE) else {
         return;
     };
-    let pages = u64::from_ne_bytes(*pages);
-    let mut order = FolioOrder::new(pages);
-    let mut end = 0;
-    for chunk in rest.chunks_exact(FolioEntry::SIZE + 1) {
-        let (size, entry) = chunk.split_at(1);
-        let entry = FolioEntry::load(entry);
-        assert!(entry.pfn() < 1 << 52 && entry.flags() < 1 << 12);
-        let size = u32::from(size[0] % 11);
-        if order.accept(&entry, size).is_ok() {
-            assert!(entry.index >= end && entry.index < pages);
-            end = entry.index + (1 << size);
-        }
-    }
-    let _ = Descriptor::load(rest).check();
+    let Ok(memfd) = Memfd::new(Header::load(header)) else {
+        return;
+    };
+    let memory = pages(rest);
+    let (mut count, mut end) = (0, 0);
+    let walked = memfd.for_each_folio(&memory, |folio, order, entry| {
+        assert_eq!(folio, (entry.addr().0, order));
+        assert!(entry.pfn() < 1 << 52 && entry.flags() < 1 << 2);
+        assert!(entry.index >= end && entry.index < memfd.pages());
+        assert_eq!(entry.index % (1 << order), 0);
+        assert_eq!(
+            memory.order(entry.addr()),
+            Err(Refusal::Address(entry.addr()))
+        );
+        end = entry.index + (1 << order);
+        count += 1;
+    });
+    assert!(count <= memfd.nr_folios());
+    assert!(walked.is_err() || count == memfd.nr_folios());
 }

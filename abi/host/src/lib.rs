@@ -7,7 +7,13 @@
 #[path = "../../mod.rs"]
 pub(crate) mod abi;
 
+#[cfg(test)]
+mod corpus;
 pub mod fuzz;
 mod memory;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walks;

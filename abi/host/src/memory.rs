@@ -2,27 +2,132 @@
 
 //! A map of pages that stands in for what KHO handed over.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
-use crate::abi::{Memory, PhysAddr, Refusal, PAGE_SIZE};
+use crate::abi::{ClaimMemory, Memory, PhysAddr, Refusal, PAGE_SIZE};
 
-/// Pages by address; everything else was not handed over.
-#[derive(Default)]
-pub(crate) struct Pages(BTreeMap<u64, Vec<u8>>);
+/// What was handed over by address; everything else was not.
+pub(crate) struct Pages {
+    pages: BTreeMap<u64, Piece>,
+    /// How many more looks there may be before all of it is gone.
+    looks: Cell<usize>,
+}
+
+/// Adjacent pages that begin with `content` and go on with zeroes.
+struct Piece {
+    content: Vec<u8>,
+    order: u32,
+    claimed: Cell<bool>,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self {
+            pages: BTreeMap::new(),
+            looks: Cell::new(usize::MAX),
+        }
+    }
+}
 
 impl Pages {
-    /// Makes `at` the start of a page with `content`, filled up with zeroes.
+    /// Makes `at` the start of a page with `content`.
     pub(crate) fn put(&mut self, at: u64, content: &[u8]) {
-        let mut page = content.to_vec();
-        page.resize(PAGE_SIZE, 0);
-        self.0.insert(at, page);
+        self.put_order(at, 0, content);
+    }
+
+    /// Makes `at` the start of `1 << order` pages with `content`.
+    pub(crate) fn put_order(&mut self, at: u64, order: u32, content: &[u8]) {
+        let piece = Piece {
+            content: content.to_vec(),
+            order,
+            claimed: Cell::new(false),
+        };
+        self.pages.insert(at, piece);
+    }
+
+    /// Forgets what is at `at`.
+    #[cfg(test)]
+    pub(crate) fn remove(&mut self, at: u64) {
+        self.pages.remove(&at);
+    }
+
+    /// How many pieces there are.
+    pub(crate) fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// How many pieces were not claimed.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        self.pages.values().filter(|p| !p.claimed.get()).count()
+    }
+
+    /// After `looks` more looks, nothing can be seen.
+    pub(crate) fn limit(&self, looks: usize) {
+        self.looks.set(looks);
+    }
+
+    fn find(&self, at: PhysAddr) -> Result<&Piece, Refusal> {
+        self.pages
+            .get(&at.0)
+            .filter(|piece| !piece.claimed.get())
+            .ok_or(Refusal::Address(at))
+    }
+
+    /// As [`Pages::find`], but never at the null address.
+    fn find_to_claim(&self, at: PhysAddr) -> Result<&Piece, Refusal> {
+        if at.is_null() {
+            return Err(Refusal::Address(at));
+        }
+        self.find(at)
+    }
+
+    fn claim(&self, at: PhysAddr, order: u32) -> Result<&Piece, Refusal> {
+        let piece = self.find_to_claim(at)?;
+        if piece.order != order {
+            return Err(Refusal::Address(at));
+        }
+        piece.claimed.set(true);
+        Ok(piece)
     }
 }
 
 impl Memory for Pages {
     fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Refusal> {
-        let page = self.0.get(&at.0).ok_or(Refusal::Address(at))?;
-        into.copy_from_slice(page.get(..into.len()).ok_or(Refusal::Address(at))?);
+        let looks = self
+            .looks
+            .get()
+            .checked_sub(1)
+            .ok_or(Refusal::Address(at))?;
+        self.looks.set(looks);
+        let piece = self.find(at)?;
+        if into.len() > PAGE_SIZE {
+            return Err(Refusal::Address(at));
+        }
+        let len = piece.content.len().min(into.len());
+        into.fill(0);
+        into[..len].copy_from_slice(&piece.content[..len]);
         Ok(())
+    }
+}
+
+impl ClaimMemory for Pages {
+    type Pages = Vec<u8>;
+    /// Its address and order.
+    type Folio = (u64, u32);
+
+    fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
+        Ok(self.find_to_claim(at)?.order)
+    }
+
+    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Vec<u8>, Refusal> {
+        let mut content = self.claim(at, order)?.content.clone();
+        content.resize(PAGE_SIZE << order, 0);
+        Ok(content)
+    }
+
+    fn claim_folio(&self, at: PhysAddr, order: u32) -> Result<(u64, u32), Refusal> {
+        self.claim(at, order)?;
+        Ok((at.0, order))
     }
 }

@@ -2,23 +2,20 @@
 
 //! What each reader accepts, and the reason for which it refuses.
 
-use proptest::prelude::*;
-
 use crate::{
     abi::{
         chain::{self, BlockHeader, Survey, MAX_BLOCKS},
-        luo::{padded, until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
+        luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, FolioOrder, Header, Memfd},
         vmalloc::{self, Descriptor},
-        PhysAddr, Record, Refusal, PAGE_SIZE,
+        Memory, PhysAddr, Record, Refusal, PAGE_SIZE,
     },
-    fuzz,
     memory::Pages,
 };
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
-fn bytes_of<R: Record>(record: &R) -> Vec<u8> {
+pub(crate) fn bytes_of<R: Record>(record: &R) -> Vec<u8> {
     let mut bytes = vec![0; R::SIZE];
     record.store(&mut bytes);
     bytes
@@ -157,6 +154,98 @@ fn strings_end() {
     assert_eq!(padded::<4>("abcd"), *b"abc\0");
 }
 
+#[test]
+fn chain_and_count_of_its_owner() {
+    let found = Survey {
+        blocks: 2,
+        entries: 64,
+    };
+    assert_eq!(found.expect(64), Ok(found));
+    for said in [0, 63, 65, u64::MAX] {
+        assert_eq!(found.expect(said), Err(Refusal::EntryCount(said, 64)));
+    }
+    assert_eq!(Survey::default().expect(0), Ok(Survey::default()));
+}
+
+#[test]
+fn chain_is_written() {
+    assert_eq!(chain::entries_per_block::<SessionEntry>(), 51);
+    assert_eq!(chain::entries_per_block::<FileEntry>(), 63);
+    for (count, blocks) in [(0, 0), (1, 1), (63, 1), (64, 2), (126, 2), (127, 3)] {
+        assert_eq!(chain::blocks_for::<FileEntry>(count), blocks);
+    }
+    let mut block = vec![0xa5; PAGE_SIZE];
+    chain::set_count(&mut block, 3);
+    chain::set_next(&mut block, PhysAddr(7 * PAGE));
+    assert_eq!(
+        BlockHeader::load(&block),
+        BlockHeader {
+            next: 7 * PAGE,
+            count: 3,
+        }
+    );
+    assert!(block[BlockHeader::SIZE..].iter().all(|b| *b == 0xa5));
+}
+
+#[test]
+fn records_of_the_sizes_that_cross() {
+    assert_eq!(Root::SIZE, 32);
+    assert_eq!(BlockHeader::SIZE, 16);
+    assert_eq!(SessionEntry::SIZE, 80);
+    assert_eq!(FileEntry::SIZE, 64);
+    assert_eq!(FlbHeader::SIZE, 16);
+    assert_eq!(Header::SIZE, 48);
+    assert_eq!(FolioEntry::SIZE, 16);
+    assert_eq!(Descriptor::SIZE, 16);
+}
+
+#[test]
+fn memory_is_read_where_a_page_begins() {
+    let mut memory = Pages::default();
+    memory.put(PAGE, &block(PAGE, 3));
+    // Null ends chains, whatever is there.
+    memory.put(0, &block(PAGE, 3));
+    let read = |at| memory.record::<BlockHeader>(PhysAddr(at));
+    assert_eq!(
+        read(PAGE),
+        Ok(BlockHeader {
+            next: PAGE,
+            count: 3,
+        })
+    );
+    for at in [0, 1, PAGE + 1, PAGE + 16, 2 * PAGE, 1 << 63, u64::MAX] {
+        assert_eq!(read(at), Err(Refusal::Address(PhysAddr(at))));
+    }
+    // Nothing that large is read on its own.
+    assert!(memory.record::<SessionEntry>(PhysAddr(PAGE)).is_err());
+}
+
+/// The log tells which value was wrong.
+#[test]
+fn refusals_name_the_value() {
+    for (refusal, value) in [
+        (Refusal::Address(PhysAddr(0xabc)), "0xabc"),
+        (Refusal::RootSize(31), "31"),
+        (Refusal::RootVersion, "luo-v5"),
+        (Refusal::BlockCount(64), "64"),
+        (Refusal::ChainLength, "chain"),
+        (Refusal::EntryCount(77, 88), "88 entries instead of 77"),
+        (Refusal::SessionName, "name"),
+        (Refusal::DuplicateSession, "same name"),
+        (Refusal::DuplicateToken(0xabc), "0xabc"),
+        (Refusal::FileSize(1 << 63), "0x8000000000000000"),
+        (Refusal::Seals(0x40), "0x40"),
+        (Refusal::Flags(0x80), "0x80"),
+        (Refusal::FolioIndex(0x123), "0x123"),
+        (Refusal::ArrayLength(300, 256), "256 for 300"),
+        (Refusal::ArrayForm, "array"),
+    ] {
+        let text = refusal.to_string();
+        assert!(text.contains(value), "{text} does not tell {value}");
+        assert!(!text.contains('\n') && text.len() < 80, "{text}");
+    }
+}
+
 fn header() -> Header {
     Header {
         pos: 5,
@@ -184,10 +273,10 @@ fn memfd_headers() {
         refused(|h| h.size = 1 << 63),
         Some(Refusal::FileSize(1 << 63))
     );
-    assert_eq!(
-        refused(|h| h.pos = u64::MAX),
-        Some(Refusal::FileSize(u64::MAX))
-    );
+    for pos in [1 << 63, u64::MAX] {
+        assert_eq!(refused(|h| h.pos = pos), Some(Refusal::FileSize(pos)));
+    }
+    assert_eq!(refused(|h| h.pos = (1 << 63) - 1), None);
     assert_eq!(refused(|h| h.seals = 0x3f), None);
     assert_eq!(refused(|h| h.seals = 0x40), Some(Refusal::Seals(0x40)));
     assert_eq!(refused(|h| h.flags = 1), Some(Refusal::Flags(1)));
@@ -204,6 +293,19 @@ fn memfd_headers() {
         refused(|h| h.total_pages = 3),
         Some(Refusal::ArrayLength(300, 768))
     );
+    // As many as fit in one part exactly, and one part more.
+    for (order, nr) in [(0, 256), (1, 512), (3, 2048)] {
+        let form = |h: &mut Header, parts: u32| {
+            (h.size, h.nr_folios, h.order) = (nr * PAGE, nr, order);
+            h.total_pages = parts << order;
+        };
+        assert_eq!(refused(|h| form(h, 1)), None);
+        assert_eq!(
+            refused(|h| form(h, 2)),
+            Some(Refusal::ArrayLength(nr, 2 * nr))
+        );
+        assert_eq!(refused(|h| form(h, 0)), Some(Refusal::ArrayLength(nr, 0)));
+    }
     assert_eq!(
         refused(|h| (h.size, h.nr_folios, h.total_pages, h.first) = (0, 0, 0, 0)),
         None
@@ -228,6 +330,10 @@ fn array_descriptors() {
     assert_eq!(check(3, 1, 1), Err(Refusal::ArrayForm));
     assert_eq!(check(1, 4, 0), Err(Refusal::ArrayForm));
     assert_eq!(check(1 << 11, 1, 11), Err(Refusal::ArrayForm));
+    assert_eq!(check(u32::MAX, 1, 0), Ok(u32::MAX as usize / 511 + 1));
+    assert_eq!(check(0, 1, 10), Err(Refusal::ArrayForm));
+    assert_eq!(check(1, u16::MAX, 0), Err(Refusal::ArrayForm));
+    assert_eq!(check(1, 1, u16::MAX), Err(Refusal::ArrayForm));
 }
 
 #[test]
@@ -254,78 +360,20 @@ fn folios_in_order() {
     );
 }
 
-/// The inputs that the fuzzers found interesting.
+/// Where no index can follow, none is accepted.
 #[test]
-fn corpus() {
-    let targets: [(&str, fn(&[u8])); 5] = [
-        ("root", fuzz::root),
-        ("chains", fuzz::chains),
-        ("entries", fuzz::entries),
-        ("memfd", fuzz::memfd),
-        ("folios", fuzz::folios),
-    ];
-    for (name, target) in targets {
-        let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-        let mut seen = 0;
-        for file in std::fs::read_dir(&folder).expect("a corpus for each target") {
-            target(&std::fs::read(file.unwrap().path()).unwrap());
-            seen += 1;
-        }
-        assert!(seen > 0, "{folder} is empty");
-    }
-}
-
-proptest! {
-    #[test]
-    fn records_read_back(name: [u8; 32], files: u64, count: u64) {
-        let mut field = [0; 64];
-        field[..32].copy_from_slice(&name);
-        let entry = SessionEntry { name: field, files, count };
-        prop_assert_eq!(SessionEntry::load(&bytes_of(&entry)), entry);
-    }
-
-    #[test]
-    fn blocks_read_back(tokens in prop::collection::vec(any::<u64>(), 1..=63)) {
-        let mut page = vec![0; PAGE_SIZE];
-        for (slot, token) in tokens.iter().enumerate() {
-            let entry = FileEntry { compatible: [1; 48], data: !token, token: *token };
-            chain::put(&mut page, slot, &entry);
-        }
-        let read: Vec<_> = chain::entries::<FileEntry>(&page).map(|e| (e.token, e.data)).collect();
-        let written: Vec<_> = tokens.iter().map(|t| (*t, !t)).collect();
-        prop_assert_eq!(read, written);
-    }
-
-    #[test]
-    fn folio_entries_read_back(pfn in 0..1u64 << 52, flags in 0..1u64 << 12, index: u64) {
-        let entry = FolioEntry::load(&bytes_of(&FolioEntry::new(pfn, flags, index)));
-        prop_assert_eq!((entry.pfn(), entry.flags(), entry.index), (pfn, flags, index));
-    }
-
-    #[test]
-    fn accepted_folios_do_not_overlap(
-        entries in prop::collection::vec((0..4096u64, 0..10u32), 0..64)
-    ) {
-        let mut order = FolioOrder::new(4096);
-        let mut end = 0;
-        for (index, size) in entries {
-            if order.accept(&FolioEntry::new(1, 0, index), size).is_ok() {
-                prop_assert!(index >= end && index < 4096);
-                end = index + (1 << size);
-            }
-        }
-    }
-
-    #[test]
-    fn lists_read_back(parts in prop::collection::vec(1u64.., 1..=511)) {
-        let mut page = vec![0; PAGE_SIZE];
-        vmalloc::set_next(&mut page, 42);
-        for (i, part) in parts.iter().enumerate() {
-            vmalloc::set_part(&mut page, i, *part);
-        }
-        prop_assert_eq!(vmalloc::next(&page), 42);
-        for (i, part) in parts.iter().enumerate() {
-            prop_assert_eq!(vmalloc::part(&page, i), *part);
-        }
-    }
+fn folios_at_the_end_of_all_indexes() {
+    let last = FolioEntry::new(1, 3, u64::MAX - 1023);
+    let mut order = FolioOrder::new(u64::MAX);
+    assert_eq!(order.accept(&last, 10), Ok(()));
+    assert_eq!(
+        order.accept(&last, 0),
+        Err(Refusal::FolioIndex(u64::MAX - 1023))
+    );
+    let mut order = FolioOrder::new(u64::MAX);
+    assert_eq!(order.accept(&FolioEntry::new(1, 3, 1 << 63), 63), Ok(()));
+    assert_eq!(
+        order.accept(&FolioEntry::new(1, 3, 1 << 63), 64),
+        Err(Refusal::FolioIndex(1 << 63))
+    );
 }

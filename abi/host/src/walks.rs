@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The walk over the folios of a memfd: all of a valid one is claimed, and of one with a damaged
+//! value all that comes before it.
+
+use proptest::prelude::*;
+
+use crate::{
+    abi::{
+        memfd::{FolioEntry, Header, Memfd},
+        vmalloc::{self, PARTS_PER_CHUNK},
+        PhysAddr, Refusal, PAGE_SIZE,
+    },
+    memory::Pages,
+    tests::bytes_of,
+};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// Where lists, parts of the array and folios are.
+const LISTS: u64 = 1 << 20;
+const PARTS: u64 = 1 << 30;
+const FOLIOS: u64 = 1 << 40;
+
+/// A memfd that was handed over, still in pieces.
+#[derive(Clone, Debug)]
+struct State {
+    header: Header,
+    /// With the order that the folio has.
+    folios: Vec<(FolioEntry, u32)>,
+}
+
+impl State {
+    fn list(i: usize) -> u64 {
+        LISTS + i as u64 * PAGE
+    }
+
+    fn part(&self, i: usize) -> u64 {
+        PARTS + i as u64 * (PAGE << self.header.order)
+    }
+
+    fn per_part(&self) -> usize {
+        256 << self.header.order
+    }
+
+    fn parts(&self) -> usize {
+        self.folios.len().div_ceil(self.per_part())
+    }
+
+    fn memory(&self) -> Pages {
+        let mut memory = Pages::default();
+        for (i, entries) in self.folios.chunks(self.per_part()).enumerate() {
+            let content: Vec<u8> = entries.iter().flat_map(|(e, _)| bytes_of(e)).collect();
+            memory.put_order(self.part(i), self.header.order.into(), &content);
+        }
+        for (entry, order) in &self.folios {
+            memory.put_order(entry.addr().0, *order, &[]);
+        }
+        let parts: Vec<_> = (0..self.parts()).collect();
+        let lists = parts.chunks(PARTS_PER_CHUNK);
+        let last = lists.len() - 1;
+        for (i, parts) in lists.enumerate() {
+            let mut list = vec![0; PAGE_SIZE];
+            for (slot, part) in parts.iter().enumerate() {
+                vmalloc::set_part(&mut list, slot, self.part(*part));
+            }
+            if i < last {
+                vmalloc::set_next(&mut list, Self::list(i + 1));
+            }
+            memory.put(Self::list(i), &list);
+        }
+        memory
+    }
+
+    /// How many folios were visited, and how it ended.
+    fn walk(&self, memory: &Pages) -> (usize, Result<(), Refusal>) {
+        let mut visited = 0;
+        let memfd = Memfd::new(self.header).expect("the header is not what is damaged here");
+        let end = memfd.for_each_folio(memory, |folio, order, entry| {
+            assert_eq!(
+                (entry, order),
+                (&self.folios[visited].0, self.folios[visited].1)
+            );
+            assert_eq!(folio, (entry.addr().0, order));
+            visited += 1;
+        });
+        (visited, end)
+    }
+}
+
+/// Any folios that follow each other.
+fn states() -> impl Strategy<Value = State> {
+    let folios = prop::collection::vec((0..3u64, 0..=4u32, 0..4u64), 1..1200);
+    (folios, 0..=2u16).prop_map(|(folios, order)| {
+        let mut next = 0u64;
+        let folios: Vec<_> = folios
+            .into_iter()
+            .enumerate()
+            .map(|(i, (hole, order, flags))| {
+                let size = 1 << order;
+                let index = (next + hole * size).next_multiple_of(size);
+                next = index + size;
+                let pfn = FOLIOS / PAGE + i as u64 * 16;
+                (FolioEntry::new(pfn, flags, index), order)
+            })
+            .collect();
+        let nr_folios = folios.len() as u64;
+        let header = Header {
+            pos: 0,
+            size: next * PAGE,
+            seals: 0,
+            flags: 0,
+            nr_folios,
+            first: LISTS,
+            total_pages: (nr_folios.div_ceil(256 << order) << order) as u32,
+            array_flags: vmalloc::FLAG_ALLOC,
+            order,
+        };
+        State { header, folios }
+    })
+}
+
+/// What can be wrong with an entry of the array, or with the folio that it names.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Frame(u64),
+    Gone,
+    Before,
+    PastEnd(u64),
+    Flags(u32),
+    Twice,
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        prop_oneof![Just(0), 1..1u64 << 7, 1u64 << 40..1 << 52].prop_map(Damage::Frame),
+        Just(Damage::Gone),
+        Just(Damage::Before),
+        (0..1u64 << 40).prop_map(Damage::PastEnd),
+        (2..12u32).prop_map(Damage::Flags),
+        Just(Damage::Twice),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn all_is_claimed(state in states()) {
+        let memory = state.memory();
+        prop_assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
+        prop_assert_eq!(memory.left(), 0);
+        // Once.
+        let again = Err(Refusal::Address(PhysAddr(LISTS)));
+        prop_assert_eq!(state.walk(&memory), (0, again));
+    }
+
+    #[test]
+    fn damaged_entry(mut state in states(), which: prop::sample::Index, damage in damage()) {
+        let which = which.index(state.folios.len());
+        let (entry, order) = state.folios[which];
+        let gone = Refusal::Address(entry.addr());
+        let with = |pfn, flags, index| (FolioEntry::new(pfn, flags, index), order);
+        let (damaged, why) = match damage {
+            Damage::Frame(pfn) => (
+                with(pfn, entry.flags(), entry.index),
+                Refusal::Address(PhysAddr(pfn * PAGE)),
+            ),
+            Damage::Gone => ((entry, order), gone),
+            Damage::Before if which > 0 => {
+                let index = state.folios[which - 1].0.index;
+                (with(entry.pfn(), entry.flags(), index), Refusal::FolioIndex(index))
+            }
+            Damage::Before => return Ok(()),
+            Damage::PastEnd(more) => {
+                let index = (state.header.size / PAGE).next_multiple_of(16) + more * 16;
+                (with(entry.pfn(), entry.flags(), index), Refusal::FolioIndex(index))
+            }
+            Damage::Flags(bit) => {
+                let flags = entry.flags() | 1 << bit;
+                (with(entry.pfn(), flags, entry.index), Refusal::Flags(flags))
+            }
+            Damage::Twice if which > 0 => {
+                let other = state.folios[which - 1].0;
+                (with(other.pfn(), entry.flags(), entry.index), Refusal::Address(other.addr()))
+            }
+            Damage::Twice => return Ok(()),
+        };
+        // The folios stay what they are; only what the array says of one is changed.
+        let mut memory = state.memory();
+        state.folios[which] = damaged;
+        let part = which / state.per_part();
+        let changed: Vec<u8> = state
+            .folios
+            .chunks(state.per_part())
+            .nth(part)
+            .unwrap()
+            .iter()
+            .flat_map(|(e, _)| bytes_of(e))
+            .collect();
+        memory.put_order(state.part(part), state.header.order.into(), &changed);
+        if matches!(damage, Damage::Gone) {
+            memory.remove(entry.addr().0);
+        }
+        prop_assert_eq!(state.walk(&memory), (which, Err(why)));
+    }
+
+    #[test]
+    fn damaged_index_of_a_large_folio(mut state in states(), which: prop::sample::Index) {
+        let which = which.index(state.folios.len());
+        let (entry, order) = state.folios[which];
+        if order == 0 {
+            return Ok(());
+        }
+        let index = entry.index + 1;
+        state.folios[which].0 = FolioEntry::new(entry.pfn(), entry.flags(), index);
+        let memory = state.memory();
+        prop_assert_eq!(state.walk(&memory), (which, Err(Refusal::FolioIndex(index))));
+    }
+
+    #[test]
+    fn damaged_array(state in states(), which: prop::sample::Index, order: bool) {
+        let which = which.index(state.parts());
+        let at = state.part(which);
+        let mut memory = state.memory();
+        match order {
+            true => memory.put_order(at, u32::from(state.header.order) + 1, &[]),
+            false => memory.remove(at),
+        }
+        let expected = (which * state.per_part(), Err(Refusal::Address(PhysAddr(at))));
+        prop_assert_eq!(state.walk(&memory), expected);
+    }
+
+    #[test]
+    fn array_that_ends_too_early(state in states(), which: prop::sample::Index) {
+        let which = which.index(state.parts());
+        let mut memory = state.memory();
+        let mut list = vec![0; PAGE_SIZE];
+        for part in 0..which {
+            vmalloc::set_part(&mut list, part, state.part(part));
+        }
+        memory.put(LISTS, &list);
+        let found = which * state.per_part();
+        let why = Refusal::ArrayLength(state.header.nr_folios, found as u64);
+        prop_assert_eq!(state.walk(&memory), (found, Err(why)));
+    }
+
+    #[test]
+    fn array_of_a_wrong_form(mut state in states(), flag in 2..16, large: bool) {
+        let memory = state.memory();
+        match large {
+            true => state.header.array_flags |= 1u16 << flag,
+            false => state.header.order = 11,
+        }
+        prop_assert_eq!(state.walk(&memory), (0, Err(Refusal::ArrayForm)));
+        prop_assert_eq!(memory.left(), memory.len());
+    }
+}
+
+/// A file of `parts` full pages of array; it is `nr_folios` that makes lists long.
+fn large(parts: usize) -> State {
+    let nr = parts * 256;
+    State {
+        header: Header {
+            pos: 0,
+            size: nr as u64 * PAGE,
+            seals: 0,
+            flags: 0,
+            nr_folios: nr as u64,
+            first: LISTS,
+            total_pages: parts as u32,
+            array_flags: vmalloc::FLAG_ALLOC,
+            order: 0,
+        },
+        folios: (0..nr as u64)
+            .map(|i| (FolioEntry::new(FOLIOS / PAGE + i, 3, i), 0))
+            .collect(),
+    }
+}
+
+#[test]
+fn list_that_goes_on() {
+    let state = large(PARTS_PER_CHUNK + 1);
+    let memory = state.memory();
+    assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
+    assert_eq!(memory.left(), 0);
+
+    let mut memory = state.memory();
+    memory.remove(State::list(1));
+    let why = Refusal::Address(PhysAddr(State::list(1)));
+    assert_eq!(state.walk(&memory), (PARTS_PER_CHUNK * 256, Err(why)));
+}
+
+/// KHO begins another list as soon as one is full.
+#[test]
+fn list_that_is_full() {
+    let state = large(PARTS_PER_CHUNK);
+    let mut memory = state.memory();
+    let mut list = vec![0; PAGE_SIZE];
+    for part in 0..PARTS_PER_CHUNK {
+        vmalloc::set_part(&mut list, part, state.part(part));
+    }
+    vmalloc::set_next(&mut list, State::list(1));
+    memory.put(LISTS, &list);
+    memory.put(State::list(1), &[]);
+    assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
+    assert_eq!(memory.left(), 0);
+}
+
+/// Lists that say nothing and go on: no more of them than can be needed.
+#[test]
+fn lists_without_an_end() {
+    let state = large(1);
+    let mut memory = state.memory();
+    for i in 0..9 {
+        let mut list = vec![0; PAGE_SIZE];
+        vmalloc::set_next(&mut list, State::list(i + 1));
+        memory.put(State::list(i), &list);
+    }
+    assert_eq!(state.walk(&memory), (0, Err(Refusal::ArrayForm)));
+
+    // One that names itself is claimed once.
+    let state = large(PARTS_PER_CHUNK);
+    let mut memory = state.memory();
+    let mut list = vec![0; PAGE_SIZE];
+    vmalloc::set_next(&mut list, LISTS);
+    memory.put(LISTS, &list);
+    let why = Refusal::Address(PhysAddr(LISTS));
+    assert_eq!(state.walk(&memory), (0, Err(why)));
+}
+
+/// Nobody looks at the array of an empty file.
+#[test]
+fn file_without_folios() {
+    let mut state = large(1);
+    state.header.nr_folios = 0;
+    state.header.first = 3;
+    let memory = state.memory();
+    assert_eq!(state.walk(&memory), (0, Ok(())));
+    assert_eq!(memory.left(), memory.len());
+}

@@ -44,6 +44,7 @@ use crate::{
             Handover,
             PreservedPage, //
         },
+        memlock::Pinned,
         shmem::{
             inode_id,
             InodeGuard,
@@ -78,16 +79,19 @@ pub(crate) struct Outgoing {
     file: ShmemFile,
     header: PreservedPage,
     folios: FolioArray,
+    _pinned: Pinned,
 }
 
 impl Outgoing {
     /// Pins and preserves all of a file.
     ///
-    /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `ENOMEM`.
+    /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `ENOMEM` also
+    /// if `RLIMIT_MEMLOCK` does not allow it.
     pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
         let file = ShmemFile::new(file).ok_or(ENOENT)?;
         let mut header = PreservedPage::new()?;
         let mut folios = FolioArray::new();
+        let mut account = Pinned::new();
         let inode = file.lock();
         let seals = known_seals(&file)?;
         let size = inode.size();
@@ -98,6 +102,7 @@ impl Outgoing {
         inode.freeze(true);
         let pinned = PinBatch::new().and_then(|mut batch| {
             inode.pin_range(0..pages, &mut batch, |folio| {
+                account.add(folio.nr_pages())?;
                 folios.push(folio, FOLIO_DIRTY | FOLIO_UPTODATE)
             })
         });
@@ -112,6 +117,7 @@ impl Outgoing {
             file,
             header,
             folios,
+            _pinned: account,
         })
     }
 

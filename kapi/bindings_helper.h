@@ -20,6 +20,7 @@
 #include <linux/module.h>
 #include <linux/notifier.h>
 #include <linux/rwsem.h>
+#include <linux/sched/user.h>
 #include <linux/shmem_fs.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/liveupdate.h>
@@ -59,6 +60,11 @@ struct folio *lu_kho_claim(phys_addr_t phys, unsigned int order);
 void lu_folio_put(struct folio *folio);
 void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order);
 void lu_free_pages(void *virt, unsigned int order);
+
+/* Pinned memory of a user. */
+struct user_struct *lu_memlock_user(void);
+bool lu_memlock_add(struct user_struct *user, unsigned long pages);
+void lu_memlock_put(struct user_struct *user, unsigned long pages);
 
 /* Files. */
 struct inode *lu_file_inode(struct file *file);

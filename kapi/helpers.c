@@ -5,12 +5,15 @@
  * that would otherwise be a dozen calls for every page of a file.
  */
 
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/highmem.h>
 #include <linux/io.h>
 #include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
+#include <linux/sched/signal.h>
 #include <linux/swap.h>
 
 #include "bindings_helper.h"
@@ -127,6 +130,31 @@ void lu_free_pages(void *virt, unsigned int order)
 
 	for (unsigned long i = 0; i < 1UL << order; i++)
 		__free_page(page + i);
+}
+
+/* Whose pinned memory is limited: the current user, unless it has CAP_IPC_LOCK. */
+struct user_struct *lu_memlock_user(void)
+{
+	return capable(CAP_IPC_LOCK) ? NULL : get_uid(current_user());
+}
+
+/* The same account as that of io_uring and others that pin for a user. */
+bool lu_memlock_add(struct user_struct *user, unsigned long pages)
+{
+	unsigned long most = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	long now = atomic_long_read(&user->locked_vm);
+
+	do {
+		if (now + pages > most)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &now, now + pages));
+	return true;
+}
+
+void lu_memlock_put(struct user_struct *user, unsigned long pages)
+{
+	atomic_long_sub(pages, &user->locked_vm);
+	free_uid(user);
 }
 
 struct inode *lu_file_inode(struct file *file)

@@ -155,7 +155,9 @@ impl InodeGuard<'_> {
         // Without a hole in it, which is the rule, there is no need to look for runs.
         let dense = range.start == 0
             && self.pages_in_use() == range.end
-            && self.next_run(range.end, u64::MAX >> PAGE_SHIFT, 1).is_none();
+            && self
+                .next_run(range.end, u64::MAX >> PAGE_SHIFT, 1)
+                .is_none();
         let mut start = range.start;
         while start < range.end {
             let run = if dense {

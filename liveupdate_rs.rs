@@ -5,6 +5,8 @@
 //! This file owns what happens when the module is loaded and unloaded. `session.rs` is the place
 //! to go on reading.
 
+use core::borrow::Borrow;
+
 use kernel::{
     c_str,
     prelude::*, //
@@ -34,6 +36,21 @@ module! {
     authors: ["liveupdate-rs developers"],
     description: "Live Update Orchestrator: files that survive kexec",
     license: "GPL v2",
+    params: {
+        max_sessions: u32 {
+            default: 0,
+            description: "how many sessions can go out (0: as many as the format has room for)",
+        },
+        max_files: u32 {
+            default: 0,
+            description: "how many files can be preserved in all sessions (0: no limit)",
+        },
+    },
+}
+
+/// The value of a parameter, or what a reference to it leads to: kernel crates differ.
+fn number(value: impl Borrow<u32>) -> u32 {
+    *value.borrow()
 }
 
 /// The loaded module. Fields are dropped in order: nobody comes in any more before anything goes.
@@ -52,7 +69,10 @@ impl kernel::InPlaceModule for LiveUpdate {
                 pr_err!("Kexec HandOver is off: boot with kho=on\n");
                 return Err(eopnotsupp());
             }
-            let orchestrator = Orchestrator::new()?;
+            let orchestrator = Orchestrator::new(
+                number(module_parameters::max_sessions.value()),
+                number(module_parameters::max_files.value()),
+            )?;
             Ok(try_pin_init!(Self {
                 kexec <- Registration::new(orchestrator.clone()),
                 device <- Device::register(c_str!("liveupdate"), orchestrator),

@@ -17,7 +17,7 @@
 //! 2. The registries: [`Orchestrator::outgoing`] and [`Orchestrator::incoming`]. They are held for
 //!    one look-up or insertion, and never both.
 //! 3. The files of a session: `outgoing::Session::files` and `incoming::Session::state`. They are
-//!    not held while the pages of a file are walked.
+//!    not held while the pages of a file are walked, except when a kexec is entered.
 //! 4. An incoming file: `incoming::IncomingFile::state`, held while it is retrieved.
 //! 5. The inode of a file that is preserved.
 //! 6. [`Identities`], and the root that is handed over.
@@ -26,6 +26,7 @@ mod arrivals;
 mod blocks;
 mod identities;
 mod incoming;
+mod limits;
 mod name;
 mod outgoing;
 
@@ -78,6 +79,7 @@ use crate::{
 
 use self::{
     identities::Identities, //
+    limits::Limit,
     name::Name,
 };
 
@@ -94,6 +96,7 @@ pub(crate) struct Orchestrator {
     #[pin]
     incoming: Mutex<arrivals::Registry>,
     identities: Arc<Identities>,
+    file_limit: Arc<Limit>,
     #[pin]
     root: Mutex<OutgoingRoot>,
     device_open: Atomic<i32>,
@@ -144,20 +147,24 @@ impl HasRwSem for Orchestrator {
 }
 
 impl Orchestrator {
-    /// Looks at what came in, and announces what will go out.
+    /// Looks at what came in, and announces what will go out: at most so many sessions and files,
+    /// where 0 is no limit.
     ///
     /// `EEXIST` if another Live Update Orchestrator is there, `ENOMEM`.
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    pub(crate) fn new(max_sessions: u32, max_files: u32) -> Result<Arc<Self>> {
         let incoming = arrivals::Registry::new()?;
         let root = OutgoingRoot::announce(incoming.liveupdate_num().wrapping_add(1))?;
         let identities = Identities::new()?;
+        let session_limit = Limit::new(max_sessions)?;
+        let file_limit = Limit::new(max_files)?;
         let this = Arc::pin_init(
             pin_init!(Self {
                 freeze <- RwSem::new(),
                 frozen <- new_mutex!(None),
-                outgoing <- new_mutex!(outgoing::Registry::new()),
+                outgoing <- new_mutex!(outgoing::Registry::new(session_limit)),
                 incoming <- new_mutex!(incoming),
                 identities,
+                file_limit,
                 root <- new_mutex!(root),
                 device_open: Atomic::new(0),
             }),

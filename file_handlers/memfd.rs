@@ -5,13 +5,16 @@
 //! # What crosses
 //!
 //! Content (in the same physical pages), size, position and seals. Status flags, `FD_CLOEXEC` and
-//! the name do not. Holes are filled when the file is preserved.
+//! the name do not. Holes stay holes.
 //!
 //! # While it is preserved
 //!
 //! Every page is pinned outside of the memory that the next kernel boots in. The size cannot
 //! change and no holes can be punched; reading, writing and mapping go on until the last moment.
-//! Only the position and seals are written when the kexec is entered.
+//! The position, seals and pages that have come into holes are picked up when the kexec is
+//! entered. A page that comes into a hole after that does not cross.
+
+use core::ops::Range;
 
 use kernel::{
     fs::File,
@@ -43,8 +46,11 @@ use crate::{
             Handover,
             PreservedPage, //
         },
+        memlock::Pinned,
         shmem::{
             inode_id,
+            InodeGuard,
+            PinBatch,
             Refill,
             ShmemFile, //
         }, //
@@ -75,49 +81,45 @@ pub(crate) struct Outgoing {
     file: ShmemFile,
     header: PreservedPage,
     folios: FolioArray,
+    _pinned: Pinned,
 }
 
 impl Outgoing {
     /// Pins and preserves all of a file.
     ///
-    /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `ENOMEM`.
+    /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `ENOMEM` also
+    /// if `RLIMIT_MEMLOCK` does not allow it.
     pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
         let file = ShmemFile::new(file).ok_or(ENOENT)?;
         let mut header = PreservedPage::new()?;
         let mut folios = FolioArray::new();
+        let mut account = Pinned::new();
         let inode = file.lock();
         let seals = known_seals(&file)?;
         let size = inode.size();
-        if size.div_ceil(PAGE_SIZE as u64) > MAX_PAGES {
+        let pages = size.div_ceil(PAGE_SIZE as u64);
+        if pages > MAX_PAGES {
             return Err(EFBIG);
         }
         inode.freeze(true);
-        let pinned = inode.pin_all(size, |folio| {
-            folios.push(folio, FOLIO_DIRTY | FOLIO_UPTODATE)
+        let pinned = PinBatch::new().and_then(|mut batch| {
+            inode.pin_range(0..pages, &mut batch, |folio| {
+                account.add(folio.nr_pages())?;
+                folios.push(folio, FOLIO_DIRTY | FOLIO_UPTODATE)
+            })
         });
         if let Err(err) = pinned {
             drop(folios);
             inode.freeze(false);
             return Err(err);
         }
-        let array = folios.descriptor();
-        Header {
-            pos: file.pos() as u64,
-            size,
-            seals,
-            flags: 0,
-            nr_folios: folios.len() as u64,
-            first: array.map_or(0, |a| a.first),
-            total_pages: array.map_or(0, |a| a.total_pages),
-            array_flags: array.map_or(0, |a| a.flags),
-            order: array.map_or(0, |a| a.order),
-        }
-        .store(header.bytes_mut());
+        describe(&file, size, seals, &folios).store(header.bytes_mut());
         drop(inode);
         Ok(Self {
             file,
             header,
             folios,
+            _pinned: account,
         })
     }
 
@@ -126,14 +128,62 @@ impl Outgoing {
         self.header.addr()
     }
 
-    /// Writes what may have changed since: the position, and seals that were added.
+    /// Writes what may have changed since: the position, seals that were added, and pages that
+    /// have come into holes.
+    ///
+    /// `ENOMEM`, and `EOPNOTSUPP` as [`Outgoing::preserve`].
     pub(crate) fn freeze(&mut self) -> Result {
-        let mut header = Header::load(self.header.bytes());
-        header.pos = self.file.pos() as u64;
-        header.seals = known_seals(&self.file)?;
-        header.store(self.header.bytes_mut());
+        let seals = known_seals(&self.file)?;
+        let inode = self.file.lock();
+        let size = inode.size();
+        if inode.pages_in_use() != self.folios.pages() {
+            let late = pin_late(&inode, size, &self.folios)?;
+            if late.len() > 0 {
+                self.folios.merge(late)?;
+            }
+        }
+        describe(&self.file, size, seals, &self.folios).store(self.header.bytes_mut());
         Ok(())
     }
+}
+
+/// The header of a file.
+fn describe(file: &ShmemFile, size: u64, seals: u32, folios: &FolioArray) -> Header {
+    let array = folios.descriptor();
+    Header {
+        pos: file.pos() as u64,
+        size,
+        seals,
+        flags: 0,
+        nr_folios: folios.len() as u64,
+        first: array.map_or(0, |a| a.first),
+        total_pages: array.map_or(0, |a| a.total_pages),
+        array_flags: array.map_or(0, |a| a.flags),
+        order: array.map_or(0, |a| a.order),
+    }
+}
+
+/// Pins and preserves the pages of a file that `known` does not have: it looks at what lies
+/// between the folios in there.
+fn pin_late(inode: &InodeGuard<'_>, size: u64, known: &FolioArray) -> Result<FolioArray> {
+    let mut late = FolioArray::new();
+    let mut batch = PinBatch::new()?;
+    let mut look = |range: Range<u64>| {
+        if range.is_empty() {
+            return Ok(());
+        }
+        inode.pin_range(range, &mut batch, |folio| {
+            late.push(folio, FOLIO_DIRTY | FOLIO_UPTODATE)
+        })
+    };
+    let end = size.div_ceil(PAGE_SIZE as u64);
+    let mut from = 0;
+    for (entry, nr_pages) in known.entries() {
+        look(from..entry.index)?;
+        from = entry.index + nr_pages;
+    }
+    look(from..end)?;
+    Ok(late)
 }
 
 impl Drop for Outgoing {
@@ -151,8 +201,8 @@ impl Drop for Outgoing {
 pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
     let memfd = claim_header(data)?;
     let mut error = None;
-    let mut refill = match ShmemFile::with_seals(memfd.seals()) {
-        Ok(file) => Some(Refill::new(file)),
+    let mut refill = match ShmemFile::with_seals(memfd.seals()).and_then(Refill::new) {
+        Ok(refill) => Some(refill),
         Err(err) => {
             error = Some(err);
             None
@@ -170,7 +220,7 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
         }
     })?;
     match (refill, error) {
-        (Some(refill), None) => Ok(refill.finish(memfd.size(), memfd.pos())),
+        (Some(refill), None) => Ok(refill.finish(memfd.size(), memfd.pos())?),
         (_, err) => Err(err.unwrap_or(EIO).into()),
     }
 }

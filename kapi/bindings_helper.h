@@ -21,6 +21,7 @@
 #include <linux/notifier.h>
 #include <linux/pagemap.h>
 #include <linux/rwsem.h>
+#include <linux/sched/user.h>
 #include <linux/shmem_fs.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/liveupdate.h>
@@ -61,6 +62,11 @@ void lu_folio_put(struct folio *folio);
 void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order);
 void lu_free_pages(void *virt, unsigned int order);
 
+/* Pinned memory of a user. */
+struct user_struct *lu_memlock_user(void);
+bool lu_memlock_add(struct user_struct *user, unsigned long pages);
+void lu_memlock_put(struct user_struct *user, unsigned long pages);
+
 /* Files. */
 struct inode *lu_file_inode(struct file *file);
 u32 lu_chrdev(struct file *file);
@@ -71,10 +77,15 @@ loff_t lu_file_pos(struct file *file);
 bool lu_shmem_is_nameless(struct file *file);
 void lu_shmem_freeze(struct inode *inode, bool freeze);
 loff_t lu_shmem_size(struct inode *inode);
+unsigned long lu_shmem_pages(struct inode *inode);
+unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end,
+				unsigned long most);
 void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
 int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
 		    bool uptodate, bool dirty);
 unsigned int lu_shmem_max_order(void);
+int lu_shmem_insert_pages(struct inode *inode, struct folio **folios,
+			  unsigned int nr, pgoff_t index, bool uptodate, bool dirty);
 void lu_shmem_settle(struct inode *inode, long pages);
 
 /* Folios of such a file that are pinned. */
@@ -82,6 +93,7 @@ void lu_folio_settle(struct folio *folio);
 unsigned long lu_folio_pfn(struct folio *folio);
 pgoff_t lu_folio_index(struct folio *folio);
 unsigned long lu_folio_nr_pages(struct folio *folio);
+unsigned long lu_pfn_nr_pages(unsigned long pfn);
 void lu_unpreserve_pinned(unsigned long pfn);
 
 #endif

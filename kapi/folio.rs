@@ -41,6 +41,7 @@ pub(crate) struct FolioArray {
     lists: KVVec<PreservedPage>,
     pages: KVVec<PreservedPage>,
     len: usize,
+    total: u64,
 }
 
 impl FolioArray {
@@ -50,12 +51,18 @@ impl FolioArray {
             lists: KVVec::new(),
             pages: KVVec::new(),
             len: 0,
+            total: 0,
         }
     }
 
     /// How many folios there are.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many pages the folios have.
+    pub(crate) fn pages(&self) -> u64 {
+        self.total
     }
 
     /// Where the next kernel finds the array; `None` if it is empty.
@@ -70,20 +77,67 @@ impl FolioArray {
 
     /// Preserves a folio and adds it. If that fails it is let go. May sleep.
     pub(crate) fn push(&mut self, folio: PinnedFolio, flags: u64) -> Result {
-        let slot = self.len % ENTRIES_PER_PAGE;
         if self.len == self.pages.len() * ENTRIES_PER_PAGE {
             self.grow()?;
         }
-        let page = self.pages.last_mut().ok_or(ENOMEM)?;
-        let index = folio.index();
+        let (index, nr_pages) = (folio.index(), folio.nr_pages());
         let pfn = folio.preserve()?;
         // INVARIANT: The folio is preserved, and the pin came with it.
-        FolioEntry::new(pfn, flags, index).store(
-            page.bytes_mut()
-                .get_mut(slot * FolioEntry::SIZE..)
-                .unwrap_or_default(),
-        );
-        self.len += 1;
+        self.write(&FolioEntry::new(pfn, flags, index), nr_pages);
+        Ok(())
+    }
+
+    /// Writes the next entry, for which there is room.
+    fn write(&mut self, entry: &FolioEntry, nr_pages: u64) {
+        if let Some(page) = self.pages.get_mut(self.len / ENTRIES_PER_PAGE) {
+            let slot = self.len % ENTRIES_PER_PAGE;
+            entry.store(
+                page.bytes_mut()
+                    .get_mut(slot * FolioEntry::SIZE..)
+                    .unwrap_or_default(),
+            );
+            self.len += 1;
+            self.total += nr_pages;
+        }
+    }
+
+    /// The entries, in order, each with the number of its pages.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (FolioEntry, u64)> + '_ {
+        self.pages
+            .iter()
+            .flat_map(|page| page.bytes().chunks_exact(FolioEntry::SIZE))
+            .take(self.len)
+            .map(|bytes| {
+                let entry = FolioEntry::load(bytes);
+                // SAFETY: By the type invariant it is that of a folio that is pinned.
+                let nr_pages = unsafe { bindings::lu_pfn_nr_pages(entry.pfn() as usize) };
+                (entry, nr_pages as u64)
+            })
+    }
+
+    /// Puts the folios of `other` between these, where they belong. If there is no memory for
+    /// that, those are given back, and these are as they were.
+    pub(crate) fn merge(&mut self, mut other: FolioArray) -> Result {
+        let mut both = FolioArray::new();
+        while both.pages.len() * ENTRIES_PER_PAGE < self.len + other.len {
+            both.grow()?;
+        }
+        let mut ours = self.entries().peekable();
+        let mut theirs = other.entries().peekable();
+        loop {
+            let next = match (ours.peek(), theirs.peek()) {
+                (Some((a, _)), Some((b, _))) if b.index < a.index => theirs.next(),
+                (Some(_), _) => ours.next(),
+                (None, _) => theirs.next(),
+            };
+            let Some((entry, nr_pages)) = next else { break };
+            both.write(&entry, nr_pages);
+        }
+        drop((ours, theirs));
+        // INVARIANT: What both of them owned, the new one owns, and has entries of.
+        self.len = 0;
+        other.len = 0;
+        *self = both;
         Ok(())
     }
 
@@ -109,14 +163,10 @@ impl FolioArray {
 
 impl Drop for FolioArray {
     fn drop(&mut self) {
-        let entries = self
-            .pages
-            .iter()
-            .flat_map(|page| page.bytes().chunks_exact(FolioEntry::SIZE));
-        for entry in entries.take(self.len) {
+        for (entry, _) in self.entries() {
             // SAFETY: By the type invariant the folio is preserved and its pin is ours; both end
             // here. Nobody else can have written to the page.
-            unsafe { bindings::lu_unpreserve_pinned(FolioEntry::load(entry).pfn() as usize) };
+            unsafe { bindings::lu_unpreserve_pinned(entry.pfn() as usize) };
         }
     }
 }
@@ -126,6 +176,7 @@ impl Drop for FolioArray {
 /// # Invariants
 ///
 /// We hold a reference to `folio`; until it is in a file, it is the only one.
+#[repr(transparent)]
 pub(crate) struct ClaimedFolio {
     folio: NonNull<bindings::folio>,
 }

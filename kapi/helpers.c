@@ -5,12 +5,15 @@
  * that would otherwise be a dozen calls for every page of a file.
  */
 
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/highmem.h>
 #include <linux/io.h>
 #include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
+#include <linux/sched/signal.h>
 #include <linux/swap.h>
 
 #include "bindings_helper.h"
@@ -158,6 +161,31 @@ void lu_free_pages(void *virt, unsigned int order)
 		__free_page(page + i);
 }
 
+/* Whose pinned memory is limited: the current user, unless it has CAP_IPC_LOCK. */
+struct user_struct *lu_memlock_user(void)
+{
+	return capable(CAP_IPC_LOCK) ? NULL : get_uid(current_user());
+}
+
+/* The same account as that of io_uring and others that pin for a user. */
+bool lu_memlock_add(struct user_struct *user, unsigned long pages)
+{
+	unsigned long most = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	long now = atomic_long_read(&user->locked_vm);
+
+	do {
+		if (now + pages > most)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &now, now + pages));
+	return true;
+}
+
+void lu_memlock_put(struct user_struct *user, unsigned long pages)
+{
+	atomic_long_sub(pages, &user->locked_vm);
+	free_uid(user);
+}
+
 struct inode *lu_file_inode(struct file *file)
 {
 	return file_inode(file);
@@ -210,6 +238,45 @@ loff_t lu_shmem_size(struct inode *inode)
 	return i_size_read(inode);
 }
 
+/* How many pages the file has in memory or swapped out, those past its end too. */
+unsigned long lu_shmem_pages(struct inode *inode)
+{
+	struct shmem_inode_info *info = SHMEM_I(inode);
+
+	guard(spinlock)(&info->lock);
+	return READ_ONCE(inode->i_mapping->nrpages) + info->swapped;
+}
+
+/*
+ * Finds pages that are in memory or swapped out: the first run of them that has
+ * pages of [*@start, @end), looked at as far as @most pages of it. It moves
+ * *@start to where the run begins, and gives its length: 0 if there is none.
+ */
+unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end,
+				unsigned long most)
+{
+	XA_STATE(xas, &inode->i_mapping->i_pages, *start);
+	pgoff_t to = 0;
+	void *entry;
+
+	if (*start >= end)
+		return 0;
+
+	guard(rcu)();
+	xas_for_each(&xas, entry, end - 1) {
+		if (xas_retry(&xas, entry))
+			continue;
+		if (!to)
+			*start = xas.xa_index;
+		else if (xas.xa_index > to)
+			break;
+		to = (xas.xa_index | ((1UL << xas_get_order(&xas)) - 1)) + 1;
+		if (to - *start >= most)
+			break;
+	}
+	return to ? min3(to, end, *start + most) - *start : 0;
+}
+
 void lu_shmem_set(struct file *file, loff_t size, loff_t pos)
 {
 	i_size_write(file_inode(file), size);
@@ -259,6 +326,92 @@ unsigned int lu_shmem_max_order(void)
 	return MAX_PAGECACHE_ORDER;
 }
 
+/* Adds to the statistics of the cgroup and node that @folio belongs to. */
+static void count_pages(struct folio *folio, int pages)
+{
+	lruvec_stat_mod_folio(folio, NR_FILE_PAGES, pages);
+	lruvec_stat_mod_folio(folio, NR_SHMEM, pages);
+}
+
+/* The same for @nr folios of a page each, with an update for each run of them. */
+static void count_all(struct folio **folios, unsigned int nr)
+{
+	unsigned int start = 0;
+
+	guard(rcu)();
+	for (unsigned int i = 1; start < nr; i++) {
+		if (i < nr && folio_memcg(folios[i]) == folio_memcg(folios[start]) &&
+		    folio_pgdat(folios[i]) == folio_pgdat(folios[start]))
+			continue;
+		count_pages(folios[start], i - start);
+		start = i;
+	}
+}
+
+/*
+ * The same as lu_shmem_insert() for @nr folios of one page each that follow each
+ * other from @index on, with one walk into the page cache under one lock, and
+ * one update of what is counted; it is a loop over inline functions.
+ *
+ * Return: 0 or an error; those before the one that it is about are in the file
+ * all the same.
+ */
+int lu_shmem_insert_pages(struct inode *inode, struct folio **folios,
+			  unsigned int nr, pgoff_t index, bool uptodate, bool dirty)
+{
+	struct address_space *mapping = inode->i_mapping;
+	gfp_t gfp = mapping_gfp_mask(mapping);
+	XA_STATE(xas, &mapping->i_pages, index);
+	unsigned int charged, done = 0;
+	int err = 0;
+
+	if (shmem_inode_acct_blocks(inode, nr))
+		return -ENOSPC;
+
+	for (charged = 0; charged < nr; charged++) {
+		struct folio *folio = folios[charged];
+
+		err = mem_cgroup_charge(folio, NULL, gfp);
+		if (err)
+			break;
+		__folio_set_swapbacked(folio);
+		if (uptodate)
+			__folio_mark_uptodate(folio);
+		if (dirty)
+			folio_set_dirty(folio);
+		folio->mapping = mapping;
+		folio->index = index + charged;
+		/* The page cache's own reference. */
+		folio_ref_inc(folio);
+	}
+
+	do {
+		unsigned int before = done;
+
+		xas_lock_irq(&xas);
+		while (done < charged) {
+			xas_store(&xas, folios[done]);
+			if (xas_error(&xas))
+				break;
+			done++;
+			xas_next(&xas);
+		}
+		mapping->nrpages += done - before;
+		xas_unlock_irq(&xas);
+	} while (xas_nomem(&xas, GFP_KERNEL));
+	if (done < charged)
+		err = xas_error(&xas);
+
+	for (unsigned int i = done; i < charged; i++) {
+		folios[i]->mapping = NULL;
+		folio_ref_dec(folios[i]);
+	}
+	count_all(folios, done);
+	for (unsigned int i = 0; i < done; i++)
+		folio_add_lru(folios[i]);
+	return err;
+}
+
 void lu_shmem_settle(struct inode *inode, long pages)
 {
 	shmem_recalc_inode(inode, pages, 0);
@@ -271,6 +424,9 @@ void lu_shmem_settle(struct inode *inode, long pages)
  */
 void lu_folio_settle(struct folio *folio)
 {
+	/* What is pinned is not written out, so neither is taken back. */
+	if (folio_test_uptodate(folio) && folio_test_dirty(folio))
+		return;
 	folio_lock(folio);
 	folio_mark_dirty(folio);
 	if (!folio_test_uptodate(folio)) {
@@ -294,6 +450,11 @@ pgoff_t lu_folio_index(struct folio *folio)
 unsigned long lu_folio_nr_pages(struct folio *folio)
 {
 	return folio_nr_pages(folio);
+}
+
+unsigned long lu_pfn_nr_pages(unsigned long pfn)
+{
+	return folio_nr_pages(pfn_folio(pfn));
 }
 
 void lu_unpreserve_pinned(unsigned long pfn)

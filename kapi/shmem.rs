@@ -2,7 +2,10 @@
 
 //! Files whose pages are in memory: memfds, and tmpfs files that have lost their name.
 
-use core::ptr::null_mut;
+use core::{
+    ops::Range,
+    ptr::null_mut, //
+};
 
 use kernel::{
     error::{
@@ -21,6 +24,8 @@ use super::{
 
 /// How many folios are pinned at a time: pointers to them fill a page.
 const BATCH: usize = 512;
+
+const PAGE_SHIFT: u32 = crate::abi::PAGE_SIZE.trailing_zeros();
 
 /// Identifies the content that open files share, as long as one of them is open.
 pub(crate) fn inode_id(file: &File) -> usize {
@@ -118,43 +123,108 @@ impl InodeGuard<'_> {
         unsafe { bindings::lu_shmem_size(self.inode()) as u64 }
     }
 
-    /// Brings all pages of a file of `size` bytes into memory and where they can stay, pins them,
-    /// and shows them to `keep` in ascending order. A folio that `keep` refuses is let go, and the
-    /// walk ends with its error.
-    pub(crate) fn pin_all(&self, size: u64, mut keep: impl FnMut(PinnedFolio) -> Result) -> Result {
-        let mut folios = KVec::from_elem(FolioPtr(null_mut()), BATCH, GFP_KERNEL)?;
-        let mut start = 0;
-        while start < size {
-            let mut offset = 0;
-            // SAFETY: The file is of shmem, the range is within it as it is frozen, and there is
-            // room for `BATCH` folios.
-            let pinned = unsafe {
-                bindings::memfd_pin_folios(
-                    self.file.as_ptr(),
-                    start as i64,
-                    size as i64 - 1,
-                    folios.as_mut_ptr().cast(),
-                    BATCH as u32,
-                    &mut offset,
-                )
-            };
-            let pinned = usize::try_from(pinned)
-                .map_err(|_| Error::from_errno(pinned as kernel::ffi::c_int))?;
-            if pinned == 0 {
-                return Err(EFAULT);
-            }
-            let mut result = Ok(());
-            for FolioPtr(folio) in folios.iter().take(pinned) {
-                // INVARIANT: It was pinned above, and each pin goes to one `PinnedFolio`.
-                let folio = PinnedFolio { folio: *folio };
-                if result.is_ok() {
-                    start = (folio.index() + folio.nr_pages()) * crate::abi::PAGE_SIZE as u64;
-                    result = keep(folio);
+    /// How many pages are in memory or swapped out, also past the end of the file. It only grows
+    /// while the file is frozen.
+    pub(crate) fn pages_in_use(&self) -> u64 {
+        // SAFETY: The inode is valid, and one of shmem by the invariant of `ShmemFile`.
+        unsafe { bindings::lu_shmem_pages(self.inode()) as u64 }
+    }
+
+    /// The first run of pages at `start` or after it and before `end` that are in memory or
+    /// swapped out: where it begins, and its length, which is cut off at `most`.
+    fn next_run(&self, start: u64, end: u64, most: u64) -> Option<(u64, u64)> {
+        let mut start = start as usize;
+        // SAFETY: The inode is valid.
+        let length = unsafe {
+            bindings::lu_shmem_next_run(self.inode(), &mut start, end as usize, most as usize)
+        };
+        (length > 0).then_some((start as u64, length as u64))
+    }
+
+    /// Brings the pages of `range` that the file has into memory and where they can stay, pins
+    /// them, and shows them to `keep` in ascending order. Holes stay holes. A folio that `keep`
+    /// refuses is let go, and the walk ends with its error.
+    ///
+    /// The file must be frozen, and the range within it. May sleep.
+    pub(crate) fn pin_range(
+        &self,
+        range: Range<u64>,
+        batch: &mut PinBatch,
+        mut keep: impl FnMut(PinnedFolio) -> Result,
+    ) -> Result {
+        // Without a hole in it, which is the rule, there is no need to look for runs.
+        let dense = range.start == 0
+            && self.pages_in_use() == range.end
+            && self
+                .next_run(range.end, u64::MAX >> PAGE_SHIFT, 1)
+                .is_none();
+        let mut start = range.start;
+        while start < range.end {
+            let run = if dense {
+                (start, range.end - start)
+            } else {
+                match self.next_run(start, range.end, BATCH as u64) {
+                    Some(run) => run,
+                    None => break,
                 }
-            }
-            result?;
+            };
+            start = self.pin_run(run, batch, &mut keep)?;
         }
         Ok(())
+    }
+
+    /// Pins as much of a run as fits into the batch, and gives the page behind that.
+    fn pin_run(
+        &self,
+        (start, length): (u64, u64),
+        batch: &mut PinBatch,
+        keep: &mut impl FnMut(PinnedFolio) -> Result,
+    ) -> Result<u64> {
+        let mut offset = 0;
+        // The last page of the file may be there in part.
+        let end = self.size().min((start + length) << PAGE_SHIFT);
+        // SAFETY: The file is of shmem, the range is within it, and there is room for `BATCH`
+        // folios.
+        let pinned = unsafe {
+            bindings::memfd_pin_folios(
+                self.file.as_ptr(),
+                (start << PAGE_SHIFT) as i64,
+                end as i64 - 1,
+                batch.0.as_mut_ptr().cast(),
+                BATCH as u32,
+                &mut offset,
+            )
+        };
+        let pinned =
+            usize::try_from(pinned).map_err(|_| Error::from_errno(pinned as kernel::ffi::c_int))?;
+        if pinned == 0 {
+            return Err(EFAULT);
+        }
+        let mut behind = start;
+        let mut result = Ok(());
+        for FolioPtr(folio) in batch.0.iter().take(pinned) {
+            // INVARIANT: It was pinned above, and each pin goes to one `PinnedFolio`.
+            let folio = PinnedFolio { folio: *folio };
+            if result.is_ok() {
+                behind = folio.index() + folio.nr_pages();
+                result = keep(folio);
+            }
+        }
+        result.map(|()| behind)
+    }
+}
+
+/// Room for the folios that are pinned at a time.
+pub(crate) struct PinBatch(KVec<FolioPtr>);
+
+impl PinBatch {
+    /// Allocates it.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(KVec::from_elem(
+            FolioPtr(null_mut()),
+            BATCH,
+            GFP_KERNEL,
+        )?))
     }
 }
 
@@ -212,19 +282,55 @@ impl Drop for PinnedFolio {
     }
 }
 
+/// How many folios go into the page cache at a time.
+const RUN: usize = 64;
+
 /// A memfd that is being filled with claimed folios.
 pub(crate) struct Refill {
     file: ARef<File>,
+    /// Pages that were accounted to the file and not settled yet.
     pages: isize,
+    run: Run,
+}
+
+/// Folios of one page each that follow each other in the file, and are not in it yet.
+struct Run {
+    folios: KVec<ClaimedFolio>,
+    index: u64,
+    uptodate: bool,
+    dirty: bool,
+}
+
+impl Run {
+    fn takes(&self, index: u64, uptodate: bool, dirty: bool) -> bool {
+        self.folios.len() < RUN
+            && index == self.index + self.folios.len() as u64
+            && (uptodate, dirty) == (self.uptodate, self.dirty)
+    }
 }
 
 impl Refill {
     /// Begins with an empty memfd.
-    pub(crate) fn new(file: ARef<File>) -> Self {
-        Self { file, pages: 0 }
+    pub(crate) fn new(file: ARef<File>) -> Result<Self> {
+        Ok(Self {
+            file,
+            pages: 0,
+            run: Run {
+                folios: KVec::with_capacity(RUN, GFP_KERNEL)?,
+                index: 0,
+                uptodate: false,
+                dirty: false,
+            },
+        })
     }
 
-    /// Puts a folio of `1 << order` pages where it belongs, charged to the caller. May sleep.
+    fn inode(&self) -> *mut bindings::inode {
+        // SAFETY: The file is open, so it has an inode.
+        unsafe { bindings::lu_file_inode(self.file.as_ptr()) }
+    }
+
+    /// Puts a folio of `1 << order` pages where it belongs, charged to the caller. Those of one
+    /// page wait for others to go with them. May sleep.
     ///
     /// `ENOMEM` or `ENOSPC` if the limits of the caller or the machine do not allow it.
     pub(crate) fn insert(
@@ -235,35 +341,71 @@ impl Refill {
         uptodate: bool,
         dirty: bool,
     ) -> Result {
+        if order == 0 && self.run.takes(index, uptodate, dirty) {
+            return Ok(self.run.folios.push(folio, GFP_KERNEL)?);
+        }
+        self.flush()?;
+        if order == 0 {
+            self.run.folios.push(folio, GFP_KERNEL)?;
+            self.run.index = index;
+            (self.run.uptodate, self.run.dirty) = (uptodate, dirty);
+            return Ok(());
+        }
         // SAFETY: The file is a memfd, and nobody else knows the folio.
         let result = to_result(unsafe {
             bindings::lu_shmem_insert(
-                bindings::lu_file_inode(self.file.as_ptr()),
+                self.inode(),
                 folio.as_ptr(),
                 index as usize,
                 uptodate,
                 dirty,
             )
         });
+        self.accounted(result, 1 << order)
+    }
+
+    /// Puts those that wait where they belong.
+    fn flush(&mut self) -> Result {
+        let count = self.run.folios.len();
+        if count == 0 {
+            return Ok(());
+        }
+        // SAFETY: The file is a memfd, nobody else knows the folios, and a `ClaimedFolio` is a
+        // pointer to one.
+        let result = to_result(unsafe {
+            bindings::lu_shmem_insert_pages(
+                self.inode(),
+                self.run.folios.as_mut_ptr().cast(),
+                count as u32,
+                self.run.index as usize,
+                self.run.uptodate,
+                self.run.dirty,
+            )
+        });
+        self.run.folios.clear();
+        self.accounted(result, count as isize)
+    }
+
+    /// Remembers what was accounted, unless `result` says that nothing was.
+    fn accounted(&mut self, result: Result, pages: isize) -> Result {
         if result != Err(ENOSPC) {
-            self.pages += 1 << order;
+            self.pages += pages;
         }
         result
     }
 
     /// Ends with the size and position that the file shall have.
-    pub(crate) fn finish(self, size: i64, pos: i64) -> ARef<File> {
+    pub(crate) fn finish(mut self, size: i64, pos: i64) -> Result<ARef<File>> {
+        self.flush()?;
         // SAFETY: The file is a memfd, and nobody else has it.
         unsafe { bindings::lu_shmem_set(self.file.as_ptr(), size, pos) };
-        self.file.clone()
+        Ok(self.file.clone())
     }
 }
 
 impl Drop for Refill {
     fn drop(&mut self) {
         // SAFETY: The file is a memfd; the pages are those that were accounted.
-        unsafe {
-            bindings::lu_shmem_settle(bindings::lu_file_inode(self.file.as_ptr()), self.pages)
-        };
+        unsafe { bindings::lu_shmem_settle(self.inode(), self.pages) };
     }
 }

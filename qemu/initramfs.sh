@@ -37,7 +37,7 @@ inputs()
 
 assemble()
 {
-	local root=$OUT/$WHAT.root lib applet file release
+	local root=$OUT/$WHAT.root lib applet file kernel
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -69,12 +69,13 @@ assemble()
 		strip --strip-debug -o "$root/lib/liveupdate-test.ko" \
 			"$OUT/module-test/liveupdate.ko"
 	fi
-	# For other kernels, by their release.
-	for file in "$OUT"/module-rust-*/liveupdate.ko; do
+	# For other kernels, by their names.
+	for file in "$OUT"/module-*-*/liveupdate.ko; do
 		[ -f "$file" ] || continue
-		release=$(modinfo -F vermagic "$file" | cut -d' ' -f1)
-		mkdir -p "$root/lib/$release"
-		strip --strip-debug -o "$root/lib/$release/liveupdate.ko" "$file"
+		kernel=${file%/*}
+		kernel=${kernel##*/module-}
+		mkdir -p "$root/lib/$kernel"
+		strip --strip-debug -o "$root/lib/$kernel/liveupdate.ko" "$file"
 	done
 	if [ -f "$OUT/forge/forge.ko" ]; then
 		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"

@@ -360,14 +360,27 @@ static void huge_after(struct stage_ctx *ctx)
 
 /* Holes, pages that were only allocated, and what is written there later. */
 
+static long blocks_of(int fd)
+{
+	struct stat st;
+
+	need_eq(fstat(fd, &st), 0, "fstat");
+	return st.st_blocks;
+}
+
 static void sparse_before(struct stage_ctx *ctx)
 {
 	int fd = new_memfd(0, LUO_PAGE, 1);
+	long blocks;
 	char *map;
 
 	need_eq(luo_truncate(fd, 64 * LUO_PAGE + 5), 0, "ftruncate");
 	need_eq(luo_fallocate(fd, 0, 16 * LUO_PAGE, 32 * LUO_PAGE), 0, "fallocate");
 	keep(ctx, fd, 1);
+	/* The C implementation fills them. */
+	if (!luo_is_c())
+		expect_eq(blocks_of(fd), 33 * LUO_PAGE / 512, "blocks with holes, preserved");
+	stage_save_pfns("sparse", fd);
 	/* In a hole, in an allocated page, and through a mapping. */
 	need_eq(luo_fill(fd, 4 * LUO_PAGE, 1000, 2), 0, "write into a hole");
 	need_eq(luo_fill(fd, 20 * LUO_PAGE, 1000, 3), 0, "write into an allocated page");
@@ -375,8 +388,9 @@ static void sparse_before(struct stage_ctx *ctx)
 	need_eq(map == MAP_FAILED, 0, "mmap failed");
 	map[30 * LUO_PAGE] = 'm';
 	map[50 * LUO_PAGE] = 'n';
+	blocks = blocks_of(fd);
+	stage_save("blocks", &blocks, sizeof(blocks));
 	/* Stays mapped in the daemon; its last write is not synced by an unmap. */
-	stage_save_pfns("sparse", fd);
 	map[40 * LUO_PAGE] = 'o';
 }
 
@@ -384,8 +398,11 @@ static void sparse_after(struct stage_ctx *ctx)
 {
 	int fd = back(ctx, 1);
 	char byte = 0;
+	long blocks;
 
 	stage_same_pfns("sparse", fd);
+	stage_load("blocks", &blocks, sizeof(blocks));
+	expect_eq(blocks_of(fd), blocks, "blocks");
 	/* Pages that count as clean would be dropped by this. */
 	luo_settle();
 	expect_eq(luo_size(fd), 64 * LUO_PAGE + 5, "size");
@@ -402,6 +419,61 @@ static void sparse_after(struct stage_ctx *ctx)
 	expect_eq(pread(fd, &byte, 1, 50 * LUO_PAGE), 1, "pread");
 	expect_eq(byte, 'n', "written by mmap into a hole");
 	expect_zero(fd, 50 * LUO_PAGE + 1, 14 * LUO_PAGE + 4, "the end");
+	finish(ctx);
+	close(fd);
+}
+
+/* Far longer than memory, with little in it, before and after preserve. */
+
+#define VAST		(64UL << 30)
+#define PLACES		1024
+#define LATE_PLACES	300
+
+static off_t place(int i)
+{
+	/* Page 0, the last one, and others in no order. */
+	off_t pages = VAST / LUO_PAGE;
+
+	return (i ? pages - 1 - luo_mix(64, i) % pages * (i > 1) : 0) * LUO_PAGE;
+}
+
+static void vast_before(struct stage_ctx *ctx)
+{
+	int i, fd = need_fd(memfd_create("vast", 0), "a memfd");
+	long blocks;
+
+	need_eq(luo_truncate(fd, VAST), 0, "ftruncate");
+	for (i = 0; i < PLACES; i++)
+		need_eq(luo_fill(fd, place(i), LUO_PAGE, i), 0, "write at place %d", i);
+	/* Many pages long, so that no batch has all of it. */
+	need_eq(luo_fill(fd, VAST / 2, 5 * MIB, PLACES), 0, "write in the middle");
+	blocks = blocks_of(fd);
+	keep(ctx, fd, 1);
+	expect_eq(blocks_of(fd), blocks, "blocks with holes, preserved");
+	for (i = PLACES + 1; i <= PLACES + LATE_PLACES; i++)
+		need_eq(luo_fill(fd, place(i), LUO_PAGE, i), 0, "write at place %d", i);
+	need_eq(luo_fill(fd, VAST / 2 - MIB, MIB, 1), 0, "write before the middle");
+	blocks = blocks_of(fd);
+	stage_save("blocks", &blocks, sizeof(blocks));
+	close(fd);
+}
+
+static void vast_after(struct stage_ctx *ctx)
+{
+	int i, fd = back(ctx, 1);
+	long blocks;
+
+	stage_load("blocks", &blocks, sizeof(blocks));
+	expect_eq(blocks_of(fd), blocks, "blocks");
+	expect_eq(luo_size(fd), VAST, "size");
+	for (i = 0; i <= PLACES + LATE_PLACES; i++) {
+		if (i != PLACES && !expect_pattern(fd, place(i), LUO_PAGE, i, "a place"))
+			stage_note("the place is %d", i);
+	}
+	expect_pattern(fd, VAST / 2 - MIB, MIB, 1, "before the middle");
+	expect_pattern(fd, VAST / 2, 5 * MIB, PLACES, "the middle");
+	expect_zero(fd, VAST / 2 + 5 * MIB, LUO_PAGE, "behind the middle");
+	expect_eq(blocks_of(fd), blocks, "blocks once read");
 	finish(ctx);
 	close(fd);
 }
@@ -559,6 +631,7 @@ static const struct stage_case cases[] = {
 	{ "seals", false, { seals_before, seals_after } },
 	{ "late_seals", false, { late_seals_before, late_seals_after } },
 	{ "sparse", false, { sparse_before, sparse_after } },
+	{ "vast", false, { vast_before, vast_after } },
 	{ "dirtied", false, { dirtied_before, dirtied_after } },
 	{ "twice", false, { twice_before, twice_after } },
 	{ "ordinary", false, { ordinary_before, ordinary_after } },

@@ -234,20 +234,19 @@ int luo_fdlink(int fd, char *buf, size_t size)
 	return 0;
 }
 
-int luo_pfns(int fd, size_t pages, __u64 *pfns)
+/* Those of a run without holes; it is mapped and touched. */
+static int run_pfns(int fd, int pagemap, size_t first, size_t pages, __u64 *pfns)
 {
 	ssize_t want = pages * sizeof(*pfns);
-	int in, err = 0;
+	int err = 0;
 	void *map;
 	size_t i;
 
-	map = mmap(NULL, pages * LUO_PAGE, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+	map = mmap(NULL, pages * LUO_PAGE, PROT_READ, MAP_SHARED | MAP_POPULATE, fd,
+		   first * LUO_PAGE);
 	if (map == MAP_FAILED)
 		return -errno;
-	in = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (in < 0)
-		err = -errno;
-	else if (pread(in, pfns, want, (unsigned long)map / LUO_PAGE * 8) != want)
+	if (pread(pagemap, pfns, want, (unsigned long)map / LUO_PAGE * 8) != want)
 		err = -EIO;
 	for (i = 0; i < pages && !err; i++) {
 		/* Bit 63: present; without the right to see them all are 0. */
@@ -257,9 +256,40 @@ int luo_pfns(int fd, size_t pages, __u64 *pfns)
 		if (!pfns[i])
 			err = -EPERM;
 	}
+	munmap(map, pages * LUO_PAGE);
+	return err;
+}
+
+int luo_pfns(int fd, size_t pages, __u64 *pfns)
+{
+	off_t end = (off_t)pages * LUO_PAGE, from, to = 0;
+	char path[32];
+	int in, again, err = 0;
+
+	memset(pfns, 0, pages * sizeof(*pfns));
+	/* An open file of its own, so that looking for holes moves no position. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	if (again < 0)
+		return -errno;
+	in = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (in < 0)
+		err = -errno;
+	while (!err) {
+		from = lseek(again, to, SEEK_DATA);
+		if (from < 0 || from >= end)
+			break;
+		to = lseek(again, from, SEEK_HOLE);
+		/* The end of the file counts as a hole. */
+		to = (to + LUO_PAGE - 1) & ~(off_t)(LUO_PAGE - 1);
+		if (to > end)
+			to = end;
+		err = run_pfns(again, in, from / LUO_PAGE, (to - from) / LUO_PAGE,
+			       pfns + from / LUO_PAGE);
+	}
 	if (in >= 0)
 		close(in);
-	munmap(map, pages * LUO_PAGE);
+	close(again);
 	return err;
 }
 

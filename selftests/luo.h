@@ -72,6 +72,7 @@ int luo_fdinfo(int fd, char *buf, size_t size);
 /* Whether this kernel has the C implementation, which differs in a few points. */
 bool luo_is_c(void);
 int luo_fdlink(int fd, char *buf, size_t size);
+/* Frame numbers; 0 for a hole, which stays one. */
 int luo_pfns(int fd, size_t pages, __u64 *pfns);
 
 /* How often the line stands in the text, which lines end in a newline. */

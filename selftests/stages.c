@@ -253,7 +253,8 @@ void stage_same_pfns(const char *tag, int fd)
 	snprintf(name, sizeof(name), "%s.pfn", tag);
 	stage_load(name, kept, pages * sizeof(*kept));
 	for (i = 0; i < pages; i++) {
-		if (pfns[i] != kept[i] && !moved++)
+		/* What was a hole then may have been written since. */
+		if (kept[i] && pfns[i] != kept[i] && !moved++)
 			first = i;
 	}
 	if (moved)

@@ -25,9 +25,10 @@ use kernel::{
 
 use super::{
     blocks::BlockWriter,
-    identities::{
-        Claim,
-        Identities, //
+    identities::Claim,
+    limits::{
+        Limit,
+        Share, //
     },
     name::Name,
     Orchestrator,
@@ -62,7 +63,8 @@ use crate::{
 
 /// All outgoing sessions, by name.
 pub(super) struct Registry {
-    sessions: RBTree<Name, Arc<Session>>,
+    limit: Arc<Limit>,
+    sessions: RBTree<Name, (Arc<Session>, Share)>,
     count: usize,
     /// Has room for all of them.
     blocks: BlockWriter<SessionEntry>,
@@ -76,8 +78,10 @@ pub(super) struct Written {
 }
 
 impl Registry {
-    pub(super) fn new() -> Self {
+    /// There are never more than `limit` sessions.
+    pub(super) fn new(limit: Arc<Limit>) -> Self {
         Self {
+            limit,
             sessions: RBTree::new(),
             count: 0,
             blocks: BlockWriter::new(),
@@ -89,9 +93,10 @@ impl Registry {
         if self.sessions.get(&session.name).is_some() {
             return Err(EEXIST);
         }
+        let share = self.limit.take()?;
         self.blocks.reserve(self.count + 1)?;
         self.sessions
-            .try_create_and_insert(session.name, session, GFP_KERNEL)?;
+            .try_create_and_insert(session.name, (session, share), GFP_KERNEL)?;
         self.count += 1;
         Ok(())
     }
@@ -109,7 +114,7 @@ impl Registry {
     pub(super) fn serialise(&mut self) -> Result<Written> {
         let mut files = 0;
         self.blocks.rewind();
-        for session in self.sessions.values() {
+        for (session, _) in self.sessions.values() {
             let written = session.freeze().and_then(|entry| {
                 files += entry.count as usize;
                 self.blocks.push(&entry)
@@ -153,6 +158,7 @@ struct PreservedFile {
     outgoing: Outgoing,
     handler: Handler,
     _identity: Claim,
+    _share: Share,
     _file: ARef<File>,
 }
 
@@ -174,7 +180,7 @@ impl Session {
     /// Preserves a file under `token`. It is part of the session only if `copy_out` succeeds.
     fn preserve(
         &self,
-        identities: &Arc<Identities>,
+        orchestrator: &Orchestrator,
         token: u64,
         fd: i32,
         copy_out: impl FnOnce() -> Result,
@@ -182,11 +188,13 @@ impl Session {
         let reserved = ReservedToken::new(self, token)?;
         let file = fd::get(fd)?;
         let (handler, id) = file_handlers::identify(&file).ok_or(ENOENT)?;
-        let identity = identities.ticket()?.claim(id)?;
+        let identity = orchestrator.identities.ticket()?.claim(id)?;
+        let share = orchestrator.file_limit.take()?;
         let preserved = PreservedFile {
             outgoing: Outgoing::preserve(handler, file.clone())?,
             handler,
             _identity: identity,
+            _share: share,
             _file: file,
         };
         copy_out()?;
@@ -307,12 +315,10 @@ impl AnonFile for SessionFile {
             SessionCommand::PRESERVE_FD => {
                 let args: liveupdate_session_preserve_fd = command.arg.read()?;
                 let _running = self.orchestrator.freeze.read();
-                self.session.preserve(
-                    &self.orchestrator.identities,
-                    args.token,
-                    args.fd,
-                    || command.arg.write(&args),
-                )?;
+                self.session
+                    .preserve(&self.orchestrator, args.token, args.fd, || {
+                        command.arg.write(&args)
+                    })?;
             }
             SessionCommand::GET_NAME => command.get_name(&self.session.name)?,
             _ => return Err(EINVAL),

@@ -58,7 +58,7 @@ load_module()
 	if [ -c /dev/liveupdate ]; then
 		return 0
 	fi
-	path=/lib/$(uname -r)/$module.ko
+	path=/lib/$(kernel_of "$STAGE")/$module.ko
 	[ -f "$path" ] || path=/lib/$module.ko
 	if ! insmod "$path" "$@"; then
 		fail "insmod $module.ko failed"

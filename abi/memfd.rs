@@ -65,6 +65,12 @@ record! {
 const PFN_BITS: u32 = 52;
 
 impl FolioEntry {
+    /// What stands behind the last entry.
+    pub(crate) const EMPTY: Self = Self {
+        pfn_flags: 0,
+        index: 0,
+    };
+
     /// Packs an entry.
     pub(crate) fn new(pfn: u64, flags: u64, index: u64) -> Self {
         Self {
@@ -204,8 +210,9 @@ impl Memfd {
                 for entry in part.as_ref().chunks_exact(FolioEntry::SIZE) {
                     let entry = FolioEntry::load(entry);
                     if left == 0 {
+                        // What follows the empty entry is not part of the array.
                         if entry.is_empty() {
-                            continue;
+                            break;
                         }
                         // A number that is too small would lose content in silence.
                         return Err(Refusal::ArrayLength(self.nr_folios(), self.nr_folios() + 1));

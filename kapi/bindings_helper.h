@@ -54,6 +54,7 @@ void lu_inode_unlock(struct inode *inode);
 
 /* Memory that was or will be handed over. */
 phys_addr_t lu_virt_to_phys(void *virt);
+void *lu_kho_alloc(void);
 int lu_kho_order(phys_addr_t phys);
 int lu_kho_peek(phys_addr_t phys, void *to, size_t len);
 int lu_kho_poke(phys_addr_t phys, const void *from, size_t len);
@@ -84,16 +85,15 @@ void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
 int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
 		    bool uptodate, bool dirty);
 unsigned int lu_shmem_max_order(void);
-int lu_shmem_insert_pages(struct inode *inode, struct folio **folios,
-			  unsigned int nr, pgoff_t index, bool uptodate, bool dirty);
+int lu_shmem_insert_run(struct inode *inode, struct folio **folios, unsigned int nr,
+			unsigned long pages, pgoff_t index, bool uptodate, bool dirty);
 void lu_shmem_settle(struct inode *inode, long pages);
 
 /* Folios of such a file that are pinned. */
-void lu_folio_settle(struct folio *folio);
-unsigned long lu_folio_pfn(struct folio *folio);
-pgoff_t lu_folio_index(struct folio *folio);
-unsigned long lu_folio_nr_pages(struct folio *folio);
+unsigned int lu_preserve_pinned(struct folio **folios, unsigned int nr,
+				void *to, u64 *pages, int *err);
+void lu_unpreserve_pinned(const void *from, unsigned int nr);
+pgoff_t lu_folio_end(struct folio *folio);
 unsigned long lu_pfn_nr_pages(unsigned long pfn);
-void lu_unpreserve_pinned(unsigned long pfn);
 
 #endif

@@ -42,7 +42,7 @@ pub(crate) fn enabled() -> bool {
 ///
 /// # Invariants
 ///
-/// `page` came from `kho_alloc_preserve()`, is one page large and ours alone.
+/// `page` came from `kho_alloc_preserve()` or `lu_kho_alloc()`, is one page large and ours alone.
 pub(crate) struct PreservedPage {
     page: NonNull<[u8; PAGE_SIZE]>,
 }
@@ -57,6 +57,16 @@ impl PreservedPage {
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: There are no requirements.
         let page = from_err_ptr(unsafe { bindings::kho_alloc_preserve(PAGE_SIZE) })?;
+        // INVARIANT: That is where it comes from.
+        Ok(Self {
+            page: NonNull::new(page.cast()).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// Allocates and preserves a page with anything in it. May sleep.
+    pub(crate) fn dirty() -> Result<Self> {
+        // SAFETY: There are no requirements.
+        let page = from_err_ptr(unsafe { bindings::lu_kho_alloc() })?;
         // INVARIANT: That is where it comes from.
         Ok(Self {
             page: NonNull::new(page.cast()).ok_or(ENOMEM)?,

@@ -133,13 +133,15 @@ impl Outgoing {
     /// `ENOMEM`, and `EOPNOTSUPP` as [`Outgoing::preserve`].
     pub(crate) fn freeze(&mut self) -> Result {
         let seals = known_seals(&self.file)?;
+        if self.file.pages_in_use() == self.folios.pages() {
+            Header::refresh(self.header.bytes_mut(), self.file.pos() as u64, seals);
+            return Ok(());
+        }
         let inode = self.file.lock();
         let size = inode.size();
-        if inode.pages_in_use() != self.folios.pages() {
-            let late = pin_late(&inode, size, &self.folios)?;
-            if late.len() > 0 {
-                self.folios.merge(late)?;
-            }
+        let late = pin_late(&inode, size, &self.folios)?;
+        if late.len() > 0 {
+            self.folios.merge(late)?;
         }
         describe(&self.file, size, seals, &mut self.folios).store(self.header.bytes_mut());
         Ok(())

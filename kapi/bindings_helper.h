@@ -43,6 +43,7 @@ enum {
 	LU_MEMFD_ALL_SEALS = MEMFD_LUO_ALL_SEALS,
 	LU_FOLIO_DIRTY = MEMFD_LUO_FOLIO_DIRTY,
 	LU_FOLIO_UPTODATE = MEMFD_LUO_FOLIO_UPTODATE,
+	LU_NO_ORDER = 0xff,
 };
 
 /* Macros with an initialiser, and locks that are inline functions. */
@@ -58,7 +59,9 @@ void *lu_kho_alloc(void);
 int lu_kho_order(phys_addr_t phys);
 int lu_kho_peek(phys_addr_t phys, void *to, size_t len);
 int lu_kho_poke(phys_addr_t phys, const void *from, size_t len);
-struct folio *lu_kho_claim(phys_addr_t phys, unsigned int order);
+void lu_kho_orders(const u64 *pfns, unsigned int nr, u8 *orders);
+unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
+				 struct folio **folios);
 void lu_folio_put(struct folio *folio);
 void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order);
 void lu_free_pages(void *virt, unsigned int order);

@@ -8,18 +8,13 @@ use kernel::prelude::*;
 
 use super::{
     bindings,
-    kho::{
-        check_address,
-        PreservedPage, //
-    },
+    kho::PreservedPage,
     shmem::PinnedFolios, //
 };
 use crate::abi::{
     memfd::FolioEntry,
     vmalloc,
-    PhysAddr,
     Record,
-    Refusal,
     PAGE_SIZE, //
 };
 
@@ -204,15 +199,14 @@ pub(crate) struct ClaimedFolio {
 }
 
 impl ClaimedFolio {
-    /// Takes the folio of `1 << order` pages at `at`. That works once.
-    pub(super) fn claim(at: PhysAddr, order: u32) -> Result<Self, Refusal> {
-        check_address(at)?;
-        // SAFETY: The C side checks the address.
-        let folio = unsafe { bindings::lu_kho_claim(at.0, order) };
-        // INVARIANT: It was restored with one reference.
-        Ok(Self {
-            folio: NonNull::new(folio).ok_or(Refusal::Address(at))?,
-        })
+    /// Wraps `folio`; `None` if it is null.
+    ///
+    /// # Safety
+    ///
+    /// There must be one reference to `folio`, which becomes ours.
+    pub(super) unsafe fn from_raw(folio: *mut bindings::folio) -> Option<Self> {
+        // INVARIANT: By the requirement of this function.
+        NonNull::new(folio).map(|folio| Self { folio })
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::folio {

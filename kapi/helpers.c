@@ -163,13 +163,52 @@ int lu_kho_poke(phys_addr_t phys, const void *from, size_t len)
 	return 0;
 }
 
-/* Takes what was handed over at @phys as a folio, if it is of @order. */
-struct folio *lu_kho_claim(phys_addr_t phys, unsigned int order)
+/*
+ * The orders of what was handed over at each of @nr frames, LU_NO_ORDER where
+ * nothing was. It is asked for all pages of a file, mostly for neighbours: the
+ * pages of a block of the largest order are looked up once.
+ */
+void lu_kho_orders(const u64 *pfns, unsigned int nr, u8 *orders)
+{
+	unsigned long known = ULONG_MAX;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		unsigned long pfn = pfns[i], mark;
+
+		orders[i] = LU_NO_ORDER;
+		if (pfn >> MAX_PAGE_ORDER != known) {
+			if (!pfn_to_online_page(pfn))
+				continue;
+			known = pfn >> MAX_PAGE_ORDER;
+		}
+		mark = READ_ONCE(pfn_to_page(pfn)->private);
+		if (mark >> 32 == KHO_PAGE_MAGIC && (u32)mark <= MAX_PAGE_ORDER &&
+		    IS_ALIGNED(pfn, 1UL << (u32)mark))
+			orders[i] = mark;
+	}
+}
+
+/*
+ * Takes what was handed over at @nr frames as folios, of the orders that
+ * lu_kho_orders() has found there.
+ *
+ * Return: how many, those at the start.
+ */
+unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
+				 struct folio **folios)
 {
 	guard(spinlock)(&claim_lock);
-	if (!kho_claimable(phys, order))
-		return NULL;
-	return kho_restore_folio(phys);
+	for (unsigned int i = 0; i < nr; i++) {
+		struct page *page = pfn_to_page(pfns[i]);
+
+		if (page->private != (KHO_PAGE_MAGIC << 32 | orders[i]) ||
+		    !kho_alone(page, pfns[i], orders[i]))
+			return i;
+		folios[i] = kho_restore_folio(PFN_PHYS(pfns[i]));
+		if (!folios[i])
+			return i;
+	}
+	return nr;
 }
 
 void lu_folio_put(struct folio *folio)

@@ -97,23 +97,30 @@ impl ShmemFile {
         Ok(seals as u32)
     }
 
+    /// How many pages are in memory or swapped out, also past the end of the file. It only grows
+    /// while the file is frozen.
+    pub(crate) fn pages_in_use(&self) -> u64 {
+        // SAFETY: The file is open, so it has an inode, which is one of shmem by the invariant.
+        unsafe { bindings::lu_shmem_pages(bindings::lu_file_inode(self.file.as_ptr())) as u64 }
+    }
+
     /// Keeps everybody else from changing the inode, as long as the guard lives. May sleep.
     pub(crate) fn lock(&self) -> InodeGuard<'_> {
         // SAFETY: The file is open, so it has an inode.
         unsafe { bindings::lu_inode_lock(bindings::lu_file_inode(self.file.as_ptr())) };
-        InodeGuard { file: &self.file }
+        InodeGuard { file: self }
     }
 }
 
 /// The inode of a file, locked.
 pub(crate) struct InodeGuard<'a> {
-    file: &'a File,
+    file: &'a ShmemFile,
 }
 
 impl InodeGuard<'_> {
     fn inode(&self) -> *mut bindings::inode {
         // SAFETY: The file is open, so it has an inode.
-        unsafe { bindings::lu_file_inode(self.file.as_ptr()) }
+        unsafe { bindings::lu_file_inode(self.file.file.as_ptr()) }
     }
 
     /// Forbids, or allows again, to change the size of the file and to punch holes into it.
@@ -126,13 +133,6 @@ impl InodeGuard<'_> {
     pub(crate) fn size(&self) -> u64 {
         // SAFETY: The inode is valid.
         unsafe { bindings::lu_shmem_size(self.inode()) as u64 }
-    }
-
-    /// How many pages are in memory or swapped out, also past the end of the file. It only grows
-    /// while the file is frozen.
-    pub(crate) fn pages_in_use(&self) -> u64 {
-        // SAFETY: The inode is valid, and one of shmem by the invariant of `ShmemFile`.
-        unsafe { bindings::lu_shmem_pages(self.inode()) as u64 }
     }
 
     /// The first run of pages at `start` or after it and before `end` that are in memory or
@@ -159,7 +159,7 @@ impl InodeGuard<'_> {
     ) -> Result {
         // Without a hole in it, which is the rule, there is no need to look for runs.
         let dense = range.start == 0
-            && self.pages_in_use() == range.end
+            && self.file.pages_in_use() == range.end
             && self
                 .next_run(range.end, u64::MAX >> PAGE_SHIFT, 1)
                 .is_none();
@@ -193,7 +193,7 @@ impl InodeGuard<'_> {
         // folios.
         let pinned = unsafe {
             bindings::memfd_pin_folios(
-                self.file.as_ptr(),
+                self.file.file.as_ptr(),
                 (start << PAGE_SHIFT) as i64,
                 end as i64 - 1,
                 batch.0.as_mut_ptr().cast(),

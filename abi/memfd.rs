@@ -258,13 +258,15 @@ impl Memfd {
 fn claim_entries<M: ClaimMemory>(
     memory: &M,
     in_order: &mut FolioOrder,
-    entries: impl Iterator<Item = FolioEntry> + Clone,
+    entries: impl Iterator<Item = FolioEntry>,
     visit: &mut impl FnMut(M::Folio, u32, &FolioEntry),
 ) -> Result<u64, Refusal> {
+    let mut batch = [FolioEntry::EMPTY; MAX_FRAMES];
     let mut frames = [0; MAX_FRAMES];
     let mut orders = [0; MAX_FRAMES];
     let mut count = 0;
-    for (frame, entry) in frames.iter_mut().zip(entries.clone()) {
+    for ((entry, slot), frame) in entries.zip(&mut batch).zip(&mut frames) {
+        *slot = entry;
         *frame = entry.pfn();
         count += 1;
     }
@@ -272,20 +274,20 @@ fn claim_entries<M: ClaimMemory>(
     // Those before the first that is wrong are claimed all the same, as if one by one.
     let mut good = 0;
     let mut refused = Ok(());
-    for (entry, order) in entries.clone().zip(&orders[..count]) {
+    for (entry, order) in batch[..count].iter().zip(&orders) {
         refused = match *order {
             NO_ORDER => Err(Refusal::Address(entry.addr())),
-            order => in_order.accept(&entry, order.into()),
+            order => in_order.accept(entry, order.into()),
         };
         if refused.is_err() {
             break;
         }
         good += 1;
     }
-    let mut entries = entries;
-    memory.claim_folios(&frames[..good], &orders[..good], |i, folio| {
-        if let Some(entry) = entries.next() {
-            visit(folio, orders[i].into(), &entry);
+    let mut claimed = batch.iter().zip(&orders);
+    memory.claim_folios(&frames[..good], &orders[..good], |folio| {
+        if let Some((entry, order)) = claimed.next() {
+            visit(folio, (*order).into(), entry);
         }
     })?;
     refused.map(|()| count as u64)

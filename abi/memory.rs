@@ -75,13 +75,12 @@ pub(crate) trait ClaimMemory {
     fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Self::Pages, Refusal>;
 
     /// Takes the folios at `frames`, whose `orders` [`ClaimMemory::orders`] has found, and gives
-    /// them to `visit` with their position in the list. Stops at the first that is not there any
-    /// more.
+    /// them to `visit`, in order. Stops at the first that is not there any more.
     fn claim_folios(
         &self,
         frames: &[u64],
         orders: &[u8],
-        visit: impl FnMut(usize, Self::Folio),
+        visit: impl FnMut(Self::Folio),
     ) -> Result<(), Refusal>;
 }
 

@@ -15,7 +15,6 @@
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
-#include <linux/unroll.h>
 
 #include "bindings_helper.h"
 
@@ -74,6 +73,7 @@ void *lu_kho_alloc(void)
  * in kernel/liveupdate/kexec_handover.c.
  */
 #define KHO_PAGE_MAGIC	0x4b484f50UL
+#define KHO_MARK(order)	((KHO_PAGE_MAGIC << 32) + (order))
 
 /*
  * KHO checks and clears the mark without a lock, which is enough as long as
@@ -85,15 +85,14 @@ static DEFINE_SPINLOCK(claim_lock);
 static int kho_mark(unsigned long pfn)
 {
 	struct page *page = pfn_to_online_page(pfn);
-	unsigned long mark;
+	unsigned long order;
 
 	if (!page)
 		return -1;
-	mark = READ_ONCE(page->private);
-	if (mark >> 32 != KHO_PAGE_MAGIC || (u32)mark > MAX_PAGE_ORDER ||
-	    !IS_ALIGNED(pfn, 1UL << (u32)mark))
+	order = READ_ONCE(page->private) - KHO_MARK(0);
+	if (order > MAX_PAGE_ORDER || !IS_ALIGNED(pfn, 1UL << order))
 		return -1;
-	return (u32)mark;
+	return order;
 }
 
 /*
@@ -106,24 +105,26 @@ static int kho_mark(unsigned long pfn)
  */
 static bool kho_alone(struct page *page, unsigned long pfn, unsigned int order)
 {
+	const struct page *end = page + (1UL << order), *p;
 	unsigned long own = pfn & (MAX_ORDER_NR_PAGES - 1);
-	unsigned long nr = 1UL << order, inner = 0;
+	unsigned long inner = 0;
 
 	/* Memory without an owner has nothing else there. */
-	unrolled_count(8)
-	for (unsigned long i = 1; i < nr; i++)
-		inner |= page[i].private;
+	for (p = page + 1; p < end && p < page + 8; p++)
+		inner |= p->private;
+	for (; p < end; p += 8)
+		inner |= p[0].private | p[1].private | p[2].private | p[3].private |
+			 p[4].private | p[5].private | p[6].private | p[7].private;
 	if (inner)
 		return false;
 
 	/* Something larger begins where the lowest bits that are set are not. */
 	for (unsigned long head = own; head;) {
-		unsigned long mark;
+		unsigned long larger;
 
 		head &= head - 1;
-		mark = READ_ONCE((page - (own - head))->private);
-		if (mark >> 32 == KHO_PAGE_MAGIC && (u32)mark <= MAX_PAGE_ORDER &&
-		    head + (1UL << (u32)mark) > own)
+		larger = READ_ONCE((page - (own - head))->private) - KHO_MARK(0);
+		if (larger <= MAX_PAGE_ORDER && head + (1UL << larger) > own)
 			return false;
 	}
 	return true;
@@ -173,7 +174,7 @@ void lu_kho_orders(const u64 *pfns, unsigned int nr, u8 *orders)
 	unsigned long known = ULONG_MAX;
 
 	for (unsigned int i = 0; i < nr; i++) {
-		unsigned long pfn = pfns[i], mark;
+		unsigned long pfn = pfns[i], order;
 
 		orders[i] = LU_NO_ORDER;
 		if (pfn >> MAX_PAGE_ORDER != known) {
@@ -181,10 +182,9 @@ void lu_kho_orders(const u64 *pfns, unsigned int nr, u8 *orders)
 				continue;
 			known = pfn >> MAX_PAGE_ORDER;
 		}
-		mark = READ_ONCE(pfn_to_page(pfn)->private);
-		if (mark >> 32 == KHO_PAGE_MAGIC && (u32)mark <= MAX_PAGE_ORDER &&
-		    IS_ALIGNED(pfn, 1UL << (u32)mark))
-			orders[i] = mark;
+		order = READ_ONCE(pfn_to_page(pfn)->private) - KHO_MARK(0);
+		if (order <= MAX_PAGE_ORDER && IS_ALIGNED(pfn, 1UL << order))
+			orders[i] = order;
 	}
 }
 
@@ -201,7 +201,10 @@ unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int
 	for (unsigned int i = 0; i < nr; i++) {
 		struct page *page = pfn_to_page(pfns[i]);
 
-		if (page->private != (KHO_PAGE_MAGIC << 32 | orders[i]) ||
+		if (page->private != KHO_MARK(orders[i]))
+			return i;
+		/* What has the page behind one that is alone, has that one too. */
+		if ((orders[i] || !i || pfns[i] != pfns[i - 1] + (1UL << orders[i - 1])) &&
 		    !kho_alone(page, pfns[i], orders[i]))
 			return i;
 		folios[i] = kho_restore_folio(PFN_PHYS(pfns[i]));

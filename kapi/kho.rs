@@ -225,7 +225,7 @@ impl ClaimMemory for Handover {
         &self,
         frames: &[u64],
         orders: &[u8],
-        mut visit: impl FnMut(usize, ClaimedFolio),
+        mut visit: impl FnMut(ClaimedFolio),
     ) -> Result<(), Refusal> {
         let mut folios = [core::ptr::null_mut(); MAX_FRAMES];
         let count = frames.len().min(orders.len()).min(MAX_FRAMES);
@@ -238,10 +238,10 @@ impl ClaimMemory for Handover {
                 folios.as_mut_ptr(),
             )
         } as usize;
-        for (i, folio) in folios.into_iter().take(claimed).enumerate() {
+        for folio in folios.iter().take(claimed) {
             // SAFETY: It was restored with one reference.
-            if let Some(folio) = unsafe { ClaimedFolio::from_raw(folio) } {
-                visit(i, folio);
+            if let Some(folio) = unsafe { ClaimedFolio::from_raw(*folio) } {
+                visit(folio);
             }
         }
         match frames.get(claimed) {

@@ -368,7 +368,11 @@ impl Refill {
             self.run.index = index;
             (self.run.uptodate, self.run.dirty) = (uptodate, dirty);
         }
-        self.run.folios.push(folio, GFP_KERNEL)?;
+        // There is room: the run was flushed if it was full.
+        self.run
+            .folios
+            .push_within_capacity(folio)
+            .map_err(|_| ENOMEM)?;
         self.run.pages += 1 << order;
         Ok(())
     }

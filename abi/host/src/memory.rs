@@ -144,12 +144,12 @@ impl ClaimMemory for Pages {
         &self,
         frames: &[u64],
         orders: &[u8],
-        mut visit: impl FnMut(usize, (u64, u32)),
+        mut visit: impl FnMut((u64, u32)),
     ) -> Result<(), Refusal> {
-        for (i, (frame, order)) in frames.iter().zip(orders).enumerate() {
+        for (frame, order) in frames.iter().zip(orders) {
             let at = PhysAddr(frame * PAGE_SIZE as u64);
             self.claim(at, (*order).into())?;
-            visit(i, (at.0, (*order).into()));
+            visit((at.0, (*order).into()));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Chains of blocks: written for the next kernel, and claimed from the previous one.
+//! Chains of blocks: written for the next kernel, and read from the previous one.
 
 use core::marker::PhantomData;
 
@@ -40,7 +40,7 @@ pub(super) struct BlockWriter<E: Record> {
 
 impl<E: Record> BlockWriter<E> {
     /// An empty chain.
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             blocks: KVVec::new(),
             len: 0,
@@ -104,56 +104,33 @@ impl<E: Record> BlockWriter<E> {
     }
 }
 
-/// A chain of blocks of the previous kernel, which are ours now.
-pub(super) struct ClaimedChain<E: Record> {
-    blocks: KVVec<ClaimedPages>,
-    _entry: PhantomData<E>,
-}
-
-/// Why a chain was not claimed.
-pub(super) enum NotClaimed {
-    /// There is no memory for it now; nothing has changed.
-    OutOfMemory,
-    /// It is not what it was when it was surveyed.
-    Refused(Refusal),
-}
-
-impl<E: Record> ClaimedChain<E> {
-    /// Takes the chain at `head`, which is as long as `survey` has found.
-    pub(super) fn claim(head: PhysAddr, survey: Survey) -> Result<Self, NotClaimed> {
-        let mut blocks =
-            KVVec::with_capacity(survey.blocks, GFP_KERNEL).map_err(|_| NotClaimed::OutOfMemory)?;
-        let mut at = head;
-        let mut entries = 0;
-        for _ in 0..survey.blocks {
-            let block = ClaimedPages::claim(at, 0).map_err(NotClaimed::Refused)?;
-            let header =
-                chain::check::<E>(BlockHeader::load(block.bytes())).map_err(NotClaimed::Refused)?;
-            entries += header.count as usize;
-            at = PhysAddr(header.next);
-            blocks
-                .push(block, GFP_KERNEL)
-                .map_err(|_| NotClaimed::OutOfMemory)?;
+/// Takes the chain at `head`, which is as long as `survey` has found, and gives all entries to
+/// `each`. Blocks are freed as they have been read.
+///
+/// An error leaves the rest of the chain where it is. This needs no memory, so that what can be
+/// tried again can be done before.
+pub(super) fn claim<E: Record>(
+    head: PhysAddr,
+    survey: Survey,
+    mut each: impl FnMut(E) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut at = head;
+    let mut entries = 0;
+    for _ in 0..survey.blocks {
+        let block = ClaimedPages::claim(at, 0)?;
+        let header = chain::check::<E>(BlockHeader::load(block.bytes()))?;
+        entries += header.count as usize;
+        if entries > survey.entries {
+            break;
         }
-        // Nobody can have changed it meanwhile; if somebody has, none of it counts.
-        if !at.is_null() || entries != survey.entries {
-            return Err(NotClaimed::Refused(Refusal::EntryCount(
-                survey.entries as u64,
-                entries as u64,
-            )));
-        }
-        Ok(Self {
-            blocks,
-            _entry: PhantomData,
-        })
+        chain::entries(block.bytes()).try_for_each(&mut each)?;
+        at = PhysAddr(header.next);
     }
-
-    /// All entries.
-    pub(super) fn entries(&self) -> impl Iterator<Item = E> + '_ {
-        self.blocks
-            .iter()
-            .flat_map(|block| chain::entries(block.bytes()))
+    // Nobody can have changed it meanwhile; if somebody has, none of it counts.
+    if !at.is_null() || entries != survey.entries {
+        return Err(Refusal::EntryCount(survey.entries as u64, entries as u64));
     }
+    Ok(())
 }
 
 #[kunit_tests(liveupdate_blocks)]

@@ -33,7 +33,9 @@ use crate::{
 ///
 /// The first `len` entries are written; each block that has any is linked to the one before it.
 pub(super) struct BlockWriter<E: Record> {
-    blocks: KVVec<PreservedPage>,
+    /// None before the first, because even an empty vector is something to free, and most sessions
+    /// are made and closed one by one.
+    blocks: Option<KVVec<PreservedPage>>,
     len: usize,
     _entry: PhantomData<E>,
 }
@@ -42,36 +44,48 @@ impl<E: Record> BlockWriter<E> {
     /// An empty chain.
     pub(super) const fn new() -> Self {
         Self {
-            blocks: KVVec::new(),
+            blocks: None,
             len: 0,
             _entry: PhantomData,
         }
     }
 
+    fn blocks(&self) -> &[PreservedPage] {
+        self.blocks.as_deref().unwrap_or_default()
+    }
+
+    fn blocks_mut(&mut self) -> &mut [PreservedPage] {
+        self.blocks.as_deref_mut().unwrap_or_default()
+    }
+
     /// Makes room for `total` entries. `ENOSPC` if a chain cannot be that long, `ENOMEM`.
     pub(super) fn reserve(&mut self, total: usize) -> Result {
-        let blocks = chain::blocks_for::<E>(total);
-        if blocks > MAX_BLOCKS {
+        let count = chain::blocks_for::<E>(total);
+        if count > MAX_BLOCKS {
             return Err(ENOSPC);
         }
-        while self.blocks.len() < blocks {
-            self.blocks.push(PreservedPage::new()?, GFP_KERNEL)?;
+        let blocks = self.blocks.get_or_insert_with(KVVec::new);
+        while blocks.len() < count {
+            blocks.push(PreservedPage::new()?, GFP_KERNEL)?;
         }
         Ok(())
     }
 
     /// Frees what is not needed for `total` entries, which must not be fewer than are written.
     pub(super) fn shrink(&mut self, total: usize) {
-        self.blocks
-            .truncate(chain::blocks_for::<E>(total.max(self.len)));
+        let count = chain::blocks_for::<E>(total.max(self.len));
+        if let Some(blocks) = &mut self.blocks {
+            blocks.truncate(count);
+        }
     }
 
     /// Writes the next entry. `ENOSPC` if there is no room reserved for it.
     pub(super) fn push(&mut self, entry: &E) -> Result {
         let slot = self.len % chain::entries_per_block::<E>();
+        let index = self.len / chain::entries_per_block::<E>();
         let (before, from) = self
-            .blocks
-            .split_at_mut_checked(self.len / chain::entries_per_block::<E>())
+            .blocks_mut()
+            .split_at_mut_checked(index)
             .ok_or(ENOSPC)?;
         let block = from.first_mut().ok_or(ENOSPC)?;
         chain::put(block.bytes_mut(), slot, entry);
@@ -84,7 +98,7 @@ impl<E: Record> BlockWriter<E> {
 
     /// Begins anew with no entries, without freeing anything.
     pub(super) fn rewind(&mut self) {
-        for block in self.blocks.iter_mut() {
+        for block in self.blocks_mut() {
             BlockHeader { next: 0, count: 0 }.store(block.bytes_mut());
         }
         self.len = 0;
@@ -92,7 +106,7 @@ impl<E: Record> BlockWriter<E> {
 
     /// The first block, or null if there are no entries.
     pub(super) fn head(&self) -> PhysAddr {
-        match self.blocks.first() {
+        match self.blocks().first() {
             Some(block) if self.len > 0 => block.addr(),
             _ => PhysAddr(0),
         }
@@ -150,7 +164,7 @@ mod tests {
 
     fn counts(blocks: &BlockWriter<FileEntry>) -> Result<KVec<(u64, bool)>> {
         let mut counts = KVec::new();
-        for block in blocks.blocks.iter() {
+        for block in blocks.blocks() {
             let header = BlockHeader::load(block.bytes());
             counts.push((header.count, header.next != 0), GFP_KERNEL)?;
         }
@@ -166,7 +180,7 @@ mod tests {
         }
         assert_eq!(&*counts(&blocks)?, &[(PER_BLOCK as u64, true), (1, false)]);
         let mut tokens = 0;
-        for block in blocks.blocks.iter() {
+        for block in blocks.blocks() {
             for found in chain::entries::<FileEntry>(block.bytes()) {
                 assert_eq!(found, entry(tokens));
                 tokens += 1;
@@ -203,11 +217,11 @@ mod tests {
             blocks.push(&entry(token))?;
         }
         blocks.shrink(0);
-        assert_eq!(blocks.blocks.len(), 2);
+        assert_eq!(blocks.blocks().len(), 2);
         blocks.rewind();
         assert_eq!(&*counts(&blocks)?, &[(0, false), (0, false)]);
         blocks.shrink(1);
-        assert_eq!(blocks.blocks.len(), 1);
+        assert_eq!(blocks.blocks().len(), 1);
         Ok(())
     }
 }

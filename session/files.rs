@@ -87,13 +87,13 @@ impl Unread {
 /// # Invariants
 ///
 /// They are sorted by token, and no two have the same.
-pub(super) struct Files(KVVec<IncomingFile>);
+pub(super) struct Files(Option<KVVec<IncomingFile>>);
 
 impl Files {
     /// No files.
     pub(super) const fn none() -> Self {
-        // INVARIANT: There are none.
-        Self(KVVec::new())
+        // INVARIANT: There are none. An empty vector would be one more thing to free.
+        Self(None)
     }
 
     fn new(mut files: KVVec<IncomingFile>) -> Result<Self, Refusal> {
@@ -106,21 +106,21 @@ impl Files {
             }
         }
         // INVARIANT: They were sorted, or are now.
-        Ok(Self(files))
+        Ok(Self(Some(files)))
     }
 
     /// All files, by token.
     pub(super) fn iter(&self) -> impl Iterator<Item = &IncomingFile> {
-        self.0.iter()
+        self.0.iter().flat_map(|files| files.iter())
     }
 
     /// The file of `token`.
     pub(super) fn get_mut(&mut self, token: u64) -> Option<&mut IncomingFile> {
-        let index = self
-            .0
+        let files = self.0.as_mut()?;
+        let index = files
             .binary_search_by_key(&token, IncomingFile::token)
             .ok()?;
-        self.0.get_mut(index)
+        files.get_mut(index)
     }
 }
 

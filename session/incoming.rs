@@ -19,7 +19,8 @@ use kernel::{
         aref::ARef,
         Arc,
         CondVar,
-        Mutex, //
+        Mutex,
+        MutexGuard, //
     }, //
 };
 
@@ -179,8 +180,11 @@ impl Session {
 
     /// Gives everything that was not retrieved back to the kernel, and lets go of the rest. That
     /// happens only if all files are ready for it and `copy_out` succeeds.
-    fn finish(&self, copy_out: impl FnOnce() -> Result) -> Result {
-        let mut state = self.state.lock();
+    fn finish(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        copy_out: impl FnOnce() -> Result,
+    ) -> Result {
         while state.retrieving > 0 {
             self.retrieved.wait(&mut state);
         }
@@ -243,7 +247,7 @@ impl AnonFile for Session {
                     return Err(EINVAL);
                 }
                 let _running = self.orchestrator.freeze.read();
-                self.finish(|| command.arg.write(&args))?;
+                self.finish(self.state.lock(), || command.arg.write(&args))?;
             }
             SessionCommand::GET_NAME => command.get_name(&self.name)?,
             _ => return Err(EINVAL),
@@ -265,11 +269,13 @@ impl AnonFile for Session {
 
     fn release(self: Arc<Self>) {
         let _running = self.orchestrator.freeze.read();
-        if self.state.lock().holder == Holder::Offered {
+        let state = self.state.lock();
+        if state.holder == Holder::Offered {
+            drop(state);
             self.put_back();
             return;
         }
-        match self.finish(|| Ok(())) {
+        match self.finish(state, || Ok(())) {
             Ok(()) => self.orchestrator.incoming.lock().remove(&self.name),
             Err(err) => {
                 pr_warn!(

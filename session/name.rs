@@ -23,11 +23,35 @@ const FILE_PREFIX: [u8; 14] = *b"[luo_session] ";
 ///
 /// There is a byte that is not NUL at the start of `bytes` and a NUL behind the name, and nothing
 /// but NULs from there on. Names of the same bytes have the same hash.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Name {
-    // First, because two names that differ almost always differ here.
     hash: u32,
     bytes: [u8; 64],
+}
+
+// Two names that differ almost always differ in their hash, and most are short: a comparison of
+// arrays would call the kernel's bcmp(), which looks at one byte after the other, of all 64.
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        if self.hash != other.hash {
+            return false;
+        }
+        for (a, b) in self.bytes.chunks_exact(8).zip(other.bytes.chunks_exact(8)) {
+            if word(a) != word(b) {
+                return false;
+            }
+            // By the type invariant a NUL ends both names.
+            if a.last() == Some(&0) {
+                break;
+            }
+        }
+        true
+    }
+}
+
+/// A piece of a name as a number.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().copied().map_or(0, u64::from_le_bytes)
 }
 
 /// Spreads every bit of `word` over all of the result: the two halves of a product, of which one
@@ -52,9 +76,8 @@ impl Name {
         let mut bytes = [0; 64];
         let mut hash = 0;
         for (to, from) in bytes.chunks_exact_mut(8).zip(field.chunks_exact(8)) {
-            let word = u64::from_le_bytes(from.try_into().ok()?);
-            let (mask, ends) = before_nul(word);
-            let text = word & mask;
+            let (mask, ends) = before_nul(word(from));
+            let text = word(from) & mask;
             to.copy_from_slice(&text.to_le_bytes());
             hash = mix(hash ^ text ^ 0xe703_7ed1_a0b4_28db);
             if ends {

@@ -112,13 +112,12 @@ impl Registry {
         let mut files = 0;
         self.blocks.rewind();
         for session in self.sessions.iter() {
-            let written = session.freeze().and_then(|entry| {
-                files += entry.count as usize;
-                self.blocks.push(&entry)
-            });
-            if let Err(err) = written {
-                self.blocks.rewind();
-                return Err(err);
+            match session.freeze(&mut self.blocks) {
+                Ok(count) => files += count,
+                Err(err) => {
+                    self.blocks.rewind();
+                    return Err(err);
+                }
             }
         }
         Ok(Written {
@@ -206,8 +205,9 @@ impl Session {
         reserved.commit(preserved)
     }
 
-    /// Writes what can change until the last moment.
-    fn freeze(&self) -> Result<SessionEntry> {
+    /// Writes what can change until the last moment, and where the next kernel finds the files;
+    /// gives their number.
+    fn freeze(&self, sessions: &mut BlockWriter<SessionEntry>) -> Result<usize> {
         let mut files = self.files.lock();
         for (token, slot) in files.by_token.iter_mut() {
             if let Slot::Preserved(file) = slot {
@@ -221,11 +221,13 @@ impl Session {
                 })?;
             }
         }
-        Ok(SessionEntry {
+        let count = files.blocks.len();
+        sessions.push(&SessionEntry {
             name: *self.name.as_field(),
             files: files.blocks.head().0,
-            count: files.blocks.len() as u64,
-        })
+            count: count as u64,
+        })?;
+        Ok(count)
     }
 }
 
@@ -329,10 +331,11 @@ impl AnonFile for Session {
     }
 
     fn release(self: Arc<Self>) {
-        let _running = self.orchestrator.freeze.read();
-        self.orchestrator.outgoing.lock().remove(&self.name);
-        // Here, because once a kexec can be entered it is too late to give files back.
-        let files = core::mem::replace(&mut *self.files.lock(), Files::new());
-        drop(files);
+        // The lock outlives the session.
+        let orchestrator = self.orchestrator.clone();
+        let _running = orchestrator.freeze.read();
+        orchestrator.outgoing.lock().remove(&self.name);
+        // Nobody else can have the session now: this gives its files back.
+        drop(self);
     }
 }

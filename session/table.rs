@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Sessions by name: a hash table whose entries lie side by side, in the order in which they came
-//! as long as none is removed.
+//! Sessions by name: a hash table whose entries lie side by side.
 
 use kernel::{
     prelude::*,
@@ -30,21 +29,34 @@ const MIN_CHAINS: usize = 16;
 
 /// Things by name. Looking up, inserting and removing take the same time however many there are.
 ///
+/// An entry does not move when another is removed: its place is taken by the next that comes.
+///
 /// # Invariants
 ///
-/// - The number of chains is 0 or a power of two, and not less than that of the entries.
-/// - Each entry is in exactly one chain, that of its hash, which ends with [`NONE`].
+/// - The number of chains is 0 or a power of two, and not less than that of things.
+/// - Each entry that has a value is in exactly one chain, that of its hash, each of the others in
+///   that of the vacant ones. All chains end with [`NONE`].
+/// - `len` entries have a value.
 pub(super) struct Table<V> {
     /// The index of the first entry of each chain.
     chains: KVVec<u32>,
     entries: KVVec<Entry<V>>,
+    /// The index of the first vacant entry.
+    vacant: u32,
+    len: usize,
 }
 
 struct Entry<V> {
     hash: u32,
     /// The index of the next entry of the chain.
     next: u32,
-    value: V,
+    value: Option<V>,
+}
+
+impl<V: Named> Entry<V> {
+    fn is(&self, name: &Name) -> bool {
+        self.hash == name.hash() && self.value.as_ref().is_some_and(|v| v.name() == name)
+    }
 }
 
 impl<V: Named> Table<V> {
@@ -53,31 +65,38 @@ impl<V: Named> Table<V> {
         Self {
             chains: KVVec::new(),
             entries: KVVec::new(),
+            vacant: NONE,
+            len: 0,
         }
     }
 
     /// How many things there are.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     /// All things.
     pub(super) fn iter(&self) -> impl Iterator<Item = &V> {
-        self.entries.iter().map(|entry| &entry.value)
+        self.entries.iter().filter_map(|entry| entry.value.as_ref())
     }
 
     /// Makes room for `more` things, exactly if there are none yet. `ENOMEM`.
     pub(super) fn reserve(&mut self, more: usize) -> Result {
-        let total = self.entries.len().checked_add(more).ok_or(ENOMEM)?;
+        let total = self.len.checked_add(more).ok_or(ENOMEM)?;
         if total >= NONE as usize {
             return Err(ENOMEM);
         }
-        self.entries.reserve(more, GFP_KERNEL)?;
+        let vacant = self.entries.len() - self.len;
+        self.entries
+            .reserve(more.saturating_sub(vacant), GFP_KERNEL)?;
         if total > self.chains.len() {
             let count = total.next_power_of_two().max(MIN_CHAINS);
             self.chains = KVVec::from_elem(NONE, count, GFP_KERNEL)?;
-            // INVARIANT: All entries go into the new chains.
+            // INVARIANT: All entries that have a value go into the new chains.
             for (index, entry) in self.entries.iter_mut().enumerate() {
+                if entry.value.is_none() {
+                    continue;
+                }
                 if let Some(first) = chain(&mut self.chains, entry.hash) {
                     entry.next = core::mem::replace(first, index as u32);
                 }
@@ -93,78 +112,69 @@ impl<V: Named> Table<V> {
         }
         self.reserve(1)?;
         let hash = value.name().hash();
-        let index = self.entries.len() as u32;
         let first = chain(&mut self.chains, hash).ok_or(ENOMEM)?;
+        // INVARIANT: The entry leads to the one that was the first of its chain.
         let entry = Entry {
             hash,
             next: *first,
-            value,
+            value: Some(value),
         };
-        self.entries
-            .push_within_capacity(entry)
-            .map_err(|_| ENOMEM)?;
-        // INVARIANT: The entry leads to the one that was the first.
-        *first = index;
+        if let Some(place) = self.entries.get_mut(self.vacant as usize) {
+            *first = self.vacant;
+            self.vacant = place.next;
+            *place = entry;
+        } else {
+            let index = self.entries.len() as u32;
+            self.entries
+                .push_within_capacity(entry)
+                .map_err(|_| ENOMEM)?;
+            *first = index;
+        }
+        self.len += 1;
         Ok(())
     }
 
     /// The thing of that name.
     pub(super) fn get_mut(&mut self, name: &Name) -> Option<&mut V> {
         let index = self.find(name)?;
-        Some(&mut self.entries.get_mut(index)?.value)
+        self.entries.get_mut(index)?.value.as_mut()
     }
 
-    /// Takes the thing of that name out. The last one comes into its place.
+    /// Takes the thing of that name out.
     pub(super) fn remove(&mut self, name: &Name) -> Option<V> {
-        let index = self.find(name)?;
-        let next = self.entries.get(index)?.next;
-        self.redirect(name.hash(), index as u32, next);
-        let moved = self.entries.last()?.hash;
-        let last = self.entries.len() - 1;
-        if index != last {
-            self.redirect(moved, last as u32, index as u32);
+        let first = chain(&mut self.chains, name.hash())?;
+        let mut before = None;
+        let mut index = *first;
+        while !self.entries.get(index as usize)?.is(name) {
+            before = Some(index);
+            index = self.entries.get(index as usize)?.next;
         }
-        let last = self.entries.pop()?;
-        let removed = match self.entries.get_mut(index) {
-            Some(entry) => core::mem::replace(entry, last),
-            None => last,
-        };
+        let entry = self.entries.get_mut(index as usize)?;
+        // INVARIANT: It goes from its chain to that of the vacant ones.
+        let next = core::mem::replace(&mut entry.next, self.vacant);
+        let value = entry.value.take();
+        self.vacant = index;
+        self.len -= 1;
+        match before {
+            None => *first = next,
+            Some(before) => self.entries.get_mut(before as usize)?.next = next,
+        }
         // There is no smaller step: what many sessions needed once, many may need again.
-        if self.entries.is_empty() && self.chains.len() > MIN_CHAINS {
+        if self.len == 0 && self.chains.len() > MIN_CHAINS {
             *self = Self::new();
         }
-        Some(removed.value)
+        value
     }
 
     fn find(&self, name: &Name) -> Option<usize> {
-        let hash = name.hash();
-        let mut index = *self.chains.get(slot(&self.chains, hash))?;
+        let mut index = *self.chains.get(slot(&self.chains, name.hash()))?;
         while let Some(entry) = self.entries.get(index as usize) {
-            if entry.hash == hash && entry.value.name() == name {
+            if entry.is(name) {
                 return Some(index as usize);
             }
             index = entry.next;
         }
         None
-    }
-
-    /// Makes what leads to entry `from`, in the chain of its hash, lead to entry `to`.
-    fn redirect(&mut self, hash: u32, from: u32, to: u32) {
-        let Some(first) = chain(&mut self.chains, hash) else {
-            return;
-        };
-        if *first == from {
-            *first = to;
-            return;
-        }
-        let mut index = *first;
-        while let Some(entry) = self.entries.get_mut(index as usize) {
-            if entry.next == from {
-                entry.next = to;
-                return;
-            }
-            index = entry.next;
-        }
     }
 }
 
@@ -250,6 +260,29 @@ mod tests {
         assert_eq!(table.len(), 0);
         assert_eq!(table.chains.len(), 0);
         table.insert(Thing(name(1)?, 1))
+    }
+
+    #[test]
+    fn vacant_places_are_taken() -> Result {
+        let mut table = filled(100)?;
+        for index in 10..20 {
+            table.remove(&name(number(index))?).ok_or(ENOENT)?;
+        }
+        assert_eq!(table.len(), 90);
+        assert!(table
+            .iter()
+            .map(|thing| thing.1)
+            .eq(Iterator::chain(0..10, 20..100)));
+        for index in 100..150 {
+            table.insert(Thing(name(number(index))?, index))?;
+        }
+        assert_eq!(table.len(), 140);
+        assert_eq!(table.entries.len(), 140);
+        for index in Iterator::chain(0..10, 20..150) {
+            let found = table.get_mut(&name(number(index))?);
+            assert_eq!(found.map(|thing| thing.1), Some(index));
+        }
+        Ok(())
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Registry {
 
     /// Forgets a session that is finished.
     pub(super) fn remove(&mut self, name: &Name) {
-        if self.sessions.remove(name).is_some() {
+        if self.sessions.remove(name) {
             self.lose();
         }
     }

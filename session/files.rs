@@ -111,7 +111,7 @@ impl Files {
 
     /// All files, by token.
     pub(super) fn iter(&self) -> impl Iterator<Item = &IncomingFile> {
-        self.0.iter().flat_map(|files| files.iter())
+        self.0.as_deref().unwrap_or_default().iter()
     }
 
     /// The file of `token`.

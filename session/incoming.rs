@@ -171,6 +171,7 @@ impl Session {
         answer
     }
 
+    #[cold]
     fn refused_file(&self, token: u64, why: &Refusal) {
         pr_err!(
             "file {token:#x} of session {} from the previous kernel is refused: {why}\n",

@@ -96,11 +96,13 @@ impl Registry {
         } else {
             self.blocks.reserve(count)
         };
-        room.inspect_err(|_| drop(self.sessions.remove(&session.name)))
+        room.inspect_err(|_| {
+            self.sessions.remove(&session.name);
+        })
     }
 
     fn remove(&mut self, name: &Name) {
-        if self.sessions.remove(name).is_some() {
+        if self.sessions.remove(name) {
             self.blocks.shrink(self.sessions.len());
         }
     }

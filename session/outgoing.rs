@@ -130,7 +130,8 @@ impl Registry {
     }
 }
 
-/// An outgoing session. Its file and the registry refer to it.
+/// An outgoing session. Its file and the registry refer to it; the registry, which is part of the
+/// orchestrator that the session refers to, lets go of it when the file is closed.
 #[pin_data]
 pub(super) struct Session {
     orchestrator: Arc<Orchestrator>,

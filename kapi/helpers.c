@@ -544,13 +544,15 @@ unsigned int lu_preserve_pinned(struct folio **folios, unsigned int nr,
 				void *to, u64 *pages, int *err)
 {
 	struct memfd_luo_folio_ser *entries = to;
+	unsigned long total = 0;
 	unsigned int i;
+	int error = 0;
 
 	for (i = 0; i < nr; i++) {
 		struct folio *folio = folios[i];
 
-		*err = kho_preserve_folio(folio);
-		if (*err)
+		error = kho_preserve_folio(folio);
+		if (error)
 			break;
 		settle(folio);
 		entries[i] = (struct memfd_luo_folio_ser) {
@@ -558,8 +560,10 @@ unsigned int lu_preserve_pinned(struct folio **folios, unsigned int nr,
 			.flags = MEMFD_LUO_FOLIO_DIRTY | MEMFD_LUO_FOLIO_UPTODATE,
 			.index = folio->index,
 		};
-		*pages += folio_nr_pages(folio);
+		total += folio_nr_pages(folio);
 	}
+	*pages += total;
+	*err = error;
 	return i;
 }
 

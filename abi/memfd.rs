@@ -231,12 +231,13 @@ impl Memfd {
                     if left == 0 {
                         break;
                     }
-                    left -= claim_entries(
-                        memory,
-                        &mut in_order,
-                        entries.take(left as usize),
-                        &mut visit,
-                    )?;
+                    let entries = entries.take(left as usize);
+                    // A small file shall not pay for clearing room that it does not need.
+                    left -= if left <= FEW as u64 {
+                        claim_entries::<_, FEW>(memory, &mut in_order, entries, &mut visit)?
+                    } else {
+                        claim_entries::<_, MAX_FRAMES>(memory, &mut in_order, entries, &mut visit)?
+                    };
                     if behind.is_some() {
                         break;
                     }
@@ -254,16 +255,19 @@ impl Memfd {
     }
 }
 
-/// Claims the folios of up to [`MAX_FRAMES`] entries, and gives the number of entries.
-fn claim_entries<M: ClaimMemory>(
+/// As many folios as a small file has.
+const FEW: usize = 2;
+
+/// Claims the folios of up to `N` entries, and gives the number of entries.
+fn claim_entries<M: ClaimMemory, const N: usize>(
     memory: &M,
     in_order: &mut FolioOrder,
     entries: impl Iterator<Item = FolioEntry>,
     visit: &mut impl FnMut(M::Folio, u32, &FolioEntry),
 ) -> Result<u64, Refusal> {
-    let mut batch = [FolioEntry::EMPTY; MAX_FRAMES];
-    let mut frames = [0; MAX_FRAMES];
-    let mut orders = [0; MAX_FRAMES];
+    let mut batch = [FolioEntry::EMPTY; N];
+    let mut frames = [0; N];
+    let mut orders = [0; N];
     let mut count = 0;
     for ((entry, slot), frame) in entries.zip(&mut batch).zip(&mut frames) {
         *slot = entry;
@@ -285,7 +289,7 @@ fn claim_entries<M: ClaimMemory>(
         good += 1;
     }
     let mut claimed = batch.iter().zip(&orders);
-    memory.claim_folios(&frames[..good], &orders[..good], |folio| {
+    memory.claim_folios::<N>(&frames[..good], &orders[..good], |folio| {
         if let Some((entry, order)) = claimed.next() {
             visit(folio, (*order).into(), entry);
         }

@@ -75,8 +75,9 @@ pub(crate) trait ClaimMemory {
     fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Self::Pages, Refusal>;
 
     /// Takes the folios at `frames`, whose `orders` [`ClaimMemory::orders`] has found, and gives
-    /// them to `visit`, in order. Stops at the first that is not there any more.
-    fn claim_folios(
+    /// them to `visit`, in order. Stops at the first that is not there any more. There are `N` of
+    /// them at the most.
+    fn claim_folios<const N: usize>(
         &self,
         frames: &[u64],
         orders: &[u8],
@@ -87,5 +88,5 @@ pub(crate) trait ClaimMemory {
 /// Nothing was handed over there.
 pub(crate) const NO_ORDER: u8 = 0xff;
 
-/// How many frames [`ClaimMemory`] can be asked about at a time.
+/// How many folios are claimed at a time.
 pub(crate) const MAX_FRAMES: usize = 64;

@@ -22,10 +22,7 @@ use super::{
     folio::ClaimedFolio, //
 };
 use crate::abi::{
-    memory::{
-        MAX_FRAMES,
-        NO_ORDER, //
-    },
+    memory::NO_ORDER,
     ClaimMemory,
     Memory,
     PhysAddr,
@@ -221,14 +218,14 @@ impl ClaimMemory for Handover {
         ClaimedPages::claim(at, order)
     }
 
-    fn claim_folios(
+    fn claim_folios<const N: usize>(
         &self,
         frames: &[u64],
         orders: &[u8],
         mut visit: impl FnMut(ClaimedFolio),
     ) -> Result<(), Refusal> {
-        let mut folios = [core::ptr::null_mut(); MAX_FRAMES];
-        let count = frames.len().min(orders.len()).min(MAX_FRAMES);
+        let mut folios = [core::ptr::null_mut(); N];
+        let count = frames.len().min(orders.len()).min(N);
         // SAFETY: `orders` found something at these frames, and there is room for as many folios.
         let claimed = unsafe {
             bindings::lu_kho_claim_folios(

@@ -140,7 +140,7 @@ impl ClaimMemory for Pages {
         Ok(content)
     }
 
-    fn claim_folios(
+    fn claim_folios<const N: usize>(
         &self,
         frames: &[u64],
         orders: &[u8],

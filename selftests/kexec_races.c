@@ -59,7 +59,7 @@ struct note {
 	__u8 file;
 	__u32 instance;
 	/* 0: not answered. */
-	_Atomic __u32 end;
+	atomic_uint end;
 	__s32 answer;
 };
 
@@ -73,8 +73,8 @@ static struct log {
 	atomic_int wrong_call;
 	atomic_uint count[THREADS];
 	struct note notes[THREADS][NOTES];
-	_Atomic __u32 begun[FILES][THREADS];
-	_Atomic __u32 written[FILES][THREADS];
+	atomic_uint begun[FILES][THREADS];
+	atomic_uint written[FILES][THREADS];
 } *log_of;
 
 static int dev;
@@ -215,7 +215,7 @@ static void write_word(struct racer *r, unsigned int file, bool by_call)
 	if (by_call)
 		luo_pwrite(files[file], &value, sizeof(value), (1 + r->me) * sizeof(value));
 	else
-		((_Atomic __u32 *)maps[file])[1 + r->me] = value;
+		((atomic_uint *)maps[file])[1 + r->me] = value;
 	log_of->written[file][r->me] = value;
 }
 

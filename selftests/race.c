@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,8 @@
 enum { DEVICE, SESSION_A, SESSION_B, FILE_A, FILE_B, MADE };
 
 #define MAX_PROBE	64
+/* That sessions are made with. */
+#define NAMES		3
 
 static const struct {
 	unsigned char op, slot, to;
@@ -52,6 +55,19 @@ static const struct {
 
 #define CALLS	ARRAY_SIZE(calls)
 
+/* Where most of the locks are: every other round is one of these. */
+static const unsigned char often[][2] = {
+	{ STEP_CREATE, STEP_CREATE }, { STEP_PRESERVE, STEP_PRESERVE },
+	{ STEP_PRESERVE, STEP_CLOSE }, { STEP_PRESERVE, STEP_TRUNCATE },
+	{ STEP_PRESERVE, STEP_PUNCH }, { STEP_CREATE, STEP_CLOSE },
+	/* Only with sessions that came in. */
+	{ STEP_RETRIEVE, STEP_RETRIEVE }, { STEP_RETRIEVE_FD, STEP_FINISH },
+	{ STEP_RETRIEVE_FD, STEP_RETRIEVE_FD }, { STEP_FINISH, STEP_FINISH },
+	{ STEP_PRESERVE, STEP_FINISH },
+};
+
+#define OFTEN_OUTGOING	6
+
 static struct {
 	struct step_place place;
 	__u64 chance;
@@ -59,9 +75,10 @@ static struct {
 	struct step steps[RACE_THREADS];
 	struct answer seen[RACE_THREADS];
 	unsigned int pause[RACE_THREADS];
-	/* Counts up; a round begins with it. */
-	atomic_uint go;
-	atomic_uint done;
+	sem_t go[RACE_THREADS];
+	sem_t done;
+	/* Those who are awake; when all are, they start. */
+	atomic_uint ready;
 	atomic_bool end;
 	struct step probe[MAX_PROBE];
 	struct answer found[MAX_PROBE];
@@ -78,30 +95,42 @@ static unsigned int below(unsigned int limit)
 
 static void *racer(void *arg)
 {
-	unsigned int me = (unsigned long)arg, round = 0;
+	unsigned int me = (unsigned long)arg, tries;
 	volatile unsigned int i;
+	cpu_set_t mine;
 
+	/* Left alone, two are woken on one CPU, and run one after the other. */
+	CPU_ZERO(&mine);
+	CPU_SET(me % sysconf(_SC_NPROCESSORS_ONLN), &mine);
+	sched_setaffinity(0, sizeof(mine), &mine);
 	for (;;) {
-		round++;
-		while (now.go < round && !now.end)
-			sched_yield();
+		sem_wait(&now.go[me]);
 		if (now.end)
 			return NULL;
-		if (me < now.racers) {
-			for (i = 0; i < now.pause[me]; i++)
-				;
-			now.seen[me] = step_perform(&now.steps[me], &now.place);
+		now.ready++;
+		for (tries = 1; now.ready < now.racers; tries++) {
+			/* There may be fewer CPUs than threads. */
+			if (tries % 1000)
+				__builtin_ia32_pause();
+			else
+				sched_yield();
 		}
-		now.done++;
+		for (i = 0; i < now.pause[me]; i++)
+			;
+		now.seen[me] = step_perform(&now.steps[me], &now.place);
+		sem_post(&now.done);
 	}
 }
 
 static void run_threads(void)
 {
-	now.done = 0;
-	now.go++;
-	while (now.done < RACE_THREADS)
-		sched_yield();
+	unsigned int i;
+
+	now.ready = 0;
+	for (i = 0; i < now.racers; i++)
+		sem_post(&now.go[i]);
+	for (i = 0; i < now.racers; i++)
+		sem_wait(&now.done);
 }
 
 /* What calls may see of each other while they run; see race.h. */
@@ -214,7 +243,7 @@ static void probe(const struct step *step)
 }
 
 /* Looks at all of it; then sessions are closed, and all must be free. */
-static void probe_all(void)
+static void probe_all(bool incoming)
 {
 	unsigned int i;
 
@@ -233,9 +262,9 @@ static void probe_all(void)
 	probe(&(struct step){ .op = STEP_CLOSE, .slot = FILE_A });
 	probe(&(struct step){ .op = STEP_CLOSE, .slot = FILE_B });
 	probe(&(struct step){ .op = STEP_OPEN, .to = DEVICE });
-	for (i = 0; i < MODEL_NAMES; i++)
+	for (i = 0; i < NAMES; i++)
 		probe(&(struct step){ .op = STEP_CREATE, .slot = DEVICE, .arg = i, .to = MADE });
-	for (i = 0; i < MODEL_NAMES; i++)
+	for (i = 0; incoming && i < MODEL_INCOMING; i++)
 		probe(&(struct step){ .op = STEP_RETRIEVE, .slot = DEVICE, .arg = i, .to = MADE });
 	probe(&(struct step){ .op = STEP_CLOSE, .slot = MADE });
 	probe(&(struct step){ .op = STEP_CLOSE, .slot = DEVICE });
@@ -306,6 +335,11 @@ static void choose(unsigned int i, unsigned int which)
 	if (step->to == MADE)
 		step->to = MADE + i;
 	switch (step->op) {
+	case STEP_CREATE:
+	case STEP_RETRIEVE:
+		/* One that is free, or that of a session. */
+		step->arg = below(2) ? NAMES - 1 : below(NAMES);
+		break;
 	case STEP_TRUNCATE:
 		step->arg = below(MODEL_PAGES + 1);
 		break;
@@ -365,7 +399,7 @@ static bool one_round(struct race *race, unsigned int a, unsigned int b)
 
 	well = prepare(race, &before);
 	if (well) {
-		now.racers = below(4) ? 2 : 3;
+		now.racers = below(6) ? 2 : 3;
 		choose(0, a);
 		choose(1, b);
 		do {
@@ -373,7 +407,7 @@ static bool one_round(struct race *race, unsigned int a, unsigned int b)
 		} while (calls[i].needs_incoming && !race->incoming);
 		choose(2, i);
 		run_threads();
-		probe_all();
+		probe_all(race->incoming);
 		well = explains(&before, &before, (1 << now.racers) - 1);
 		if (!well)
 			report(race, &before);
@@ -397,16 +431,28 @@ static bool next_pair(const struct race *race, unsigned int *a, unsigned int *b)
 	return !*a && !*b;
 }
 
+static unsigned int call_of(unsigned int op)
+{
+	unsigned int i;
+
+	for (i = 0; calls[i].op != op; i++)
+		;
+	return i;
+}
+
 bool race_run(struct race *race, unsigned int seconds, unsigned long rounds)
 {
 	time_t end = time(NULL) + seconds;
 	pthread_t threads[RACE_THREADS];
 	unsigned int a = 0, b = 0, i;
 	bool well = true, again = false;
+	const unsigned char *pair;
 
 	memset(&now, 0, sizeof(now));
 	now.chance = luo_mix(race->seed, race->incoming);
+	sem_init(&now.done, 0, 0);
 	for (i = 0; i < RACE_THREADS; i++) {
+		sem_init(&now.go[i], 0, 0);
 		if (pthread_create(&threads[i], NULL, racer, (void *)(unsigned long)i)) {
 			sprintf(race->trouble, "no thread");
 			return false;
@@ -415,13 +461,21 @@ bool race_run(struct race *race, unsigned int seconds, unsigned long rounds)
 	race->rounds = 0;
 	race->pairs = 0;
 	while (well && time(NULL) < end && race->rounds < rounds) {
+		if (race->rounds & 1) {
+			pair = often[below(race->incoming ? ARRAY_SIZE(often) : OFTEN_OUTGOING)];
+			well = one_round(race, call_of(pair[0]), call_of(pair[1]));
+			race->rounds++;
+			continue;
+		}
 		well = one_round(race, a, b);
 		race->rounds++;
 		race->pairs += !again;
 		again |= next_pair(race, &a, &b);
 	}
 	now.end = true;
-	for (i = 0; i < RACE_THREADS; i++)
+	for (i = 0; i < RACE_THREADS; i++) {
+		sem_post(&now.go[i]);
 		pthread_join(threads[i], NULL);
+	}
 	return well;
 }

@@ -17,18 +17,21 @@
 //! 2. The registries: [`Orchestrator::outgoing`] and [`Orchestrator::incoming`]. They are held for
 //!    one look-up or insertion, and never both.
 //! 3. The files of a session: `outgoing::Session::files` and `incoming::Session::state`. They are
-//!    not held while the pages of a file are walked, except when a kexec is entered.
-//! 4. An incoming file: `incoming::IncomingFile::state`, held while it is retrieved.
-//! 5. The inode of a file that is preserved.
-//! 6. [`Identities`], and the root that is handed over.
+//!    not held while the pages of a file are walked, except when a kexec is entered. A file that is
+//!    being retrieved is marked as such meanwhile; whoever wants it, or to finish the session,
+//!    waits on `incoming::Session::retrieved`, which lets go of the lock.
+//! 4. The inode of a file that is preserved.
+//! 5. [`Identities`], and the root that is handed over.
 
 mod arrivals;
 mod blocks;
+mod files;
 mod identities;
 mod incoming;
 mod limits;
 mod name;
 mod outgoing;
+mod table;
 
 use kernel::{
     new_mutex,
@@ -155,13 +158,12 @@ impl Orchestrator {
         let incoming = arrivals::Registry::new()?;
         let root = OutgoingRoot::announce(incoming.liveupdate_num().wrapping_add(1))?;
         let identities = Identities::new()?;
-        let session_limit = Limit::new(max_sessions)?;
         let file_limit = Limit::new(max_files)?;
         let this = Arc::pin_init(
             pin_init!(Self {
                 freeze <- RwSem::new(),
                 frozen <- new_mutex!(None),
-                outgoing <- new_mutex!(outgoing::Registry::new(session_limit)),
+                outgoing <- new_mutex!(outgoing::Registry::new(max_sessions)),
                 incoming <- new_mutex!(incoming),
                 identities,
                 file_limit,

@@ -3,6 +3,10 @@
 //! A memfd (`include/linux/kho/abi/memfd.h`).
 
 use super::{
+    memory::{
+        MAX_FRAMES,
+        NO_ORDER, //
+    },
     vmalloc::{
         self,
         Descriptor, //
@@ -62,9 +66,24 @@ record! {
     }
 }
 
+impl Header {
+    /// Changes what can change until the last moment in a header that was written to `bytes`.
+    pub(crate) fn refresh(bytes: &mut [u8], pos: u64, seals: u32) {
+        let mut header = Self::load(bytes);
+        (header.pos, header.seals) = (pos, seals);
+        header.store(bytes);
+    }
+}
+
 const PFN_BITS: u32 = 52;
 
 impl FolioEntry {
+    /// What stands behind the last entry.
+    pub(crate) const EMPTY: Self = Self {
+        pfn_flags: 0,
+        index: 0,
+    };
+
     /// Packs an entry.
     pub(crate) fn new(pfn: u64, flags: u64, index: u64) -> Self {
         Self {
@@ -201,19 +220,26 @@ impl Memfd {
                 }
                 parts_left = parts_left.checked_sub(1).ok_or(Refusal::ArrayForm)?;
                 let part = memory.claim_pages(PhysAddr(at), array.order.into())?;
-                for entry in part.as_ref().chunks_exact(FolioEntry::SIZE) {
-                    let entry = FolioEntry::load(entry);
-                    if left == 0 {
-                        if entry.is_empty() {
-                            continue;
-                        }
-                        // A number that is too small would lose content in silence.
+                for entries in part.as_ref().chunks(MAX_FRAMES * FolioEntry::SIZE) {
+                    let entries = entries.chunks_exact(FolioEntry::SIZE).map(FolioEntry::load);
+                    let behind = entries.clone().nth(left.min(MAX_FRAMES as u64) as usize);
+                    // What follows the empty entry is not part of the array. A number that is too
+                    // small would lose content in silence.
+                    if behind.is_some_and(|entry| !entry.is_empty()) {
                         return Err(Refusal::ArrayLength(self.nr_folios(), self.nr_folios() + 1));
                     }
-                    left -= 1;
-                    let order = memory.order(entry.addr())?;
-                    in_order.accept(&entry, order)?;
-                    visit(memory.claim_folio(entry.addr(), order)?, order, &entry);
+                    if left == 0 {
+                        break;
+                    }
+                    left -= claim_entries(
+                        memory,
+                        &mut in_order,
+                        entries.take(left as usize),
+                        &mut visit,
+                    )?;
+                    if behind.is_some() {
+                        break;
+                    }
                 }
             }
             next = vmalloc::next(list.as_ref());
@@ -226,6 +252,45 @@ impl Memfd {
         }
         Ok(())
     }
+}
+
+/// Claims the folios of up to [`MAX_FRAMES`] entries, and gives the number of entries.
+fn claim_entries<M: ClaimMemory>(
+    memory: &M,
+    in_order: &mut FolioOrder,
+    entries: impl Iterator<Item = FolioEntry>,
+    visit: &mut impl FnMut(M::Folio, u32, &FolioEntry),
+) -> Result<u64, Refusal> {
+    let mut batch = [FolioEntry::EMPTY; MAX_FRAMES];
+    let mut frames = [0; MAX_FRAMES];
+    let mut orders = [0; MAX_FRAMES];
+    let mut count = 0;
+    for ((entry, slot), frame) in entries.zip(&mut batch).zip(&mut frames) {
+        *slot = entry;
+        *frame = entry.pfn();
+        count += 1;
+    }
+    memory.orders(&frames[..count], &mut orders[..count]);
+    // Those before the first that is wrong are claimed all the same, as if one by one.
+    let mut good = 0;
+    let mut refused = Ok(());
+    for (entry, order) in batch[..count].iter().zip(&orders) {
+        refused = match *order {
+            NO_ORDER => Err(Refusal::Address(entry.addr())),
+            order => in_order.accept(entry, order.into()),
+        };
+        if refused.is_err() {
+            break;
+        }
+        good += 1;
+    }
+    let mut claimed = batch.iter().zip(&orders);
+    memory.claim_folios(&frames[..good], &orders[..good], |folio| {
+        if let Some((entry, order)) = claimed.next() {
+            visit(folio, (*order).into(), entry);
+        }
+    })?;
+    refused.map(|()| count as u64)
 }
 
 /// Checks that folios follow each other in the file.

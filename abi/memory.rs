@@ -67,12 +67,25 @@ pub(crate) trait ClaimMemory {
     /// The order of the largest folio that a file can have.
     fn max_folio_order(&self) -> u32;
 
-    /// The order of what was handed over at `at`.
-    fn order(&self, at: PhysAddr) -> Result<u32, Refusal>;
+    /// Writes the order of what was handed over at each frame to `orders`: [`NO_ORDER`] where
+    /// nothing was, or where nobody may claim it.
+    fn orders(&self, frames: &[u64], orders: &mut [u8]);
 
     /// Takes the `1 << order` pages at `at`.
     fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Self::Pages, Refusal>;
 
-    /// Takes the folio of `1 << order` pages at `at`.
-    fn claim_folio(&self, at: PhysAddr, order: u32) -> Result<Self::Folio, Refusal>;
+    /// Takes the folios at `frames`, whose `orders` [`ClaimMemory::orders`] has found, and gives
+    /// them to `visit`, in order. Stops at the first that is not there any more.
+    fn claim_folios(
+        &self,
+        frames: &[u64],
+        orders: &[u8],
+        visit: impl FnMut(Self::Folio),
+    ) -> Result<(), Refusal>;
 }
+
+/// Nothing was handed over there.
+pub(crate) const NO_ORDER: u8 = 0xff;
+
+/// How many frames [`ClaimMemory`] can be asked about at a time.
+pub(crate) const MAX_FRAMES: usize = 64;

@@ -15,7 +15,7 @@ mod record;
 pub(crate) mod chain;
 pub(crate) mod luo;
 pub(crate) mod memfd;
-mod memory;
+pub(crate) mod memory;
 mod refusal;
 pub(crate) mod vmalloc;
 

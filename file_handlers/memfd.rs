@@ -91,7 +91,7 @@ impl Outgoing {
     /// if `RLIMIT_MEMLOCK` does not allow it.
     pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
         let file = ShmemFile::new(file).ok_or(ENOENT)?;
-        let mut header = PreservedPage::new()?;
+        let mut header = PreservedPage::dirty()?;
         let mut folios = FolioArray::new();
         let mut account = Pinned::new();
         let inode = file.lock();
@@ -103,9 +103,8 @@ impl Outgoing {
         }
         inode.freeze(true);
         let pinned = PinBatch::new().and_then(|mut batch| {
-            inode.pin_range(0..pages, &mut batch, |folio| {
-                account.add(folio.nr_pages())?;
-                folios.push(folio, FOLIO_DIRTY | FOLIO_UPTODATE)
+            inode.pin_range(0..pages, &mut batch, |pinned| {
+                account.add(folios.extend(pinned)?)
             })
         });
         if let Err(err) = pinned {
@@ -113,7 +112,7 @@ impl Outgoing {
             inode.freeze(false);
             return Err(err);
         }
-        describe(&file, size, seals, &folios).store(header.bytes_mut());
+        describe(&file, size, seals, &mut folios).store(header.bytes_mut());
         drop(inode);
         Ok(Self {
             file,
@@ -134,21 +133,23 @@ impl Outgoing {
     /// `ENOMEM`, and `EOPNOTSUPP` as [`Outgoing::preserve`].
     pub(crate) fn freeze(&mut self) -> Result {
         let seals = known_seals(&self.file)?;
+        if self.file.pages_in_use() == self.folios.pages() {
+            Header::refresh(self.header.bytes_mut(), self.file.pos() as u64, seals);
+            return Ok(());
+        }
         let inode = self.file.lock();
         let size = inode.size();
-        if inode.pages_in_use() != self.folios.pages() {
-            let late = pin_late(&inode, size, &self.folios)?;
-            if late.len() > 0 {
-                self.folios.merge(late)?;
-            }
+        let late = pin_late(&inode, size, &self.folios)?;
+        if late.len() > 0 {
+            self.folios.merge(late)?;
         }
-        describe(&self.file, size, seals, &self.folios).store(self.header.bytes_mut());
+        describe(&self.file, size, seals, &mut self.folios).store(self.header.bytes_mut());
         Ok(())
     }
 }
 
 /// The header of a file.
-fn describe(file: &ShmemFile, size: u64, seals: u32, folios: &FolioArray) -> Header {
+fn describe(file: &ShmemFile, size: u64, seals: u32, folios: &mut FolioArray) -> Header {
     let array = folios.descriptor();
     Header {
         pos: file.pos() as u64,
@@ -172,9 +173,7 @@ fn pin_late(inode: &InodeGuard<'_>, size: u64, known: &FolioArray) -> Result<Fol
         if range.is_empty() {
             return Ok(());
         }
-        inode.pin_range(range, &mut batch, |folio| {
-            late.push(folio, FOLIO_DIRTY | FOLIO_UPTODATE)
-        })
+        inode.pin_range(range, &mut batch, |pinned| late.extend(pinned).map(|_| ()))
     };
     let end = size.div_ceil(PAGE_SIZE as u64);
     let mut from = 0;

@@ -15,11 +15,14 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     str::CStr,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
     types::ForeignOwnable, //
 };
 
-/// What such a file does. A value of the type lives as long as the open file.
+/// What such a file does. The open file holds a reference to a value of the type.
 pub(crate) trait AnonFile: Sized + Send + Sync + 'static {
     /// `ioctl(2)`.
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
@@ -28,16 +31,16 @@ pub(crate) trait AnonFile: Sized + Send + Sync + 'static {
     fn show_fdinfo(&self, to: &SeqFile);
 
     /// The last reference is gone. The file was never seen by its user if it was not installed.
-    fn release(self);
+    fn release(self: Arc<Self>);
 }
 
 /// Makes an open file, which can be found as `anon_inode:NAME` in `/proc/<pid>/fd`.
 ///
 /// If that fails, `value` is dropped without [`AnonFile::release`].
-pub(crate) fn open<T: AnonFile>(name: &CStr, value: KBox<T>) -> Result<ARef<File>> {
+pub(crate) fn open<T: AnonFile>(name: &CStr, value: Arc<T>) -> Result<ARef<File>> {
     let private = value.into_foreign();
-    // SAFETY: The name is a string that is copied, the operations are static, and expect a
-    // `KBox<T>` as private data.
+    // SAFETY: The name is a string that is copied, the operations are static, and expect an
+    // `Arc<T>` as private data.
     let file = from_err_ptr(unsafe {
         super::bindings::anon_inode_getfile(
             name.as_char_ptr(),
@@ -51,7 +54,7 @@ pub(crate) fn open<T: AnonFile>(name: &CStr, value: KBox<T>) -> Result<ARef<File
         Ok(file) => Ok(unsafe { ARef::from_raw(core::ptr::NonNull::new_unchecked(file.cast())) }),
         Err(err) => {
             // SAFETY: The pointer came from `into_foreign` above, and there is no file to use it.
-            drop(unsafe { <KBox<T> as ForeignOwnable>::from_foreign(private) });
+            drop(unsafe { <Arc<T> as ForeignOwnable>::from_foreign(private) });
             Err(err)
         }
     }
@@ -79,8 +82,8 @@ impl<T: AnonFile> Operations<T> {
         file: *mut kernel_bindings::file,
     ) -> c_int {
         // SAFETY: The private data is that of `open`, and the file ends here.
-        let value = unsafe { <KBox<T> as ForeignOwnable>::from_foreign((*file).private_data) };
-        KBox::into_inner(value).release();
+        let value = unsafe { <Arc<T> as ForeignOwnable>::from_foreign((*file).private_data) };
+        value.release();
         0
     }
 
@@ -93,7 +96,7 @@ impl<T: AnonFile> Operations<T> {
         arg: c_ulong,
     ) -> c_long {
         // SAFETY: The private data is that of `open`, and lives as long as the file.
-        let value = unsafe { <KBox<T> as ForeignOwnable>::borrow((*file).private_data) };
+        let value = unsafe { <Arc<T> as ForeignOwnable>::borrow((*file).private_data) };
         match value.ioctl(cmd, arg) {
             Ok(result) => result as c_long,
             Err(err) => err.to_errno() as c_long,
@@ -108,7 +111,7 @@ impl<T: AnonFile> Operations<T> {
         file: *mut kernel_bindings::file,
     ) {
         // SAFETY: The private data is that of `open`, and lives as long as the file.
-        let value = unsafe { <KBox<T> as ForeignOwnable>::borrow((*file).private_data) };
+        let value = unsafe { <Arc<T> as ForeignOwnable>::borrow((*file).private_data) };
         // SAFETY: The caller gives a valid `struct seq_file`.
         value.show_fdinfo(unsafe { SeqFile::from_raw(to) });
     }

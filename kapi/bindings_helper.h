@@ -43,6 +43,7 @@ enum {
 	LU_MEMFD_ALL_SEALS = MEMFD_LUO_ALL_SEALS,
 	LU_FOLIO_DIRTY = MEMFD_LUO_FOLIO_DIRTY,
 	LU_FOLIO_UPTODATE = MEMFD_LUO_FOLIO_UPTODATE,
+	LU_NO_ORDER = 0xff,
 };
 
 /* Macros with an initialiser, and locks that are inline functions. */
@@ -54,10 +55,13 @@ void lu_inode_unlock(struct inode *inode);
 
 /* Memory that was or will be handed over. */
 phys_addr_t lu_virt_to_phys(void *virt);
+void *lu_kho_alloc(void);
 int lu_kho_order(phys_addr_t phys);
 int lu_kho_peek(phys_addr_t phys, void *to, size_t len);
 int lu_kho_poke(phys_addr_t phys, const void *from, size_t len);
-struct folio *lu_kho_claim(phys_addr_t phys, unsigned int order);
+void lu_kho_orders(const u64 *pfns, unsigned int nr, u8 *orders);
+unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
+				 struct folio **folios);
 void lu_folio_put(struct folio *folio);
 void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order);
 void lu_free_pages(void *virt, unsigned int order);
@@ -84,16 +88,15 @@ void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
 int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
 		    bool uptodate, bool dirty);
 unsigned int lu_shmem_max_order(void);
-int lu_shmem_insert_pages(struct inode *inode, struct folio **folios,
-			  unsigned int nr, pgoff_t index, bool uptodate, bool dirty);
+int lu_shmem_insert_run(struct inode *inode, struct folio **folios, unsigned int nr,
+			unsigned long pages, pgoff_t index, bool uptodate, bool dirty);
 void lu_shmem_settle(struct inode *inode, long pages);
 
 /* Folios of such a file that are pinned. */
-void lu_folio_settle(struct folio *folio);
-unsigned long lu_folio_pfn(struct folio *folio);
-pgoff_t lu_folio_index(struct folio *folio);
-unsigned long lu_folio_nr_pages(struct folio *folio);
+unsigned int lu_preserve_pinned(struct folio **folios, unsigned int nr,
+				void *to, u64 *pages, int *err);
+void lu_unpreserve_pinned(const void *from, unsigned int nr);
+pgoff_t lu_folio_end(struct folio *folio);
 unsigned long lu_pfn_nr_pages(unsigned long pfn);
-void lu_unpreserve_pinned(unsigned long pfn);
 
 #endif

@@ -8,18 +8,13 @@ use kernel::prelude::*;
 
 use super::{
     bindings,
-    kho::{
-        check_address,
-        PreservedPage, //
-    },
-    shmem::PinnedFolio, //
+    kho::PreservedPage,
+    shmem::PinnedFolios, //
 };
 use crate::abi::{
     memfd::FolioEntry,
     vmalloc,
-    PhysAddr,
     Record,
-    Refusal,
     PAGE_SIZE, //
 };
 
@@ -65,8 +60,13 @@ impl FolioArray {
         self.total
     }
 
-    /// Where the next kernel finds the array; `None` if it is empty.
-    pub(crate) fn descriptor(&self) -> Option<vmalloc::Descriptor> {
+    /// Ends the array, and tells where the next kernel finds it; `None` if it is empty.
+    pub(crate) fn descriptor(&mut self) -> Option<vmalloc::Descriptor> {
+        // The entry behind the last one is empty, as in an array that was cleared.
+        let end = self.len % ENTRIES_PER_PAGE * FolioEntry::SIZE;
+        if let Some(page) = self.pages.last_mut().filter(|_| end > 0) {
+            FolioEntry::EMPTY.store(page.bytes_mut().get_mut(end..).unwrap_or_default());
+        }
         Some(vmalloc::Descriptor {
             first: self.lists.first()?.addr().0,
             total_pages: self.pages.len() as u32,
@@ -75,16 +75,27 @@ impl FolioArray {
         })
     }
 
-    /// Preserves a folio and adds it. If that fails it is let go. May sleep.
-    pub(crate) fn push(&mut self, folio: PinnedFolio, flags: u64) -> Result {
-        if self.len == self.pages.len() * ENTRIES_PER_PAGE {
-            self.grow()?;
+    /// Preserves folios and adds them. After an error, those that were not added are let go. May
+    /// sleep. Gives the number of pages.
+    pub(crate) fn extend(&mut self, mut folios: PinnedFolios<'_>) -> Result<u64> {
+        let before = self.total;
+        while folios.len() > 0 {
+            if self.len == self.pages.len() * ENTRIES_PER_PAGE {
+                self.grow()?;
+            }
+            let slot = self.len % ENTRIES_PER_PAGE;
+            let page = self.pages.last_mut().ok_or(ENOMEM)?;
+            let entries = page
+                .bytes_mut()
+                .get_mut(slot * FolioEntry::SIZE..)
+                .unwrap_or_default();
+            let (count, pages, result) = folios.preserve(ENTRIES_PER_PAGE, entries);
+            // INVARIANT: The folios are preserved, and the pins came with them.
+            self.len += count;
+            self.total += pages;
+            result?;
         }
-        let (index, nr_pages) = (folio.index(), folio.nr_pages());
-        let pfn = folio.preserve()?;
-        // INVARIANT: The folio is preserved, and the pin came with it.
-        self.write(&FolioEntry::new(pfn, flags, index), nr_pages);
-        Ok(())
+        Ok(self.total - before)
     }
 
     /// Writes the next entry, for which there is room.
@@ -144,10 +155,11 @@ impl FolioArray {
     fn grow(&mut self) -> Result {
         let part = self.pages.len() % vmalloc::PARTS_PER_CHUNK;
         self.pages.reserve(1, GFP_KERNEL)?;
-        let page = PreservedPage::new()?;
+        let page = PreservedPage::dirty()?;
         if part == 0 {
             self.lists.reserve(1, GFP_KERNEL)?;
-            let list = PreservedPage::new()?;
+            let mut list = PreservedPage::dirty()?;
+            vmalloc::set_next(list.bytes_mut(), 0);
             if let Some(last) = self.lists.last_mut() {
                 vmalloc::set_next(last.bytes_mut(), list.addr().0);
             }
@@ -155,6 +167,8 @@ impl FolioArray {
         }
         if let Some(list) = self.lists.last_mut() {
             vmalloc::set_part(list.bytes_mut(), part, page.addr().0);
+            // The list ends behind it.
+            vmalloc::set_part(list.bytes_mut(), part + 1, 0);
         }
         self.pages.push(page, GFP_KERNEL)?;
         Ok(())
@@ -163,10 +177,13 @@ impl FolioArray {
 
 impl Drop for FolioArray {
     fn drop(&mut self) {
-        for (entry, _) in self.entries() {
-            // SAFETY: By the type invariant the folio is preserved and its pin is ours; both end
-            // here. Nobody else can have written to the page.
-            unsafe { bindings::lu_unpreserve_pinned(entry.pfn() as usize) };
+        let mut left = self.len;
+        for page in self.pages.iter() {
+            let count = left.min(ENTRIES_PER_PAGE);
+            // SAFETY: By the type invariant there are as many entries, the folios are preserved
+            // and their pins are ours; both end here. Nobody else can have written to the page.
+            unsafe { bindings::lu_unpreserve_pinned(page.bytes().as_ptr().cast(), count as u32) };
+            left -= count;
         }
     }
 }
@@ -182,15 +199,14 @@ pub(crate) struct ClaimedFolio {
 }
 
 impl ClaimedFolio {
-    /// Takes the folio of `1 << order` pages at `at`. That works once.
-    pub(super) fn claim(at: PhysAddr, order: u32) -> Result<Self, Refusal> {
-        check_address(at)?;
-        // SAFETY: The C side checks the address.
-        let folio = unsafe { bindings::lu_kho_claim(at.0, order) };
-        // INVARIANT: It was restored with one reference.
-        Ok(Self {
-            folio: NonNull::new(folio).ok_or(Refusal::Address(at))?,
-        })
+    /// Wraps `folio`; `None` if it is null.
+    ///
+    /// # Safety
+    ///
+    /// There must be one reference to `folio`, which becomes ours.
+    pub(super) unsafe fn from_raw(folio: *mut bindings::folio) -> Option<Self> {
+        // INVARIANT: By the requirement of this function.
+        NonNull::new(folio).map(|folio| Self { folio })
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::folio {

@@ -49,11 +49,31 @@ phys_addr_t lu_virt_to_phys(void *virt)
 }
 
 /*
+ * As kho_alloc_preserve(), which always clears the page: that is most of what it
+ * costs to preserve a small file.
+ */
+void *lu_kho_alloc(void)
+{
+	struct folio *folio = folio_alloc(GFP_KERNEL, 0);
+	int err;
+
+	if (!folio)
+		return ERR_PTR(-ENOMEM);
+	err = kho_preserve_folio(folio);
+	if (err) {
+		folio_put(folio);
+		return ERR_PTR(err);
+	}
+	return folio_address(folio);
+}
+
+/*
  * What KHO writes to page->private of the first page of all that was handed
  * over, and clears when it is restored: the order below, this above. It stands
  * in kernel/liveupdate/kexec_handover.c.
  */
 #define KHO_PAGE_MAGIC	0x4b484f50UL
+#define KHO_MARK(order)	((KHO_PAGE_MAGIC << 32) + (order))
 
 /*
  * KHO checks and clears the mark without a lock, which is enough as long as
@@ -65,31 +85,46 @@ static DEFINE_SPINLOCK(claim_lock);
 static int kho_mark(unsigned long pfn)
 {
 	struct page *page = pfn_to_online_page(pfn);
-	unsigned long mark;
+	unsigned long order;
 
 	if (!page)
 		return -1;
-	mark = READ_ONCE(page->private);
-	if (mark >> 32 != KHO_PAGE_MAGIC || (u32)mark > MAX_PAGE_ORDER ||
-	    !IS_ALIGNED(pfn, 1UL << (u32)mark))
+	order = READ_ONCE(page->private) - KHO_MARK(0);
+	if (order > MAX_PAGE_ORDER || !IS_ALIGNED(pfn, 1UL << order))
 		return -1;
-	return (u32)mark;
+	return order;
 }
 
 /*
  * Whether nothing was handed over that has some of the 1 << @order pages at
  * @pfn, but not the same ones. KHO marks all that it was asked for, and would
  * give pages that it was asked for twice to two owners: such ones get none.
+ *
+ * This is asked for every page of a file. No mark is set once the kernel has
+ * booted, and the struct pages of a block of the largest order are an array.
  */
-static bool kho_alone(unsigned long pfn, unsigned int order)
+static bool kho_alone(struct page *page, unsigned long pfn, unsigned int order)
 {
-	for (unsigned long i = 1; i < 1UL << order; i++)
-		if (kho_mark(pfn + i) >= 0)
-			return false;
-	while (++order <= MAX_PAGE_ORDER) {
-		unsigned long head = ALIGN_DOWN(pfn, 1UL << order);
+	const struct page *end = page + (1UL << order), *p;
+	unsigned long own = pfn & (MAX_ORDER_NR_PAGES - 1);
+	unsigned long inner = 0;
 
-		if (head != pfn && kho_mark(head) >= (int)order)
+	/* Memory without an owner has nothing else there. */
+	for (p = page + 1; p < end && p < page + 8; p++)
+		inner |= p->private;
+	for (; p < end; p += 8)
+		inner |= p[0].private | p[1].private | p[2].private | p[3].private |
+			 p[4].private | p[5].private | p[6].private | p[7].private;
+	if (inner)
+		return false;
+
+	/* Something larger begins where the lowest bits that are set are not. */
+	for (unsigned long head = own; head;) {
+		unsigned long larger;
+
+		head &= head - 1;
+		larger = READ_ONCE((page - (own - head))->private) - KHO_MARK(0);
+		if (larger <= MAX_PAGE_ORDER && head + (1UL << larger) > own)
 			return false;
 	}
 	return true;
@@ -104,7 +139,9 @@ int lu_kho_order(phys_addr_t phys)
 /* KHO follows none of the checks that are made here by itself. */
 static bool kho_claimable(phys_addr_t phys, unsigned int order)
 {
-	return lu_kho_order(phys) == order && kho_alone(PHYS_PFN(phys), order);
+	unsigned long pfn = PHYS_PFN(phys);
+
+	return lu_kho_order(phys) == order && kho_alone(pfn_to_page(pfn), pfn, order);
 }
 
 /* Copies @len bytes, a page at the most, of what was handed over at @phys. */
@@ -127,13 +164,54 @@ int lu_kho_poke(phys_addr_t phys, const void *from, size_t len)
 	return 0;
 }
 
-/* Takes what was handed over at @phys as a folio, if it is of @order. */
-struct folio *lu_kho_claim(phys_addr_t phys, unsigned int order)
+/*
+ * The orders of what was handed over at each of @nr frames, LU_NO_ORDER where
+ * nothing was. It is asked for all pages of a file, mostly for neighbours: the
+ * pages of a block of the largest order are looked up once.
+ */
+void lu_kho_orders(const u64 *pfns, unsigned int nr, u8 *orders)
+{
+	unsigned long known = ULONG_MAX;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		unsigned long pfn = pfns[i], order;
+
+		orders[i] = LU_NO_ORDER;
+		if (pfn >> MAX_PAGE_ORDER != known) {
+			if (!pfn_to_online_page(pfn))
+				continue;
+			known = pfn >> MAX_PAGE_ORDER;
+		}
+		order = READ_ONCE(pfn_to_page(pfn)->private) - KHO_MARK(0);
+		if (order <= MAX_PAGE_ORDER && IS_ALIGNED(pfn, 1UL << order))
+			orders[i] = order;
+	}
+}
+
+/*
+ * Takes what was handed over at @nr frames as folios, of the orders that
+ * lu_kho_orders() has found there.
+ *
+ * Return: how many, those at the start.
+ */
+unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
+				 struct folio **folios)
 {
 	guard(spinlock)(&claim_lock);
-	if (!kho_claimable(phys, order))
-		return NULL;
-	return kho_restore_folio(phys);
+	for (unsigned int i = 0; i < nr; i++) {
+		struct page *page = pfn_to_page(pfns[i]);
+
+		if (page->private != KHO_MARK(orders[i]))
+			return i;
+		/* What has the page behind one that is alone, has that one too. */
+		if ((orders[i] || !i || pfns[i] != pfns[i - 1] + (1UL << orders[i - 1])) &&
+		    !kho_alone(page, pfns[i], orders[i]))
+			return i;
+		folios[i] = kho_restore_folio(PFN_PHYS(pfns[i]));
+		if (!folios[i])
+			return i;
+	}
+	return nr;
 }
 
 void lu_folio_put(struct folio *folio)
@@ -326,38 +404,44 @@ unsigned int lu_shmem_max_order(void)
 	return MAX_PAGECACHE_ORDER;
 }
 
-/* Adds to the statistics of the cgroup and node that @folio belongs to. */
-static void count_pages(struct folio *folio, int pages)
-{
-	lruvec_stat_mod_folio(folio, NR_FILE_PAGES, pages);
-	lruvec_stat_mod_folio(folio, NR_SHMEM, pages);
-}
-
-/* The same for @nr folios of a page each, with an update for each run of them. */
+/*
+ * Adds @nr folios to the statistics of the cgroups and nodes that they belong
+ * to, with one update for each run of them that belong to the same.
+ */
 static void count_all(struct folio **folios, unsigned int nr)
 {
 	unsigned int start = 0;
+	int pages = 0, huge = 0;
 
 	guard(rcu)();
-	for (unsigned int i = 1; start < nr; i++) {
-		if (i < nr && folio_memcg(folios[i]) == folio_memcg(folios[start]) &&
-		    folio_pgdat(folios[i]) == folio_pgdat(folios[start]))
+	for (unsigned int i = 0; i < nr; i++) {
+		pages += folio_nr_pages(folios[i]);
+		if (folio_test_pmd_mappable(folios[i]))
+			huge += folio_nr_pages(folios[i]);
+		if (i + 1 < nr && folio_memcg(folios[i + 1]) == folio_memcg(folios[start]) &&
+		    folio_pgdat(folios[i + 1]) == folio_pgdat(folios[start]))
 			continue;
-		count_pages(folios[start], i - start);
-		start = i;
+		if (huge)
+			lruvec_stat_mod_folio(folios[start], NR_SHMEM_THPS, huge);
+		lruvec_stat_mod_folio(folios[start], NR_FILE_PAGES, pages);
+		lruvec_stat_mod_folio(folios[start], NR_SHMEM, pages);
+		start = i + 1;
+		pages = 0;
+		huge = 0;
 	}
 }
 
 /*
- * The same as lu_shmem_insert() for @nr folios of one page each that follow each
- * other from @index on, with one walk into the page cache under one lock, and
- * one update of what is counted; it is a loop over inline functions.
+ * The same as lu_shmem_insert() for @nr folios of @pages pages together that
+ * follow each other from @index on. What shmem does for each folio is done once
+ * for all of them: one walk into the page cache under one lock, and one update
+ * of what is counted. It is a loop over inline functions, so it is in C.
  *
  * Return: 0 or an error; those before the one that it is about are in the file
  * all the same.
  */
-int lu_shmem_insert_pages(struct inode *inode, struct folio **folios,
-			  unsigned int nr, pgoff_t index, bool uptodate, bool dirty)
+int lu_shmem_insert_run(struct inode *inode, struct folio **folios, unsigned int nr,
+			unsigned long pages, pgoff_t index, bool uptodate, bool dirty)
 {
 	struct address_space *mapping = inode->i_mapping;
 	gfp_t gfp = mapping_gfp_mask(mapping);
@@ -365,38 +449,50 @@ int lu_shmem_insert_pages(struct inode *inode, struct folio **folios,
 	unsigned int charged, done = 0;
 	int err = 0;
 
-	if (shmem_inode_acct_blocks(inode, nr))
+	if (shmem_inode_acct_blocks(inode, pages))
 		return -ENOSPC;
 
 	for (charged = 0; charged < nr; charged++) {
 		struct folio *folio = folios[charged];
 
+		/* As those that shmem allocates itself; KHO hands over the order only. */
+		if (folio_test_large(folio))
+			folio_set_large_rmappable(folio);
+		__folio_set_swapbacked(folio);
 		err = mem_cgroup_charge(folio, NULL, gfp);
 		if (err)
 			break;
-		__folio_set_swapbacked(folio);
 		if (uptodate)
 			__folio_mark_uptodate(folio);
 		if (dirty)
 			folio_set_dirty(folio);
 		folio->mapping = mapping;
-		folio->index = index + charged;
-		/* The page cache's own reference. */
-		folio_ref_inc(folio);
+		folio->index = index;
+		index += folio_nr_pages(folio);
+		/* The page cache's own references. */
+		folio_ref_add(folio, folio_nr_pages(folio));
 	}
 
 	do {
-		unsigned int before = done;
+		unsigned long inserted = 0;
 
 		xas_lock_irq(&xas);
 		while (done < charged) {
-			xas_store(&xas, folios[done]);
+			struct folio *folio = folios[done];
+
+			if (folio_test_large(folio))
+				xas_set_order(&xas, folio->index, folio_order(folio));
+			xas_store(&xas, folio);
 			if (xas_error(&xas))
 				break;
+			inserted += folio_nr_pages(folio);
 			done++;
-			xas_next(&xas);
+			if (folio_test_large(folio))
+				xas_set_order(&xas, folio_next_index(folio), 0);
+			else
+				xas_next(&xas);
 		}
-		mapping->nrpages += done - before;
+		mapping->nrpages += inserted;
 		xas_unlock_irq(&xas);
 	} while (xas_nomem(&xas, GFP_KERNEL));
 	if (done < charged)
@@ -404,7 +500,7 @@ int lu_shmem_insert_pages(struct inode *inode, struct folio **folios,
 
 	for (unsigned int i = done; i < charged; i++) {
 		folios[i]->mapping = NULL;
-		folio_ref_dec(folios[i]);
+		folio_ref_sub(folios[i], folio_nr_pages(folios[i]));
 	}
 	count_all(folios, done);
 	for (unsigned int i = 0; i < done; i++)
@@ -422,7 +518,7 @@ void lu_shmem_settle(struct inode *inode, long pages)
  * still be written when nobody can look at its flags any more, so it counts as
  * dirty from now on, and one that was allocated but never used is zeroed now.
  */
-void lu_folio_settle(struct folio *folio)
+static void settle(struct folio *folio)
 {
 	/* What is pinned is not written out, so neither is taken back. */
 	if (folio_test_uptodate(folio) && folio_test_dirty(folio))
@@ -437,30 +533,56 @@ void lu_folio_settle(struct folio *folio)
 	folio_unlock(folio);
 }
 
-unsigned long lu_folio_pfn(struct folio *folio)
+/*
+ * Hands over @nr pinned folios of a file, and describes them in @to. It is called
+ * for all pages of a file, and is a loop over inline functions.
+ *
+ * Return: how many it was, those at the start, with their pages added to @pages;
+ * if that is not @nr, the error is in @err.
+ */
+unsigned int lu_preserve_pinned(struct folio **folios, unsigned int nr,
+				void *to, u64 *pages, int *err)
 {
-	return folio_pfn(folio);
+	struct memfd_luo_folio_ser *entries = to;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		struct folio *folio = folios[i];
+
+		*err = kho_preserve_folio(folio);
+		if (*err)
+			break;
+		settle(folio);
+		entries[i] = (struct memfd_luo_folio_ser) {
+			.pfn = folio_pfn(folio),
+			.flags = MEMFD_LUO_FOLIO_DIRTY | MEMFD_LUO_FOLIO_UPTODATE,
+			.index = folio->index,
+		};
+		*pages += folio_nr_pages(folio);
+	}
+	return i;
 }
 
-pgoff_t lu_folio_index(struct folio *folio)
+/* Undoes lu_preserve_pinned(), and lets go of the folios. */
+void lu_unpreserve_pinned(const void *from, unsigned int nr)
 {
-	return folio->index;
+	const struct memfd_luo_folio_ser *entries = from;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		struct folio *folio = pfn_folio(entries[i].pfn);
+
+		kho_unpreserve_folio(folio);
+		unpin_folio(folio);
+	}
 }
 
-unsigned long lu_folio_nr_pages(struct folio *folio)
+/* Where in its file a pinned folio ends, in pages. */
+pgoff_t lu_folio_end(struct folio *folio)
 {
-	return folio_nr_pages(folio);
+	return folio_next_index(folio);
 }
 
 unsigned long lu_pfn_nr_pages(unsigned long pfn)
 {
 	return folio_nr_pages(pfn_folio(pfn));
-}
-
-void lu_unpreserve_pinned(unsigned long pfn)
-{
-	struct folio *folio = pfn_folio(pfn);
-
-	kho_unpreserve_folio(folio);
-	unpin_folio(folio);
 }

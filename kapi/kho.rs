@@ -22,6 +22,10 @@ use super::{
     folio::ClaimedFolio, //
 };
 use crate::abi::{
+    memory::{
+        MAX_FRAMES,
+        NO_ORDER, //
+    },
     ClaimMemory,
     Memory,
     PhysAddr,
@@ -42,7 +46,7 @@ pub(crate) fn enabled() -> bool {
 ///
 /// # Invariants
 ///
-/// `page` came from `kho_alloc_preserve()`, is one page large and ours alone.
+/// `page` came from `kho_alloc_preserve()` or `lu_kho_alloc()`, is one page large and ours alone.
 pub(crate) struct PreservedPage {
     page: NonNull<[u8; PAGE_SIZE]>,
 }
@@ -57,6 +61,16 @@ impl PreservedPage {
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: There are no requirements.
         let page = from_err_ptr(unsafe { bindings::kho_alloc_preserve(PAGE_SIZE) })?;
+        // INVARIANT: That is where it comes from.
+        Ok(Self {
+            page: NonNull::new(page.cast()).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// Allocates and preserves a page with anything in it. May sleep.
+    pub(crate) fn dirty() -> Result<Self> {
+        // SAFETY: There are no requirements.
+        let page = from_err_ptr(unsafe { bindings::lu_kho_alloc() })?;
         // INVARIANT: That is where it comes from.
         Ok(Self {
             page: NonNull::new(page.cast()).ok_or(ENOMEM)?,
@@ -189,18 +203,51 @@ impl ClaimMemory for Handover {
         unsafe { bindings::lu_shmem_max_order() }
     }
 
-    fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
-        check_address(at)?;
-        // SAFETY: Any address may be asked about.
-        u32::try_from(unsafe { bindings::lu_kho_order(at.0) }).map_err(|_| Refusal::Address(at))
+    fn orders(&self, frames: &[u64], orders: &mut [u8]) {
+        let count = frames.len().min(orders.len());
+        // SAFETY: Any frame may be asked about, and there is room for as many orders.
+        unsafe {
+            bindings::lu_kho_orders(frames.as_ptr(), count as u32, orders.as_mut_ptr());
+        }
+        let root = ROOT.load(Relaxed) / PAGE_SIZE as u64;
+        for (frame, order) in frames.iter().zip(orders) {
+            if *frame == 0 || *frame == root {
+                *order = NO_ORDER;
+            }
+        }
     }
 
     fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<ClaimedPages, Refusal> {
         ClaimedPages::claim(at, order)
     }
 
-    fn claim_folio(&self, at: PhysAddr, order: u32) -> Result<ClaimedFolio, Refusal> {
-        ClaimedFolio::claim(at, order)
+    fn claim_folios(
+        &self,
+        frames: &[u64],
+        orders: &[u8],
+        mut visit: impl FnMut(ClaimedFolio),
+    ) -> Result<(), Refusal> {
+        let mut folios = [core::ptr::null_mut(); MAX_FRAMES];
+        let count = frames.len().min(orders.len()).min(MAX_FRAMES);
+        // SAFETY: `orders` found something at these frames, and there is room for as many folios.
+        let claimed = unsafe {
+            bindings::lu_kho_claim_folios(
+                frames.as_ptr(),
+                orders.as_ptr(),
+                count as u32,
+                folios.as_mut_ptr(),
+            )
+        } as usize;
+        for folio in folios.iter().take(claimed) {
+            // SAFETY: It was restored with one reference.
+            if let Some(folio) = unsafe { ClaimedFolio::from_raw(*folio) } {
+                visit(folio);
+            }
+        }
+        match frames.get(claimed) {
+            Some(frame) => Err(Refusal::Address(PhysAddr(frame * PAGE_SIZE as u64))),
+            None => Ok(()),
+        }
     }
 }
 

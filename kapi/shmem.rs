@@ -21,11 +21,16 @@ use super::{
     bindings,
     folio::ClaimedFolio, //
 };
+use crate::abi::{
+    memfd::FolioEntry,
+    Record,
+    PAGE_SIZE, //
+};
 
 /// How many folios are pinned at a time: pointers to them fill a page.
 const BATCH: usize = 512;
 
-const PAGE_SHIFT: u32 = crate::abi::PAGE_SIZE.trailing_zeros();
+const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
 
 /// Identifies the content that open files share, as long as one of them is open.
 pub(crate) fn inode_id(file: &File) -> usize {
@@ -92,23 +97,30 @@ impl ShmemFile {
         Ok(seals as u32)
     }
 
+    /// How many pages are in memory or swapped out, also past the end of the file. It only grows
+    /// while the file is frozen.
+    pub(crate) fn pages_in_use(&self) -> u64 {
+        // SAFETY: The file is open, so it has an inode, which is one of shmem by the invariant.
+        unsafe { bindings::lu_shmem_pages(bindings::lu_file_inode(self.file.as_ptr())) as u64 }
+    }
+
     /// Keeps everybody else from changing the inode, as long as the guard lives. May sleep.
     pub(crate) fn lock(&self) -> InodeGuard<'_> {
         // SAFETY: The file is open, so it has an inode.
         unsafe { bindings::lu_inode_lock(bindings::lu_file_inode(self.file.as_ptr())) };
-        InodeGuard { file: &self.file }
+        InodeGuard { file: self }
     }
 }
 
 /// The inode of a file, locked.
 pub(crate) struct InodeGuard<'a> {
-    file: &'a File,
+    file: &'a ShmemFile,
 }
 
 impl InodeGuard<'_> {
     fn inode(&self) -> *mut bindings::inode {
         // SAFETY: The file is open, so it has an inode.
-        unsafe { bindings::lu_file_inode(self.file.as_ptr()) }
+        unsafe { bindings::lu_file_inode(self.file.file.as_ptr()) }
     }
 
     /// Forbids, or allows again, to change the size of the file and to punch holes into it.
@@ -123,13 +135,6 @@ impl InodeGuard<'_> {
         unsafe { bindings::lu_shmem_size(self.inode()) as u64 }
     }
 
-    /// How many pages are in memory or swapped out, also past the end of the file. It only grows
-    /// while the file is frozen.
-    pub(crate) fn pages_in_use(&self) -> u64 {
-        // SAFETY: The inode is valid, and one of shmem by the invariant of `ShmemFile`.
-        unsafe { bindings::lu_shmem_pages(self.inode()) as u64 }
-    }
-
     /// The first run of pages at `start` or after it and before `end` that are in memory or
     /// swapped out: where it begins, and its length, which is cut off at `most`.
     fn next_run(&self, start: u64, end: u64, most: u64) -> Option<(u64, u64)> {
@@ -142,19 +147,19 @@ impl InodeGuard<'_> {
     }
 
     /// Brings the pages of `range` that the file has into memory and where they can stay, pins
-    /// them, and shows them to `keep` in ascending order. Holes stay holes. A folio that `keep`
-    /// refuses is let go, and the walk ends with its error.
+    /// them, and gives them to `keep` in ascending order. Holes stay holes. What `keep` leaves is
+    /// let go, and the walk ends with its error.
     ///
     /// The file must be frozen, and the range within it. May sleep.
     pub(crate) fn pin_range(
         &self,
         range: Range<u64>,
         batch: &mut PinBatch,
-        mut keep: impl FnMut(PinnedFolio) -> Result,
+        mut keep: impl FnMut(PinnedFolios<'_>) -> Result,
     ) -> Result {
         // Without a hole in it, which is the rule, there is no need to look for runs.
         let dense = range.start == 0
-            && self.pages_in_use() == range.end
+            && self.file.pages_in_use() == range.end
             && self
                 .next_run(range.end, u64::MAX >> PAGE_SHIFT, 1)
                 .is_none();
@@ -168,18 +173,19 @@ impl InodeGuard<'_> {
                     None => break,
                 }
             };
-            start = self.pin_run(run, batch, &mut keep)?;
+            let folios = self.pin_run(run, batch)?;
+            start = folios.end();
+            keep(folios)?;
         }
         Ok(())
     }
 
-    /// Pins as much of a run as fits into the batch, and gives the page behind that.
-    fn pin_run(
+    /// Pins as much of a run as fits into the batch.
+    fn pin_run<'a>(
         &self,
         (start, length): (u64, u64),
-        batch: &mut PinBatch,
-        keep: &mut impl FnMut(PinnedFolio) -> Result,
-    ) -> Result<u64> {
+        batch: &'a mut PinBatch,
+    ) -> Result<PinnedFolios<'a>> {
         let mut offset = 0;
         // The last page of the file may be there in part.
         let end = self.size().min((start + length) << PAGE_SHIFT);
@@ -187,7 +193,7 @@ impl InodeGuard<'_> {
         // folios.
         let pinned = unsafe {
             bindings::memfd_pin_folios(
-                self.file.as_ptr(),
+                self.file.file.as_ptr(),
                 (start << PAGE_SHIFT) as i64,
                 end as i64 - 1,
                 batch.0.as_mut_ptr().cast(),
@@ -197,20 +203,11 @@ impl InodeGuard<'_> {
         };
         let pinned =
             usize::try_from(pinned).map_err(|_| Error::from_errno(pinned as kernel::ffi::c_int))?;
-        if pinned == 0 {
-            return Err(EFAULT);
+        match batch.0.get_mut(..pinned) {
+            // INVARIANT: They were pinned above.
+            Some(folios) if pinned > 0 => Ok(PinnedFolios { folios }),
+            _ => Err(EFAULT),
         }
-        let mut behind = start;
-        let mut result = Ok(());
-        for FolioPtr(folio) in batch.0.iter().take(pinned) {
-            // INVARIANT: It was pinned above, and each pin goes to one `PinnedFolio`.
-            let folio = PinnedFolio { folio: *folio };
-            if result.is_ok() {
-                behind = folio.index() + folio.nr_pages();
-                result = keep(folio);
-            }
-        }
-        result.map(|()| behind)
     }
 }
 
@@ -239,46 +236,69 @@ impl Drop for InodeGuard<'_> {
 #[repr(transparent)]
 struct FolioPtr(*mut bindings::folio);
 
-/// A folio of a file that cannot be moved or reclaimed. Dropping it lets it go.
+/// Folios of a file that cannot be moved or reclaimed, in the order of their indexes. Dropping
+/// them lets them go.
 ///
 /// # Invariants
 ///
-/// We own a pin of `folio`.
-pub(crate) struct PinnedFolio {
-    folio: *mut bindings::folio,
+/// We own a pin of each of `folios`, and their inode is locked.
+pub(crate) struct PinnedFolios<'a> {
+    folios: &'a mut [FolioPtr],
 }
 
-impl PinnedFolio {
-    /// Where it begins in the file, in pages.
-    pub(crate) fn index(&self) -> u64 {
-        // SAFETY: By the type invariant the folio is valid and stays in its file.
-        unsafe { bindings::lu_folio_index(self.folio) as u64 }
+impl PinnedFolios<'_> {
+    /// How many folios are left.
+    pub(super) fn len(&self) -> usize {
+        self.folios.len()
     }
 
-    /// How many pages it has.
-    pub(crate) fn nr_pages(&self) -> u64 {
-        // SAFETY: By the type invariant the folio is valid and is not split.
-        unsafe { bindings::lu_folio_nr_pages(self.folio) as u64 }
+    /// The page of the file behind the last one.
+    fn end(&self) -> u64 {
+        match self.folios.last() {
+            // SAFETY: By the type invariant the folio is valid and is not split.
+            Some(FolioPtr(folio)) => unsafe { bindings::lu_folio_end(*folio) as u64 },
+            None => 0,
+        }
     }
 
-    /// Hands the folio over to the next kernel, and gives its frame number. Pin and preservation
-    /// are the caller's from then on. May sleep.
-    pub(super) fn preserve(self) -> Result<u64> {
-        // SAFETY: By the type invariant the folio is valid.
-        to_result(unsafe { bindings::kho_preserve_folio(self.folio) })?;
-        // SAFETY: As above, and a pinned folio of a locked inode may be locked.
-        unsafe { bindings::lu_folio_settle(self.folio) };
-        // SAFETY: As above.
-        let pfn = unsafe { bindings::lu_folio_pfn(self.folio) };
-        core::mem::forget(self);
-        Ok(pfn as u64)
+    /// Hands the first `count` folios over to the next kernel, and writes an entry about each of
+    /// them to `entries`. Their pins and the preservation are the caller's from then on. May sleep.
+    ///
+    /// Gives the number of folios, and of their pages; if it is not `count` or as many as there is
+    /// room for, the error.
+    pub(super) fn preserve(&mut self, count: usize, entries: &mut [u8]) -> (usize, u64, Result) {
+        let count = count
+            .min(self.folios.len())
+            .min(entries.len() / FolioEntry::SIZE);
+        let (mut pages, mut err) = (0, 0);
+        // SAFETY: By the type invariant the folios are valid and may be locked; `entries` has room
+        // for as many.
+        let done = unsafe {
+            bindings::lu_preserve_pinned(
+                self.folios.as_mut_ptr().cast(),
+                count as u32,
+                entries.as_mut_ptr().cast(),
+                &mut pages,
+                &mut err,
+            )
+        } as usize;
+        let folios = core::mem::take(&mut self.folios);
+        // INVARIANT: Those that were preserved are the caller's, and ours no longer.
+        self.folios = folios.get_mut(done..).unwrap_or_default();
+        (
+            done,
+            pages,
+            if done < count { to_result(err) } else { Ok(()) },
+        )
     }
 }
 
-impl Drop for PinnedFolio {
+impl Drop for PinnedFolios<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the pin is ours.
-        unsafe { bindings::unpin_folio(self.folio) };
+        if !self.folios.is_empty() {
+            // SAFETY: By the type invariant the pins are ours.
+            unsafe { bindings::unpin_folios(self.folios.as_mut_ptr().cast(), self.folios.len()) };
+        }
     }
 }
 
@@ -293,9 +313,10 @@ pub(crate) struct Refill {
     run: Run,
 }
 
-/// Folios of one page each that follow each other in the file, and are not in it yet.
+/// Folios that follow each other in the file, and are not in it yet.
 struct Run {
     folios: KVec<ClaimedFolio>,
+    pages: u64,
     index: u64,
     uptodate: bool,
     dirty: bool,
@@ -304,7 +325,7 @@ struct Run {
 impl Run {
     fn takes(&self, index: u64, uptodate: bool, dirty: bool) -> bool {
         self.folios.len() < RUN
-            && index == self.index + self.folios.len() as u64
+            && index == self.index + self.pages
             && (uptodate, dirty) == (self.uptodate, self.dirty)
     }
 }
@@ -317,6 +338,7 @@ impl Refill {
             pages: 0,
             run: Run {
                 folios: KVec::with_capacity(RUN, GFP_KERNEL)?,
+                pages: 0,
                 index: 0,
                 uptodate: false,
                 dirty: false,
@@ -329,8 +351,8 @@ impl Refill {
         unsafe { bindings::lu_file_inode(self.file.as_ptr()) }
     }
 
-    /// Puts a folio of `1 << order` pages where it belongs, charged to the caller. Those of one
-    /// page wait for others to go with them. May sleep.
+    /// Puts a folio of `1 << order` pages where it belongs, charged to the caller: it waits for
+    /// others to go with it. May sleep.
     ///
     /// `ENOMEM` or `ENOSPC` if the limits of the caller or the machine do not allow it.
     pub(crate) fn insert(
@@ -341,49 +363,53 @@ impl Refill {
         uptodate: bool,
         dirty: bool,
     ) -> Result {
-        if order == 0 && self.run.takes(index, uptodate, dirty) {
-            return Ok(self.run.folios.push(folio, GFP_KERNEL)?);
-        }
-        self.flush()?;
-        if order == 0 {
-            self.run.folios.push(folio, GFP_KERNEL)?;
+        if !self.run.takes(index, uptodate, dirty) {
+            self.flush()?;
             self.run.index = index;
             (self.run.uptodate, self.run.dirty) = (uptodate, dirty);
-            return Ok(());
         }
-        // SAFETY: The file is a memfd, and nobody else knows the folio.
-        let result = to_result(unsafe {
-            bindings::lu_shmem_insert(
-                self.inode(),
-                folio.as_ptr(),
-                index as usize,
-                uptodate,
-                dirty,
-            )
-        });
-        self.accounted(result, 1 << order)
+        // There is room: the run was flushed if it was full.
+        self.run
+            .folios
+            .push_within_capacity(folio)
+            .map_err(|_| ENOMEM)?;
+        self.run.pages += 1 << order;
+        Ok(())
     }
 
     /// Puts those that wait where they belong.
     fn flush(&mut self) -> Result {
-        let count = self.run.folios.len();
-        if count == 0 {
-            return Ok(());
-        }
-        // SAFETY: The file is a memfd, nobody else knows the folios, and a `ClaimedFolio` is a
-        // pointer to one.
-        let result = to_result(unsafe {
-            bindings::lu_shmem_insert_pages(
-                self.inode(),
-                self.run.folios.as_mut_ptr().cast(),
-                count as u32,
-                self.run.index as usize,
-                self.run.uptodate,
-                self.run.dirty,
-            )
-        });
+        let pages = self.run.pages;
+        let (index, uptodate, dirty) = (self.run.index, self.run.uptodate, self.run.dirty);
+        let result = match &*self.run.folios {
+            [] => return Ok(()),
+            // SAFETY: The file is a memfd, and nobody else knows the folio.
+            [folio] => to_result(unsafe {
+                bindings::lu_shmem_insert(
+                    self.inode(),
+                    folio.as_ptr(),
+                    index as usize,
+                    uptodate,
+                    dirty,
+                )
+            }),
+            // SAFETY: The file is a memfd, nobody else knows the folios, and a `ClaimedFolio` is
+            // a pointer to one.
+            folios => to_result(unsafe {
+                bindings::lu_shmem_insert_run(
+                    self.inode(),
+                    folios.as_ptr().cast_mut().cast(),
+                    folios.len() as u32,
+                    pages as usize,
+                    index as usize,
+                    uptodate,
+                    dirty,
+                )
+            }),
+        };
         self.run.folios.clear();
-        self.accounted(result, count as isize)
+        self.run.pages = 0;
+        self.accounted(result, pages as isize)
     }
 
     /// Remembers what was accounted, unless `result` says that nothing was.

@@ -230,7 +230,8 @@ prepare)
 	;;
 bench)
 	"$TOP/qemu/packages.sh" gnuplot-nox
-	build_module module
+	kernel_ready
+	build_module module "$DEFAULT_KERNEL"
 	"$TOP/qemu/kernel.sh" build "$PEER_KERNEL"
 	step "build the benchmark" make_bench
 	"$TOP/qemu/initramfs.sh" bench

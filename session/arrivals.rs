@@ -6,19 +6,16 @@
 //! Damage in the list makes every open fail with `EIO`. What was not read by then stays where it
 //! is, out of the reach of everybody.
 
-use kernel::{
-    prelude::*,
-    rbtree::RBTree,
-    sync::Arc, //
-};
+use kernel::prelude::*;
 
 use super::{
-    blocks::{
-        ClaimedChain,
-        NotClaimed, //
-    },
-    incoming::Session,
-    name::Name, //
+    blocks,
+    files::FileList,
+    name::Name,
+    table::{
+        Named,
+        Table, //
+    }, //
 };
 use crate::{
     abi::{
@@ -45,14 +42,37 @@ use crate::{
 /// What the log calls the root and the chain that it points at.
 const SESSIONS: &str = "session list";
 
-/// All incoming sessions, by name.
+/// All incoming sessions.
 pub(super) struct Registry {
     progress: Progress,
     liveupdate_num: u64,
-    sessions: RBTree<Name, Arc<Session>>,
+    sessions: Table<Arrival>,
+    /// How many of them are not finished, and may still be.
     count: usize,
     /// The module stays until the last of them is finished, or known to be damaged.
     pin: Option<ModulePin>,
+}
+
+/// A session that came in.
+struct Arrival {
+    name: Name,
+    state: State,
+}
+
+impl Named for Arrival {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+}
+
+/// Where the files of a session are.
+enum State {
+    /// Here, for who asks for the session.
+    Here(FileList),
+    /// With the session, for which there is a file.
+    Taken,
+    /// Lost: the list of them is damaged.
+    Damaged,
 }
 
 /// How far reading has come.
@@ -62,12 +82,6 @@ enum Progress {
         at: PhysAddr,
         root: Root,
         survey: chain::Survey,
-    },
-    /// The list of sessions is ours, but there was no memory to go on.
-    Claimed {
-        at: PhysAddr,
-        root: Root,
-        chain: ClaimedChain<SessionEntry>,
     },
     /// Every session is in the registry, or was and is finished.
     Read,
@@ -86,7 +100,7 @@ impl Registry {
         let mut this = Self {
             progress: Progress::Read,
             liveupdate_num: 0,
-            sessions: RBTree::new(),
+            sessions: Table::new(),
             count: 0,
             pin: None,
         };
@@ -135,66 +149,37 @@ impl Registry {
     ///
     /// `EIO`, now and ever after, if it is damaged. `ENOMEM` can be tried again.
     pub(super) fn read(&mut self) -> Result {
-        let progress = core::mem::replace(&mut self.progress, Progress::Damaged);
-        let (at, root, chain) = match progress {
-            Progress::Read => {
-                self.progress = Progress::Read;
-                return Ok(());
-            }
+        let (at, root, survey) = match self.progress {
+            Progress::Read => return Ok(()),
             Progress::Damaged => return Err(EIO),
-            Progress::Claimed { at, root, chain } => (at, root, chain),
-            Progress::Surveyed { at, root, survey } => {
-                match ClaimedChain::claim(PhysAddr(root.sessions), survey) {
-                    Ok(chain) => (at, root, chain),
-                    Err(NotClaimed::OutOfMemory) => {
-                        self.progress = Progress::Surveyed { at, root, survey };
-                        return Err(ENOMEM);
-                    }
-                    Err(NotClaimed::Refused(why)) => return Err(self.damaged(why)),
-                }
-            }
+            Progress::Surveyed { at, root, survey } => (at, root, survey),
         };
-        match self.build(&chain) {
-            Ok(None) => {}
-            Ok(Some(why)) => return Err(self.damaged(why)),
-            Err(err) => {
-                self.sessions = RBTree::new();
-                self.progress = Progress::Claimed { at, root, chain };
-                return Err(err);
-            }
+        let mut sessions = Table::new();
+        sessions.reserve(survey.entries)?;
+        let read = blocks::claim(PhysAddr(root.sessions), survey, |entry: SessionEntry| {
+            let name = Name::new(&entry.name).ok_or(Refusal::SessionName)?;
+            let files = FileList::unread(PhysAddr(entry.files), entry.count);
+            let state = State::Here(files);
+            // There is room for all, so it is the name that is in the way.
+            sessions
+                .insert(Arrival { name, state })
+                .map_err(|_| Refusal::DuplicateSession)
+        });
+        if let Err(why) = read {
+            // Everything that was not read stays where it is: nobody knows what it is.
+            self.progress = Progress::Damaged;
+            self.count = 0;
+            self.pin = None;
+            return Err(refused(SESSIONS, why));
         }
+        self.count = sessions.len();
+        self.sessions = sessions;
         self.retire(at, root);
         self.progress = Progress::Read;
         if self.count == 0 {
             self.pin = None;
         }
         Ok(())
-    }
-
-    /// Everything that was not read stays where it is: nobody knows what it is.
-    fn damaged(&mut self, why: Refusal) -> Error {
-        self.sessions = RBTree::new();
-        self.count = 0;
-        self.pin = None;
-        refused(SESSIONS, why)
-    }
-
-    fn build(&mut self, chain: &ClaimedChain<SessionEntry>) -> Result<Option<Refusal>> {
-        let mut count = 0;
-        for entry in chain.entries() {
-            let Some(name) = Name::new(&entry.name) else {
-                return Ok(Some(Refusal::SessionName));
-            };
-            if self.sessions.get(&name).is_some() {
-                return Ok(Some(Refusal::DuplicateSession));
-            }
-            let session = Session::new(name, PhysAddr(entry.files), entry.count)?;
-            self.sessions
-                .try_create_and_insert(name, session, GFP_KERNEL)?;
-            count += 1;
-        }
-        self.count = count;
-        Ok(None)
     }
 
     /// Leaves a root that says that there is nothing more, for when the module is loaded again:
@@ -227,20 +212,45 @@ impl Registry {
         }
     }
 
-    /// The session of that name, if it came in and is not finished.
-    pub(super) fn find(&self, name: &Name) -> Option<Arc<Session>> {
-        self.sessions.get(name).cloned()
+    /// Takes the files of a session, which nobody can have then until they are put back.
+    ///
+    /// `ENOENT` if no such session came in, `EINVAL` if somebody has it, `EIO` if it is damaged.
+    pub(super) fn take(&mut self, name: &Name) -> Result<FileList> {
+        let arrival = self.sessions.get_mut(name).ok_or(ENOENT)?;
+        match core::mem::replace(&mut arrival.state, State::Taken) {
+            State::Here(files) => Ok(files),
+            State::Taken => Err(EINVAL),
+            State::Damaged => {
+                arrival.state = State::Damaged;
+                Err(EIO)
+            }
+        }
+    }
+
+    /// The reverse of [`Registry::take`].
+    pub(super) fn put_back(&mut self, name: &Name, files: FileList) {
+        if let Some(arrival) = self.sessions.get_mut(name) {
+            arrival.state = State::Here(files);
+        }
+    }
+
+    /// Tells everybody who asks for a session that was taken that it is damaged.
+    pub(super) fn set_damaged(&mut self, name: &Name) {
+        if let Some(arrival) = self.sessions.get_mut(name) {
+            arrival.state = State::Damaged;
+            self.lose();
+        }
     }
 
     /// Forgets a session that is finished.
     pub(super) fn remove(&mut self, name: &Name) {
-        if self.sessions.remove(name).is_some() {
+        if self.sessions.remove(name) {
             self.lose();
         }
     }
 
     /// Waits no longer for a session to be finished: it is, or cannot be.
-    pub(super) fn lose(&mut self) {
+    fn lose(&mut self) {
         self.count = self.count.saturating_sub(1);
         if self.count == 0 {
             self.pin = None;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Chains of blocks: written for the next kernel, and claimed from the previous one.
+//! Chains of blocks: written for the next kernel, and read from the previous one.
 
 use core::marker::PhantomData;
 
@@ -33,45 +33,59 @@ use crate::{
 ///
 /// The first `len` entries are written; each block that has any is linked to the one before it.
 pub(super) struct BlockWriter<E: Record> {
-    blocks: KVVec<PreservedPage>,
+    /// None before the first, because even an empty vector is something to free, and most sessions
+    /// are made and closed one by one.
+    blocks: Option<KVVec<PreservedPage>>,
     len: usize,
     _entry: PhantomData<E>,
 }
 
 impl<E: Record> BlockWriter<E> {
     /// An empty chain.
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
-            blocks: KVVec::new(),
+            blocks: None,
             len: 0,
             _entry: PhantomData,
         }
     }
 
+    fn blocks(&self) -> &[PreservedPage] {
+        self.blocks.as_deref().unwrap_or_default()
+    }
+
+    fn blocks_mut(&mut self) -> &mut [PreservedPage] {
+        self.blocks.as_deref_mut().unwrap_or_default()
+    }
+
     /// Makes room for `total` entries. `ENOSPC` if a chain cannot be that long, `ENOMEM`.
     pub(super) fn reserve(&mut self, total: usize) -> Result {
-        let blocks = chain::blocks_for::<E>(total);
-        if blocks > MAX_BLOCKS {
+        let count = chain::blocks_for::<E>(total);
+        if count > MAX_BLOCKS {
             return Err(ENOSPC);
         }
-        while self.blocks.len() < blocks {
-            self.blocks.push(PreservedPage::new()?, GFP_KERNEL)?;
+        let blocks = self.blocks.get_or_insert_with(KVVec::new);
+        while blocks.len() < count {
+            blocks.push(PreservedPage::new()?, GFP_KERNEL)?;
         }
         Ok(())
     }
 
     /// Frees what is not needed for `total` entries, which must not be fewer than are written.
     pub(super) fn shrink(&mut self, total: usize) {
-        self.blocks
-            .truncate(chain::blocks_for::<E>(total.max(self.len)));
+        let count = chain::blocks_for::<E>(total.max(self.len));
+        if let Some(blocks) = &mut self.blocks {
+            blocks.truncate(count);
+        }
     }
 
     /// Writes the next entry. `ENOSPC` if there is no room reserved for it.
     pub(super) fn push(&mut self, entry: &E) -> Result {
         let slot = self.len % chain::entries_per_block::<E>();
+        let index = self.len / chain::entries_per_block::<E>();
         let (before, from) = self
-            .blocks
-            .split_at_mut_checked(self.len / chain::entries_per_block::<E>())
+            .blocks_mut()
+            .split_at_mut_checked(index)
             .ok_or(ENOSPC)?;
         let block = from.first_mut().ok_or(ENOSPC)?;
         chain::put(block.bytes_mut(), slot, entry);
@@ -84,7 +98,7 @@ impl<E: Record> BlockWriter<E> {
 
     /// Begins anew with no entries, without freeing anything.
     pub(super) fn rewind(&mut self) {
-        for block in self.blocks.iter_mut() {
+        for block in self.blocks_mut() {
             BlockHeader { next: 0, count: 0 }.store(block.bytes_mut());
         }
         self.len = 0;
@@ -92,7 +106,7 @@ impl<E: Record> BlockWriter<E> {
 
     /// The first block, or null if there are no entries.
     pub(super) fn head(&self) -> PhysAddr {
-        match self.blocks.first() {
+        match self.blocks().first() {
             Some(block) if self.len > 0 => block.addr(),
             _ => PhysAddr(0),
         }
@@ -104,56 +118,33 @@ impl<E: Record> BlockWriter<E> {
     }
 }
 
-/// A chain of blocks of the previous kernel, which are ours now.
-pub(super) struct ClaimedChain<E: Record> {
-    blocks: KVVec<ClaimedPages>,
-    _entry: PhantomData<E>,
-}
-
-/// Why a chain was not claimed.
-pub(super) enum NotClaimed {
-    /// There is no memory for it now; nothing has changed.
-    OutOfMemory,
-    /// It is not what it was when it was surveyed.
-    Refused(Refusal),
-}
-
-impl<E: Record> ClaimedChain<E> {
-    /// Takes the chain at `head`, which is as long as `survey` has found.
-    pub(super) fn claim(head: PhysAddr, survey: Survey) -> Result<Self, NotClaimed> {
-        let mut blocks =
-            KVVec::with_capacity(survey.blocks, GFP_KERNEL).map_err(|_| NotClaimed::OutOfMemory)?;
-        let mut at = head;
-        let mut entries = 0;
-        for _ in 0..survey.blocks {
-            let block = ClaimedPages::claim(at, 0).map_err(NotClaimed::Refused)?;
-            let header =
-                chain::check::<E>(BlockHeader::load(block.bytes())).map_err(NotClaimed::Refused)?;
-            entries += header.count as usize;
-            at = PhysAddr(header.next);
-            blocks
-                .push(block, GFP_KERNEL)
-                .map_err(|_| NotClaimed::OutOfMemory)?;
+/// Takes the chain at `head`, which is as long as `survey` has found, and gives all entries to
+/// `each`. Blocks are freed as they have been read.
+///
+/// An error leaves the rest of the chain where it is. This needs no memory, so that what can be
+/// tried again can be done before.
+pub(super) fn claim<E: Record>(
+    head: PhysAddr,
+    survey: Survey,
+    mut each: impl FnMut(E) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut at = head;
+    let mut entries = 0;
+    for _ in 0..survey.blocks {
+        let block = ClaimedPages::claim(at, 0)?;
+        let header = chain::check::<E>(BlockHeader::load(block.bytes()))?;
+        entries += header.count as usize;
+        if entries > survey.entries {
+            break;
         }
-        // Nobody can have changed it meanwhile; if somebody has, none of it counts.
-        if !at.is_null() || entries != survey.entries {
-            return Err(NotClaimed::Refused(Refusal::EntryCount(
-                survey.entries as u64,
-                entries as u64,
-            )));
-        }
-        Ok(Self {
-            blocks,
-            _entry: PhantomData,
-        })
+        chain::entries(block.bytes()).try_for_each(&mut each)?;
+        at = PhysAddr(header.next);
     }
-
-    /// All entries.
-    pub(super) fn entries(&self) -> impl Iterator<Item = E> + '_ {
-        self.blocks
-            .iter()
-            .flat_map(|block| chain::entries(block.bytes()))
+    // Nobody can have changed it meanwhile; if somebody has, none of it counts.
+    if !at.is_null() || entries != survey.entries {
+        return Err(Refusal::EntryCount(survey.entries as u64, entries as u64));
     }
+    Ok(())
 }
 
 #[kunit_tests(liveupdate_blocks)]
@@ -173,7 +164,7 @@ mod tests {
 
     fn counts(blocks: &BlockWriter<FileEntry>) -> Result<KVec<(u64, bool)>> {
         let mut counts = KVec::new();
-        for block in blocks.blocks.iter() {
+        for block in blocks.blocks() {
             let header = BlockHeader::load(block.bytes());
             counts.push((header.count, header.next != 0), GFP_KERNEL)?;
         }
@@ -189,7 +180,7 @@ mod tests {
         }
         assert_eq!(&*counts(&blocks)?, &[(PER_BLOCK as u64, true), (1, false)]);
         let mut tokens = 0;
-        for block in blocks.blocks.iter() {
+        for block in blocks.blocks() {
             for found in chain::entries::<FileEntry>(block.bytes()) {
                 assert_eq!(found, entry(tokens));
                 tokens += 1;
@@ -226,11 +217,11 @@ mod tests {
             blocks.push(&entry(token))?;
         }
         blocks.shrink(0);
-        assert_eq!(blocks.blocks.len(), 2);
+        assert_eq!(blocks.blocks().len(), 2);
         blocks.rewind();
         assert_eq!(&*counts(&blocks)?, &[(0, false), (0, false)]);
         blocks.shrink(1);
-        assert_eq!(blocks.blocks.len(), 1);
+        assert_eq!(blocks.blocks().len(), 1);
         Ok(())
     }
 }

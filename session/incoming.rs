@@ -10,50 +10,41 @@ use kernel::{
         File,
         FileDescriptorReservation, //
     },
+    new_condvar,
     new_mutex,
     prelude::*,
-    rbtree::RBTree,
     seq_file::SeqFile,
     seq_print,
     sync::{
         aref::ARef,
         Arc,
-        Mutex, //
+        CondVar,
+        Mutex,
+        MutexGuard, //
     }, //
 };
 
 use super::{
-    blocks::{
-        ClaimedChain,
-        NotClaimed, //
-    },
-    identities::{
-        Claim,
-        Identities, //
+    files::{
+        FileList,
+        FileState,
+        Files,
+        IncomingFile,
+        NotRead, //
     },
     name::Name,
     Orchestrator,
     SessionCommand, //
 };
 use crate::{
-    abi::{
-        chain,
-        luo::FileEntry,
-        PhysAddr,
-        Refusal, //
-    },
-    file_handlers::{
-        self,
-        Failure,
-        Handler, //
-    },
+    abi::Refusal,
+    file_handlers::Failure,
     kapi::{
         anon_file::{
             self,
             AnonFile, //
         },
         fd,
-        kho::Handover,
         uarg::{
             liveupdate_ioctl_retrieve_session,
             liveupdate_session_finish,
@@ -63,148 +54,124 @@ use crate::{
     }, //
 };
 
-/// An incoming session.
+/// An incoming session that somebody has. There is one for each time that it is retrieved; while
+/// nobody has it, its files are in the registry.
 #[pin_data]
 pub(super) struct Session {
+    orchestrator: Arc<Orchestrator>,
     name: Name,
-    first: PhysAddr,
-    said: u64,
     #[pin]
     state: Mutex<State>,
+    /// A file that was being retrieved no longer is.
+    #[pin]
+    retrieved: CondVar,
 }
 
 struct State {
     holder: Holder,
     files: Files,
-    /// Nobody will finish the session, and it was said so.
-    lost: bool,
+    /// How many of them are being retrieved.
+    retrieving: usize,
 }
 
-/// Who has a file of the session.
+/// Who has the file of the session.
 #[derive(PartialEq, Eq)]
 enum Holder {
-    Nobody,
     /// The caller of `retrieve_session`, if the answer can be copied out.
     Offered,
     /// A user, who finishes the session by closing it.
     User,
 }
 
-type Tree = RBTree<u64, Arc<IncomingFile>>;
-
-enum Files {
-    Unread,
-    /// The list is ours, but there was no memory to go on.
-    Claimed(ClaimedChain<FileEntry>),
-    Read(Tree),
-    Damaged,
-}
-
 impl Session {
-    /// A session whose list of `said` files begins at `first`. `ENOMEM`.
-    pub(super) fn new(name: Name, first: PhysAddr, said: u64) -> Result<Arc<Self>> {
+    /// A session without files, until it is [taken](Session::take). `ENOMEM`.
+    fn new(orchestrator: Arc<Orchestrator>, name: Name) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
+                orchestrator,
                 name,
-                first,
-                said,
                 state <- new_mutex!(State {
-                    holder: Holder::Nobody,
-                    files: Files::Unread,
-                    lost: false,
+                    holder: Holder::Offered,
+                    files: Files::none(),
+                    retrieving: 0,
                 }),
+                retrieved <- new_condvar!(),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// `EINVAL` if somebody has the session, `EIO` if its list of files is damaged, `ENOMEM`.
+    /// Takes the files of the session from the registry, and reads the list of them if nobody did.
+    ///
+    /// `ENOENT` if there is no session of that name, `EINVAL` if somebody has it, `EIO` if its list
+    /// of files is damaged, `ENOMEM`.
     fn take(&self) -> Result {
-        let mut state = self.state.lock();
-        if state.holder != Holder::Nobody {
-            return Err(EINVAL);
-        }
-        self.read(&mut state.files)?;
-        state.holder = Holder::Offered;
-        Ok(())
-    }
-
-    /// Whether the session has turned out to be damaged, but only the first time it is asked.
-    fn is_lost_now(&self) -> bool {
-        let mut state = self.state.lock();
-        let now = !state.lost && matches!(state.files, Files::Damaged);
-        state.lost |= now;
-        now
-    }
-
-    fn set_holder(&self, holder: Holder) {
-        self.state.lock().holder = holder;
-    }
-
-    fn read(&self, files: &mut Files) -> Result {
-        let chain = match core::mem::replace(files, Files::Damaged) {
-            Files::Damaged => return Err(EIO),
-            Files::Read(tree) => {
-                *files = Files::Read(tree);
-                return Ok(());
-            }
-            Files::Claimed(chain) => chain,
-            Files::Unread => match self.claim() {
-                Ok(chain) => chain,
-                Err(NotClaimed::OutOfMemory) => {
-                    *files = Files::Unread;
+        let incoming = &self.orchestrator.incoming;
+        let list = incoming.lock().take(&self.name)?;
+        let files = match list {
+            FileList::Read(files) => files,
+            FileList::Unread(unread) => match unread.read() {
+                Ok(files) => files,
+                Err(NotRead::OutOfMemory) => {
+                    incoming.lock().put_back(&self.name, list);
                     return Err(ENOMEM);
                 }
-                Err(NotClaimed::Refused(why)) => return Err(self.refused(why)),
+                Err(NotRead::Refused(why)) => {
+                    pr_err!(
+                        "session {} from the previous kernel is damaged: {why}\n",
+                        self.name
+                    );
+                    incoming.lock().set_damaged(&self.name);
+                    return Err(EIO);
+                }
             },
         };
-        match Self::build(&chain) {
-            Ok(Ok(tree)) => *files = Files::Read(tree),
-            Ok(Err(why)) => return Err(self.refused(why)),
-            Err(err) => {
-                *files = Files::Claimed(chain);
-                return Err(err);
-            }
-        }
+        self.state.lock().files = files;
         Ok(())
     }
 
-    fn refused(&self, why: Refusal) -> Error {
-        pr_err!(
-            "session {} from the previous kernel is damaged: {why}\n",
-            self.name
-        );
-        EIO
-    }
-
-    fn claim(&self) -> Result<ClaimedChain<FileEntry>, NotClaimed> {
-        let survey = chain::survey::<FileEntry>(&Handover, self.first)
-            .and_then(|found| found.expect(self.said))
-            .map_err(NotClaimed::Refused)?;
-        ClaimedChain::claim(self.first, survey)
-    }
-
-    fn build(chain: &ClaimedChain<FileEntry>) -> Result<Result<Tree, Refusal>> {
-        let mut tree = Tree::new();
-        for entry in chain.entries() {
-            if tree.get(&entry.token).is_some() {
-                return Ok(Err(Refusal::DuplicateToken(entry.token)));
-            }
-            let file = IncomingFile::new(&entry)?;
-            tree.try_create_and_insert(entry.token, file, GFP_KERNEL)?;
-        }
-        Ok(Ok(tree))
+    /// Gives the files back to the registry, for who retrieves the session next.
+    fn put_back(&self) {
+        let files = core::mem::replace(&mut self.state.lock().files, Files::none());
+        let list = FileList::Read(files);
+        self.orchestrator.incoming.lock().put_back(&self.name, list);
     }
 
     /// The file of `token`; the same one each time.
-    fn retrieve_file(&self, token: u64, identities: &Arc<Identities>) -> Result<ARef<File>> {
-        let file = match &self.state.lock().files {
-            Files::Read(tree) => tree.get(&token).ok_or(ENOENT)?.clone(),
-            _ => return Err(ENOENT),
+    fn retrieve_file(&self, token: u64) -> Result<ARef<File>> {
+        let mut state = self.state.lock();
+        let retrieval = loop {
+            let file = state.files.get_mut(token).ok_or(ENOENT)?;
+            match &file.state {
+                FileState::Retrieved { file, .. } => return Ok(file.clone()),
+                FileState::Failed(err) => return Err(*err),
+                // What can fail for a reason that passes comes before what is tried only once.
+                FileState::Pending => break file.begin(self.orchestrator.identities.ticket()?),
+                FileState::Retrieving => {}
+            }
+            self.retrieved.wait(&mut state);
         };
-        file.retrieve(identities, |why| self.refused_file(token, why))
+        state.retrieving += 1;
+        drop(state);
+        let result = retrieval.run().map_err(|failure| {
+            if let Failure::Refused(why) = &failure {
+                self.refused_file(token, why);
+            }
+            failure.errno()
+        });
+        let mut state = self.state.lock();
+        state.retrieving -= 1;
+        // Nobody finishes the session while a file is being retrieved, so it is there.
+        let answer = match state.files.get_mut(token) {
+            Some(file) => file.end(result),
+            None => Err(ENOENT),
+        };
+        drop(state);
+        self.retrieved.notify_all();
+        answer
     }
 
+    #[cold]
     fn refused_file(&self, token: u64, why: &Refusal) {
         pr_err!(
             "file {token:#x} of session {} from the previous kernel is refused: {why}\n",
@@ -214,131 +181,40 @@ impl Session {
 
     /// Gives everything that was not retrieved back to the kernel, and lets go of the rest. That
     /// happens only if all files are ready for it and `copy_out` succeeds.
-    fn finish(&self, copy_out: impl FnOnce() -> Result) -> Result {
-        let mut state = self.state.lock();
-        if let Files::Read(tree) = &state.files {
-            if tree.values().any(|file| !file.can_finish()) {
-                return Err(EBUSY);
-            }
+    fn finish(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        copy_out: impl FnOnce() -> Result,
+    ) -> Result {
+        while state.retrieving > 0 {
+            self.retrieved.wait(&mut state);
+        }
+        if !state.files.iter().all(IncomingFile::can_finish) {
+            return Err(EBUSY);
         }
         copy_out()?;
-        let files = core::mem::replace(&mut state.files, Files::Read(Tree::new()));
+        let files = core::mem::replace(&mut state.files, Files::none());
         drop(state);
-        if let Files::Read(tree) = files {
-            for (token, file) in tree.iter() {
-                if let Err(why) = file.finish() {
-                    self.refused_file(*token, &why);
-                }
+        for file in files.iter() {
+            if let Err(why) = file.discard() {
+                self.refused_file(file.token(), &why);
             }
         }
         Ok(())
     }
-}
 
-/// A file of the previous kernel.
-#[pin_data]
-struct IncomingFile {
-    /// What it says it is, if nobody here knows that.
-    handler: Result<Handler, [u8; 48]>,
-    data: PhysAddr,
-    #[pin]
-    state: Mutex<FileState>,
-}
-
-enum FileState {
-    Pending,
-    Retrieved {
-        _identity: Claim,
-        file: ARef<File>,
-    },
-    Failed(Error),
-    /// The session was finished.
-    Gone,
-}
-
-impl IncomingFile {
-    fn new(entry: &FileEntry) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                handler: Handler::find(&entry.compatible).ok_or(entry.compatible),
-                data: PhysAddr(entry.data),
-                state <- new_mutex!(FileState::Pending),
-            }),
-            GFP_KERNEL,
-        )
+    fn retrieve_fd(&self, arg: &UserArg) -> Result {
+        let mut args: liveupdate_session_retrieve_fd = arg.read()?;
+        let fd = FileDescriptorReservation::get_unused_fd_flags(fd::O_CLOEXEC)?;
+        // A caller that cannot be answered must not change anything.
+        arg.write(&args)?;
+        let _running = self.orchestrator.freeze.read();
+        let file = self.retrieve_file(args.token)?;
+        args.fd = fd.reserved_fd() as i32;
+        arg.write(&args)?;
+        fd.fd_install(file);
+        Ok(())
     }
-
-    fn retrieve(
-        &self,
-        identities: &Arc<Identities>,
-        refused: impl FnOnce(&Refusal),
-    ) -> Result<ARef<File>> {
-        let mut state = self.state.lock();
-        match &*state {
-            FileState::Retrieved { file, .. } => return Ok(file.clone()),
-            FileState::Failed(err) => return Err(*err),
-            FileState::Gone => return Err(ENOENT),
-            FileState::Pending => {}
-        }
-        // What can fail for a reason that passes comes before what is tried only once.
-        let ticket = identities.ticket()?;
-        let retrieved = self
-            .handler
-            .map_err(|name| Refusal::Handler(name).into())
-            .and_then(|handler| handler.retrieve(self.data))
-            .and_then(|file| {
-                let (_, id) = file_handlers::identify(&file).ok_or(EIO)?;
-                Ok((ticket.claim(id)?, file))
-            });
-        match retrieved {
-            Ok((identity, file)) => {
-                *state = FileState::Retrieved {
-                    _identity: identity,
-                    file: file.clone(),
-                };
-                Ok(file)
-            }
-            Err(failure) => {
-                if let Failure::Refused(why) = &failure {
-                    refused(why);
-                }
-                let err = failure.errno();
-                *state = FileState::Failed(err);
-                Err(err)
-            }
-        }
-    }
-
-    fn can_finish(&self) -> bool {
-        match (&*self.state.lock(), self.handler) {
-            (FileState::Pending, Ok(handler)) => handler.can_finish_untouched(),
-            _ => true,
-        }
-    }
-
-    fn finish(&self) -> Result<(), Refusal> {
-        let last = core::mem::replace(&mut *self.state.lock(), FileState::Gone);
-        match (last, self.handler) {
-            (FileState::Pending, Ok(handler)) => handler.discard(self.data),
-            (FileState::Pending, Err(name)) => Err(Refusal::Handler(name)),
-            _ => Ok(()),
-        }
-    }
-
-    fn state_name(&self) -> &'static str {
-        match &*self.state.lock() {
-            FileState::Pending => "pending",
-            FileState::Retrieved { .. } => "retrieved",
-            FileState::Failed(_) => "failed",
-            FileState::Gone => "finished",
-        }
-    }
-}
-
-/// The file of an incoming session.
-struct SessionFile {
-    orchestrator: Arc<Orchestrator>,
-    session: Arc<Session>,
 }
 
 /// `LIVEUPDATE_IOCTL_RETRIEVE_SESSION`.
@@ -348,100 +224,67 @@ pub(super) fn retrieve(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Resul
     let fd = FileDescriptorReservation::get_unused_fd_flags(fd::O_CLOEXEC)?;
     let _running = orchestrator.freeze.read();
 
-    let session = orchestrator.incoming.lock().find(&name).ok_or(ENOENT)?;
-    let room = KBox::new_uninit(GFP_KERNEL)?;
+    let session = Session::new(orchestrator.clone(), name)?;
     let mut buffer = [0; 96];
     let file_name = name.file_name(&mut buffer)?;
-    session.take().inspect_err(|_| {
-        if session.is_lost_now() {
-            orchestrator.incoming.lock().lose();
-        }
-    })?;
-    let value = room.write(SessionFile {
-        orchestrator: orchestrator.clone(),
-        session: session.clone(),
-    });
-    let file =
-        anon_file::open(file_name, value).inspect_err(|_| session.set_holder(Holder::Nobody))?;
+    session.take()?;
+    let file = anon_file::open(file_name, session.clone()).inspect_err(|_| session.put_back())?;
     args.fd = fd.reserved_fd() as i32;
     // If this fails the file is closed before the caller continues, and the session is free again.
     arg.write(&args)?;
-    session.set_holder(Holder::User);
+    session.state.lock().holder = Holder::User;
     fd.fd_install(file);
     Ok(())
 }
 
-impl SessionFile {
-    fn retrieve_fd(&self, arg: &UserArg) -> Result {
-        let mut args: liveupdate_session_retrieve_fd = arg.read()?;
-        let fd = FileDescriptorReservation::get_unused_fd_flags(fd::O_CLOEXEC)?;
-        // A caller that cannot be answered must not change anything.
-        arg.write(&args)?;
-        let _running = self.orchestrator.freeze.read();
-        let file = self
-            .session
-            .retrieve_file(args.token, &self.orchestrator.identities)?;
-        args.fd = fd.reserved_fd() as i32;
-        arg.write(&args)?;
-        fd.fd_install(file);
-        Ok(())
-    }
-
-    fn finish(&self, arg: &UserArg) -> Result {
-        let args: liveupdate_session_finish = arg.read()?;
-        if args.reserved != 0 {
-            return Err(EINVAL);
-        }
-        let _running = self.orchestrator.freeze.read();
-        self.session.finish(|| arg.write(&args))
-    }
-}
-
-impl AnonFile for SessionFile {
+impl AnonFile for Session {
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
         let command = SessionCommand::new(cmd, arg)?;
         match command.nr {
             SessionCommand::RETRIEVE_FD => self.retrieve_fd(&command.arg)?,
-            SessionCommand::FINISH => self.finish(&command.arg)?,
-            SessionCommand::GET_NAME => command.get_name(&self.session.name)?,
+            SessionCommand::FINISH => {
+                let args: liveupdate_session_finish = command.arg.read()?;
+                if args.reserved != 0 {
+                    return Err(EINVAL);
+                }
+                let _running = self.orchestrator.freeze.read();
+                self.finish(self.state.lock(), || command.arg.write(&args))?;
+            }
+            SessionCommand::GET_NAME => command.get_name(&self.name)?,
             _ => return Err(EINVAL),
         }
         Ok(0)
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {
-        seq_print!(
-            to,
-            "luo-name:\t{}\nluo-direction:\tincoming\n",
-            self.session.name
-        );
-        if let Files::Read(tree) = &self.session.state.lock().files {
-            for (token, file) in tree.iter() {
-                let handler = file.handler.map_or("unknown", Handler::compatible);
-                let state = file.state_name();
-                seq_print!(
-                    to,
-                    "luo-file:\ttoken={token:#x} handler={handler} state={state}\n"
-                );
-            }
+        seq_print!(to, "luo-name:\t{}\nluo-direction:\tincoming\n", self.name);
+        for file in self.state.lock().files.iter() {
+            let token = file.token();
+            let (handler, state) = file.describe();
+            seq_print!(
+                to,
+                "luo-file:\ttoken={token:#x} handler={handler} state={state}\n"
+            );
         }
     }
 
-    fn release(self) {
+    fn release(self: Arc<Self>) {
         let _running = self.orchestrator.freeze.read();
-        if self.session.state.lock().holder == Holder::Offered {
-            self.session.set_holder(Holder::Nobody);
+        let state = self.state.lock();
+        if state.holder == Holder::Offered {
+            drop(state);
+            self.put_back();
             return;
         }
-        match self.session.finish(|| Ok(())) {
-            Ok(()) => self.orchestrator.incoming.lock().remove(&self.session.name),
+        match self.finish(state, || Ok(())) {
+            Ok(()) => self.orchestrator.incoming.lock().remove(&self.name),
             Err(err) => {
                 pr_warn!(
                     "session {} was closed, but cannot be finished yet: {}\n",
-                    self.session.name,
+                    self.name,
                     err.to_errno()
                 );
-                self.session.set_holder(Holder::Nobody);
+                self.put_back();
             }
         }
     }

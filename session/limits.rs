@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How many sessions and files there may be: what the administrator allows.
+//! How many files there may be in all sessions: what the administrator allows.
 
 use kernel::{
     prelude::*,

@@ -26,11 +26,12 @@ use kernel::{
 use super::{
     blocks::BlockWriter,
     identities::Claim,
-    limits::{
-        Limit,
-        Share, //
-    },
+    limits::Share,
     name::Name,
+    table::{
+        Named,
+        Table, //
+    },
     Orchestrator,
     SessionCommand, //
 };
@@ -61,11 +62,10 @@ use crate::{
     }, //
 };
 
-/// All outgoing sessions, by name.
+/// All outgoing sessions.
 pub(super) struct Registry {
-    limit: Arc<Limit>,
-    sessions: RBTree<Name, (Arc<Session>, Share)>,
-    count: usize,
+    most: usize,
+    sessions: Table<Arc<Session>>,
     /// Has room for all of them.
     blocks: BlockWriter<SessionEntry>,
 }
@@ -78,33 +78,32 @@ pub(super) struct Written {
 }
 
 impl Registry {
-    /// There are never more than `limit` sessions.
-    pub(super) fn new(limit: Arc<Limit>) -> Self {
+    /// There are never more than `most` sessions, where 0 is no limit.
+    pub(super) fn new(most: u32) -> Self {
         Self {
-            limit,
-            sessions: RBTree::new(),
-            count: 0,
+            most: if most == 0 { usize::MAX } else { most as usize },
+            sessions: Table::new(),
             blocks: BlockWriter::new(),
         }
     }
 
     /// `EEXIST` if the name is in use, `ENOSPC` if there is no room for so many, `ENOMEM`.
-    fn insert(&mut self, session: Arc<Session>) -> Result {
-        if self.sessions.get(&session.name).is_some() {
-            return Err(EEXIST);
-        }
-        let share = self.limit.take()?;
-        self.blocks.reserve(self.count + 1)?;
-        self.sessions
-            .try_create_and_insert(session.name, (session, share), GFP_KERNEL)?;
-        self.count += 1;
-        Ok(())
+    fn insert(&mut self, session: &Arc<Session>) -> Result {
+        self.sessions.insert(session.clone())?;
+        let count = self.sessions.len();
+        let room = if count > self.most {
+            Err(ENOSPC)
+        } else {
+            self.blocks.reserve(count)
+        };
+        room.inspect_err(|_| {
+            self.sessions.remove(&session.name);
+        })
     }
 
     fn remove(&mut self, name: &Name) {
-        if self.sessions.remove(name).is_some() {
-            self.count -= 1;
-            self.blocks.shrink(self.count);
+        if self.sessions.remove(name) {
+            self.blocks.shrink(self.sessions.len());
         }
     }
 
@@ -114,14 +113,13 @@ impl Registry {
     pub(super) fn serialise(&mut self) -> Result<Written> {
         let mut files = 0;
         self.blocks.rewind();
-        for (session, _) in self.sessions.values() {
-            let written = session.freeze().and_then(|entry| {
-                files += entry.count as usize;
-                self.blocks.push(&entry)
-            });
-            if let Err(err) = written {
-                self.blocks.rewind();
-                return Err(err);
+        for session in self.sessions.iter() {
+            match session.freeze(&mut self.blocks) {
+                Ok(count) => files += count,
+                Err(err) => {
+                    self.blocks.rewind();
+                    return Err(err);
+                }
             }
         }
         Ok(Written {
@@ -132,12 +130,20 @@ impl Registry {
     }
 }
 
-/// An outgoing session.
+/// An outgoing session. Its file and the registry refer to it; the registry, which is part of the
+/// orchestrator that the session refers to, lets go of it when the file is closed.
 #[pin_data]
 pub(super) struct Session {
+    orchestrator: Arc<Orchestrator>,
     name: Name,
     #[pin]
     files: Mutex<Files>,
+}
+
+impl Named for Session {
+    fn name(&self) -> &Name {
+        &self.name
+    }
 }
 
 struct Files {
@@ -145,6 +151,16 @@ struct Files {
     count: usize,
     /// Has room for all slots, and an entry for each file that is preserved.
     blocks: BlockWriter<FileEntry>,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self {
+            by_token: RBTree::new(),
+            count: 0,
+            blocks: BlockWriter::new(),
+        }
+    }
 }
 
 enum Slot {
@@ -163,33 +179,24 @@ struct PreservedFile {
 }
 
 impl Session {
-    fn new(name: Name) -> Result<Arc<Self>> {
+    fn new(orchestrator: Arc<Orchestrator>, name: Name) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
+                orchestrator,
                 name,
-                files <- new_mutex!(Files {
-                    by_token: RBTree::new(),
-                    count: 0,
-                    blocks: BlockWriter::new(),
-                }),
+                files <- new_mutex!(Files::new()),
             }),
             GFP_KERNEL,
         )
     }
 
     /// Preserves a file under `token`. It is part of the session only if `copy_out` succeeds.
-    fn preserve(
-        &self,
-        orchestrator: &Orchestrator,
-        token: u64,
-        fd: i32,
-        copy_out: impl FnOnce() -> Result,
-    ) -> Result {
+    fn preserve(&self, token: u64, fd: i32, copy_out: impl FnOnce() -> Result) -> Result {
         let reserved = ReservedToken::new(self, token)?;
         let file = fd::get(fd)?;
         let (handler, id) = file_handlers::identify(&file).ok_or(ENOENT)?;
-        let identity = orchestrator.identities.ticket()?.claim(id)?;
-        let share = orchestrator.file_limit.take()?;
+        let identity = self.orchestrator.identities.ticket()?.claim(id)?;
+        let share = self.orchestrator.file_limit.take()?;
         let preserved = PreservedFile {
             outgoing: Outgoing::preserve(handler, file.clone())?,
             handler,
@@ -201,8 +208,9 @@ impl Session {
         reserved.commit(preserved)
     }
 
-    /// Writes what can change until the last moment.
-    fn freeze(&self) -> Result<SessionEntry> {
+    /// Writes what can change until the last moment, and where the next kernel finds the files;
+    /// gives their number.
+    fn freeze(&self, sessions: &mut BlockWriter<SessionEntry>) -> Result<usize> {
         let mut files = self.files.lock();
         for (token, slot) in files.by_token.iter_mut() {
             if let Slot::Preserved(file) = slot {
@@ -216,11 +224,13 @@ impl Session {
                 })?;
             }
         }
-        Ok(SessionEntry {
+        let count = files.blocks.len();
+        sessions.push(&SessionEntry {
             name: *self.name.as_field(),
             files: files.blocks.head().0,
-            count: files.blocks.len() as u64,
-        })
+            count: count as u64,
+        })?;
+        Ok(count)
     }
 }
 
@@ -275,12 +285,6 @@ impl Drop for ReservedToken<'_> {
     }
 }
 
-/// The file of an outgoing session.
-struct SessionFile {
-    orchestrator: Arc<Orchestrator>,
-    session: Arc<Session>,
-}
-
 /// `LIVEUPDATE_IOCTL_CREATE_SESSION`.
 pub(super) fn create(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Result {
     let mut args: liveupdate_ioctl_create_session = arg.read()?;
@@ -288,18 +292,11 @@ pub(super) fn create(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Result 
     let fd = FileDescriptorReservation::get_unused_fd_flags(fd::O_CLOEXEC)?;
     let _running = orchestrator.freeze.read();
 
-    let session = Session::new(name)?;
-    let value = KBox::new(
-        SessionFile {
-            orchestrator: orchestrator.clone(),
-            session: session.clone(),
-        },
-        GFP_KERNEL,
-    )?;
+    let session = Session::new(orchestrator.clone(), name)?;
     let mut buffer = [0; 96];
     let file_name = name.file_name(&mut buffer)?;
-    orchestrator.outgoing.lock().insert(session)?;
-    let file = anon_file::open(file_name, value)
+    orchestrator.outgoing.lock().insert(&session)?;
+    let file = anon_file::open(file_name, session)
         .inspect_err(|_| orchestrator.outgoing.lock().remove(&name))?;
     args.fd = fd.reserved_fd() as i32;
     // If this fails the file is closed before the caller continues, and the session with it.
@@ -308,31 +305,24 @@ pub(super) fn create(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Result 
     Ok(())
 }
 
-impl AnonFile for SessionFile {
+impl AnonFile for Session {
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
         let command = SessionCommand::new(cmd, arg)?;
         match command.nr {
             SessionCommand::PRESERVE_FD => {
                 let args: liveupdate_session_preserve_fd = command.arg.read()?;
                 let _running = self.orchestrator.freeze.read();
-                self.session
-                    .preserve(&self.orchestrator, args.token, args.fd, || {
-                        command.arg.write(&args)
-                    })?;
+                self.preserve(args.token, args.fd, || command.arg.write(&args))?;
             }
-            SessionCommand::GET_NAME => command.get_name(&self.session.name)?,
+            SessionCommand::GET_NAME => command.get_name(&self.name)?,
             _ => return Err(EINVAL),
         }
         Ok(0)
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {
-        seq_print!(
-            to,
-            "luo-name:\t{}\nluo-direction:\toutgoing\n",
-            self.session.name
-        );
-        for (token, slot) in self.session.files.lock().by_token.iter() {
+        seq_print!(to, "luo-name:\t{}\nluo-direction:\toutgoing\n", self.name);
+        for (token, slot) in self.files.lock().by_token.iter() {
             if let Slot::Preserved(file) = slot {
                 let handler = file.handler.compatible();
                 seq_print!(
@@ -343,10 +333,12 @@ impl AnonFile for SessionFile {
         }
     }
 
-    fn release(self) {
-        let _running = self.orchestrator.freeze.read();
-        self.orchestrator.outgoing.lock().remove(&self.session.name);
+    fn release(self: Arc<Self>) {
+        // The lock outlives the session.
+        let orchestrator = self.orchestrator.clone();
+        let _running = orchestrator.freeze.read();
+        orchestrator.outgoing.lock().remove(&self.name);
         // Nobody else can have the session now: this gives its files back.
-        drop(self.session);
+        drop(self);
     }
 }

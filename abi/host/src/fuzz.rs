@@ -10,7 +10,7 @@ use crate::{
         luo::{until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
         vmalloc::{self, PARTS_PER_CHUNK},
-        ClaimMemory, Memory, PhysAddr, Record, Refusal, PAGE_SIZE,
+        Memory, PhysAddr, Record, Refusal, PAGE_SIZE,
     },
     memory::Pages,
 };

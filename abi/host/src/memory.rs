@@ -4,7 +4,7 @@
 
 use std::{cell::Cell, collections::BTreeMap};
 
-use crate::abi::{ClaimMemory, Memory, PhysAddr, Refusal, PAGE_SIZE};
+use crate::abi::{memory::NO_ORDER, ClaimMemory, Memory, PhysAddr, Refusal, PAGE_SIZE};
 
 /// What was handed over by address; everything else was not.
 pub(crate) struct Pages {
@@ -82,6 +82,11 @@ impl Pages {
         self.find(at)
     }
 
+    /// The order of what is at `at`, if nobody has claimed it.
+    pub(crate) fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
+        Ok(self.find_to_claim(at)?.order)
+    }
+
     fn claim(&self, at: PhysAddr, order: u32) -> Result<&Piece, Refusal> {
         let piece = self.find_to_claim(at)?;
         if piece.order != order {
@@ -120,8 +125,13 @@ impl ClaimMemory for Pages {
         9
     }
 
-    fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
-        Ok(self.find_to_claim(at)?.order)
+    fn orders(&self, frames: &[u64], orders: &mut [u8]) {
+        for (frame, order) in frames.iter().zip(orders) {
+            *order = match self.find_to_claim(PhysAddr(frame * PAGE_SIZE as u64)) {
+                Ok(piece) => piece.order as u8,
+                Err(_) => NO_ORDER,
+            };
+        }
     }
 
     fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Vec<u8>, Refusal> {
@@ -130,8 +140,17 @@ impl ClaimMemory for Pages {
         Ok(content)
     }
 
-    fn claim_folio(&self, at: PhysAddr, order: u32) -> Result<(u64, u32), Refusal> {
-        self.claim(at, order)?;
-        Ok((at.0, order))
+    fn claim_folios(
+        &self,
+        frames: &[u64],
+        orders: &[u8],
+        mut visit: impl FnMut((u64, u32)),
+    ) -> Result<(), Refusal> {
+        for (frame, order) in frames.iter().zip(orders) {
+            let at = PhysAddr(frame * PAGE_SIZE as u64);
+            self.claim(at, (*order).into())?;
+            visit((at.0, (*order).into()));
+        }
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     abi::{
         memfd::{FolioEntry, Header, Memfd},
         vmalloc::{self, PARTS_PER_CHUNK},
-        PhysAddr, Refusal, PAGE_SIZE,
+        PhysAddr, Record, Refusal, PAGE_SIZE,
     },
     memory::Pages,
     tests::bytes_of,
@@ -202,7 +202,14 @@ proptest! {
         if matches!(damage, Damage::Gone) {
             memory.remove(entry.addr().0);
         }
-        prop_assert_eq!(state.walk(&memory), (which, Err(why)));
+        let (visited, end) = state.walk(&memory);
+        prop_assert_eq!(visited, which);
+        // A frame that comes twice is looked at before it is claimed the first time, and may be
+        // too large for its second place.
+        if matches!(damage, Damage::Twice) && end == Err(Refusal::FolioIndex(entry.index)) {
+            return Ok(());
+        }
+        prop_assert_eq!(end, Err(why));
     }
 
     #[test]
@@ -340,4 +347,28 @@ fn file_without_folios() {
     let memory = state.memory();
     assert_eq!(state.walk(&memory), (0, Ok(())));
     assert_eq!(memory.left(), memory.len());
+}
+
+/// What stands behind the empty entry was not written by anybody.
+#[test]
+fn array_with_anything_behind_its_end() {
+    for count in [1, 63, 64, 65, 255] {
+        let mut state = large(1);
+        state.folios.truncate(count);
+        state.header.nr_folios = count as u64;
+        let mut memory = state.memory();
+        let mut part = vec![0xa5; PAGE_SIZE];
+        for (i, (entry, _)) in state.folios.iter().enumerate() {
+            entry.store(&mut part[i * FolioEntry::SIZE..]);
+        }
+        FolioEntry::EMPTY.store(&mut part[count * FolioEntry::SIZE..]);
+        memory.put_order(state.part(0), 0, &part);
+        assert_eq!(state.walk(&memory), (count, Ok(())), "{count}");
+        // One that is not empty was meant to be read.
+        let mut memory = state.memory();
+        part[count * FolioEntry::SIZE] = 1;
+        memory.put_order(state.part(0), 0, &part);
+        let refused = Refusal::ArrayLength(count as u64, count as u64 + 1);
+        assert_eq!(state.walk(&memory).1, Err(refused), "{count}");
+    }
 }

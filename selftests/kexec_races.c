@@ -175,13 +175,15 @@ static bool preserve(struct racer *r, unsigned int n)
 {
 	unsigned int instance = current[n];
 	unsigned int token = below(r, TOKENS), file = below(r, FILES);
-	struct note *note;
+	struct note what = { .call = PRESERVE, .name = n }, *note;
 	int err;
 
 	if (!instance)
 		return true;
-	note = begin(r, (struct note){ .call = PRESERVE, .name = n, .instance = instance - 1,
-				       .token = token, .file = file });
+	what.instance = instance - 1;
+	what.token = token;
+	what.file = file;
+	note = begin(r, what);
 	if (!note)
 		return false;
 	err = luo_preserve(FIRST_FD + instance - 1, files[file], token);

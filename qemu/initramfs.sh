@@ -6,9 +6,8 @@
 # when none of its inputs has changed.
 #
 # A kexec reads, hashes and copies all of it. So out/initramfs-forge.cpio, for
-# scenarios that do that a hundred times, is the same with one test program only,
-# and "initramfs.sh bench" makes out/bench.cpio, which has nothing but the
-# benchmark.
+# scenarios that do that very often, is the same with their programs only, and
+# "initramfs.sh bench" makes out/bench.cpio, which has nothing but the benchmark.
 
 . "$(dirname "$0")/common.sh"
 
@@ -82,7 +81,7 @@ assemble()
 	fi
 	pack "$IMAGE"
 	[ "$WHAT" = bench ] ||
-		pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/forged$'
+		pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/(forged|soak)$'
 }
 
 # pack IMAGE [WITHOUT BUT]: leave out what matches WITHOUT and not BUT.

@@ -7,6 +7,8 @@
 # kernel log on the first. The last line is "N passed, N failed, N skipped".
 #
 #   run.py [-j N] [--lint] [SCENARIO...]   all of them without a name
+#   run.py --kexecs N --seed S SCENARIO    through so many kexecs; what it does by
+#                                          chance as in an earlier run
 #   run.py --handover                      those between different kernels
 #   run.py --shell                         an interactive guest
 #   run.py --list                          the names
@@ -583,6 +585,9 @@ def main():
                         help="list the kernels that scenarios boot")
     parser.add_argument("--shell", action="store_true",
                         help="an interactive guest")
+    parser.add_argument("--kexecs", type=int, metavar="N",
+                        help="so many, for scenarios that go on for ever")
+    parser.add_argument("--seed", type=int, help="what chance is made of")
     parser.add_argument("names", nargs="*", metavar="SCENARIO")
     options = parser.parse_args()
     found = find_scenarios()
@@ -605,6 +610,12 @@ def main():
     chosen = ([found[name] for name in options.names] or
               [s for s in found.values() if not s.hidden and
                (s.pair or s.chain or not options.handover)])
+    for scenario in chosen:
+        if options.kexecs:
+            scenario.timeout *= (options.kexecs + 1) / scenario.stages
+            scenario.stages = options.kexecs + 1
+        if options.seed is not None:
+            scenario.cmdline += f" lu.seed={options.seed}"
     # The longest first, so that the last ones to end are short.
     chosen.sort(key=lambda s: (-s.timeout, s.name))
     jobs = [lambda s=s: (s, *run_scenario(s)) for s in chosen]

@@ -12,10 +12,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHUNK	(64 * 1024)
@@ -389,6 +391,29 @@ int luo_nofile(long more)
 	if (limit.rlim_max < limit.rlim_cur)
 		limit.rlim_max = limit.rlim_cur;
 	return setrlimit(RLIMIT_NOFILE, &limit) ? -errno : 0;
+}
+
+__u64 luo_seed(void)
+{
+	const char *text = getenv("LUO_SEED");
+	char line[4096] = {};
+	__u64 seed;
+	FILE *in;
+
+	if (!text) {
+		in = fopen("/proc/cmdline", "re");
+		if (in && fgets(line, sizeof(line), in))
+			text = strstr(line, "lu.seed=");
+		if (in)
+			fclose(in);
+		text = text ? text + strlen("lu.seed=") : NULL;
+	}
+	if (text)
+		return strtoull(text, NULL, 0);
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		seed = time(NULL);
+	/* Short enough to type. */
+	return seed & 0xffffffff;
 }
 
 int luo_truncate(int fd, off_t size)

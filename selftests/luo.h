@@ -89,6 +89,12 @@ void luo_settle(void);
 int luo_write_file(const char *path, const char *text);
 int luo_nofile(long more);
 
+/*
+ * What makes a run again: LUO_SEED, or lu.seed= on the kernel's command line.
+ * Otherwise a random number.
+ */
+__u64 luo_seed(void);
+
 /* system calls that answer -errno */
 int luo_truncate(int fd, off_t size);
 long luo_pwrite(int fd, const void *buf, size_t len, off_t off);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Races: four threads do the same things at once for two seconds. Each call may
- * lose against another, but only with the errnos that say so; afterwards all
- * names and files are free. LUO_SEED repeats a run.
+ * lose against another, but only with the errnos that say so; what one got,
+ * nobody else has; afterwards all names and files are free. LUO_SEED repeats a run.
+ * There are many more calls here than in races.c, which judges them more strictly.
  */
 #include "fixture.h"
 
@@ -20,6 +21,9 @@ struct shared {
 	int dev;
 	int memfds[MEMFDS];
 	atomic_int slots[SLOTS];
+	/* Whether somebody has the name, or has the memfd preserved. */
+	atomic_int names[NAMES];
+	atomic_int preserved[MEMFDS];
 	__u64 seed;
 	time_t end;
 	/* What no call may answer: the first one seen. */
@@ -62,9 +66,21 @@ static void note(struct worker *w, int answer, const char *where, const int *all
 	w->shared->wrong = answer;
 }
 
-static void name_of(struct worker *w, char *name)
+static unsigned int name_of(struct worker *w, char *name)
 {
-	snprintf(name, LUO_NAME_MAX, "threads-%u", (unsigned int)(next_random(w) % NAMES));
+	unsigned int number = next_random(w) % NAMES;
+
+	snprintf(name, LUO_NAME_MAX, "threads-%u", number);
+	return number;
+}
+
+/* Between the call that got it and the one that gives it back. */
+static void now_mine(struct worker *w, atomic_int *what, const char *where)
+{
+	static const int none[] = { 0 };
+
+	if (atomic_exchange(what, 1))
+		note(w, -EUSERS, where, none);
 }
 
 static void *same_names(void *arg)
@@ -72,18 +88,21 @@ static void *same_names(void *arg)
 	static const int create[] = { EEXIST, 0 }, retrieve[] = { ENOENT, 0 };
 	struct worker *w = arg;
 	char name[LUO_NAME_MAX], seen[LUO_NAME_MAX];
+	unsigned int number;
 	int session;
 
 	while (running(w)) {
-		name_of(w, name);
+		number = name_of(w, name);
 		session = luo_create(w->shared->dev, name);
 		note(w, session, "create_session", create);
 		if (session < 0)
 			continue;
+		now_mine(w, &w->shared->names[number], "two sessions of one name");
 		if (luo_get_name(session, seen) || strcmp(name, seen))
 			note(w, -EBADMSG, "get_name of one's own session", create);
 		/* retrieve_session never finds an outgoing one. */
 		note(w, luo_retrieve(w->shared->dev, name), "retrieve_session", retrieve);
+		w->shared->names[number] = 0;
 		close(session);
 	}
 	return NULL;
@@ -94,19 +113,32 @@ static void *preserve_and_close(void *arg)
 	static const int create[] = { EEXIST, 0 }, preserve[] = { EBUSY, EEXIST, 0 };
 	struct worker *w = arg;
 	char name[LUO_NAME_MAX];
-	int session, i;
+	unsigned int number, memfd, mine;
+	int session, i, err;
 
 	while (running(w)) {
-		name_of(w, name);
+		number = name_of(w, name);
 		session = luo_create(w->shared->dev, name);
 		note(w, session, "create_session", create);
 		if (session < 0)
 			continue;
+		now_mine(w, &w->shared->names[number], "two sessions of one name");
+		mine = 0;
 		for (i = 0; i < 3; i++) {
-			note(w, luo_preserve(session,
-					     w->shared->memfds[next_random(w) % MEMFDS],
-					     next_random(w) % 3), "preserve_fd", preserve);
+			memfd = next_random(w) % MEMFDS;
+			err = luo_preserve(session, w->shared->memfds[memfd],
+					   next_random(w) % 3);
+			note(w, err, "preserve_fd", preserve);
+			if (!err) {
+				now_mine(w, &w->shared->preserved[memfd], "preserved twice");
+				mine |= 1 << memfd;
+			}
 		}
+		for (memfd = 0; memfd < MEMFDS; memfd++) {
+			if (mine & 1 << memfd)
+				w->shared->preserved[memfd] = 0;
+		}
+		w->shared->names[number] = 0;
 		close(session);
 	}
 	return NULL;

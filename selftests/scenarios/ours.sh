@@ -13,7 +13,7 @@ load_module
 for program in /selftests/ours/*; do
 	name=${program##*/}
 	case "$name" in
-	kexec_* | test_* | demo | forged) continue ;;
+	kexec_* | test_* | demo | forged | soak) continue ;;
 	esac
 	run_accounted "$name" "$program"
 done

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Races between calls on sessions that go out, on files, and on their fds: each
+ * pair of calls, judged by race.h. LUO_SEED= (or lu.seed=) makes the same calls
+ * again, LUO_RACE_SECONDS= goes on for so long.
+ */
+#include "fixture.h"
+#include "race.h"
+
+#define SECONDS	20
+
+TEST_F_TIMEOUT(live, every_pair, 1200)
+{
+	const char *seconds = getenv("LUO_RACE_SECONDS");
+	struct race race = { .seed = luo_seed() };
+	bool well;
+
+	close(self->dev);
+	self->dev = -1;
+	luo_nofile(STEP_FIRST_FD + MODEL_SLOTS);
+	well = race_run(&race, seconds ? atoi(seconds) : SECONDS, -1UL);
+	TH_LOG("seed %llu: %lu rounds, %lu pairs of calls", race.seed, race.rounds, race.pairs);
+	EXPECT_TRUE(well)
+		TH_LOG("%s", race.trouble);
+}
+
+TEST_HARNESS_MAIN

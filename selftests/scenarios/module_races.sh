@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# Loading and unloading while others open the device all the time: unloading
+# works or says that the module is in use, and opening works or finds no device.
+#
+# stages: 1
+# memory: 512M
+# timeout: 120
+# kernels: rust-7.3
+
+open_again_and_again()
+{
+	while [ -e /tmp/racing ]; do
+		# Says no when it is open, or not there. (Not <>: that makes a file.)
+		(: 9</dev/liveupdate) 2>/dev/null
+	done
+}
+
+load_and_unload()
+{
+	unloaded=0
+	for _ in $(seq 60); do
+		[ -d /sys/module/liveupdate ] || insmod /lib/liveupdate.ko || return 1
+		if rmmod liveupdate 2>/dev/null; then
+			unloaded=$((unloaded + 1))
+		fi
+	done
+	echo "# unloaded $unloaded times of 60"
+	[ "$unloaded" -gt 0 ]
+}
+
+race()
+{
+	: >/tmp/racing
+	for _ in 1 2 3; do
+		open_again_and_again &
+	done
+	status=0
+	load_and_unload || status=1
+	rm /tmp/racing
+	wait
+	return "$status"
+}
+
+works_again()
+{
+	[ -d /sys/module/liveupdate ] || insmod /lib/liveupdate.ko || return 1
+	# Exits 0 only if the device opens.
+	/selftests/upstream/luo_kexec_simple -s 1
+}
+
+run insmod-rmmod-open race
+run works-again works_again

@@ -13,7 +13,7 @@ export KDIR KSRC
 # The scripts make use of both cores themselves.
 .NOTPARALLEL:
 
-.PHONY: module help demo check check-handover bench bench-wall lint paths shell clean \
+.PHONY: module help demo check check-handover check-debug bench bench-wall lint paths shell clean \
 	distclean
 
 module: ## build liveupdate.ko (the default)
@@ -35,6 +35,10 @@ check: ## all tests, in QEMU guests, and lint
 check-handover: ## only the kexecs between different kernels, and their matrix
 	@qemu/build.sh prepare
 	@qemu/run.py --handover
+
+check-debug: ## only what runs on the debug kernel: sanitizers, and faults injected
+	@qemu/build.sh prepare
+	@qemu/run.py --debug
 
 bench: ## measure against the C implementation, by instructions (6 minutes)
 	@qemu/build.sh bench

@@ -13,8 +13,8 @@ export KDIR KSRC
 # The scripts make use of both cores themselves.
 .NOTPARALLEL:
 
-.PHONY: module help demo check check-handover soak bench bench-wall lint paths shell \
-	clean distclean
+.PHONY: module help demo check check-handover check-debug soak bench bench-wall lint \
+	paths shell clean distclean
 
 module: ## build liveupdate.ko (the default)
 	@qemu/packages.sh
@@ -35,6 +35,10 @@ check: ## all tests, in QEMU guests, and lint
 check-handover: ## only the kexecs between different kernels, and their matrix
 	@qemu/build.sh prepare
 	@qemu/run.py --handover
+
+check-debug: ## only what runs on the debug kernel: sanitizers, and faults injected
+	@qemu/build.sh prepare
+	@qemu/run.py --debug
 
 soak: ## N= (100) kexecs in a row, by chance; SEED= makes a run again
 	@qemu/build.sh prepare

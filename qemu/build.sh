@@ -15,6 +15,7 @@
 . "$(dirname "$0")/toolchain.sh"
 
 PEER_KERNEL=c-7.3
+DEBUG_KERNEL=debug-7.3
 
 # The directory a kernel was built in.
 built_dir()
@@ -89,6 +90,21 @@ other_kernels()
 		fi
 		[ "$status" -eq 0 ] || exit "$status"
 		! takes_module "$name" || build_module "$(module_of "$name")" "$name"
+		[ "$name" != "$DEBUG_KERNEL" ] || build_debug_modules
+	done
+}
+
+# What else the debug kernel runs. The module must have the sanitizers of its
+# kernel in both of its languages, or the tests there mean little.
+build_debug_modules()
+{
+	local object
+	build_module "module-test-$DEBUG_KERNEL" "$DEBUG_KERNEL" LIVEUPDATE_TEST=1
+	build_module "forge-$DEBUG_KERNEL" "$DEBUG_KERNEL" M="$TOP/selftests/forge"
+	for object in liveupdate_rs.o kapi/helpers.o; do
+		"$LLVM_BIN/llvm-nm" -u "$OUT/module-$DEBUG_KERNEL/$object" |
+			grep __asan_ >/dev/null ||
+			die "$object for $DEBUG_KERNEL was built without KASAN"
 	done
 }
 

@@ -27,7 +27,7 @@ libraries_of()
 
 inputs()
 {
-	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT/forge/forge.ko")
+	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko)
 	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
 	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
@@ -36,7 +36,7 @@ inputs()
 
 assemble()
 {
-	local root=$OUT/$WHAT.root lib applet file kernel
+	local root=$OUT/$WHAT.root lib applet file kernel name
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -58,7 +58,7 @@ assemble()
 		cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
 	fi
 	cp "$TOP/qemu/guest/init" "$root/init"
-	cp "$TOP/qemu/guest/guest.sh" "$root/lib/guest.sh"
+	cp "$TOP/qemu/guest/guest.sh" "$TOP/qemu/guest/debug.sh" "$root/lib/"
 	chmod 755 "$root/init"
 	if [ -f "$OUT/module/liveupdate.ko" ]; then
 		strip --strip-debug -o "$root/lib/liveupdate.ko" \
@@ -69,12 +69,18 @@ assemble()
 			"$OUT/module-test/liveupdate.ko"
 	fi
 	# For other kernels, by their names.
-	for file in "$OUT"/module-*-*/liveupdate.ko; do
+	for file in "$OUT"/{module,module-test,forge}-*-[0-9]*/*.ko; do
 		[ -f "$file" ] || continue
-		kernel=${file%/*}
-		kernel=${kernel##*/module-}
+		kernel=$(basename "${file%/*}")
+		name=$(basename "$file" .ko)
+		case "$kernel" in
+		module-test-*) name=$name-test ;;
+		esac
+		kernel=${kernel#module-}
+		kernel=${kernel#test-}
+		kernel=${kernel#forge-}
 		mkdir -p "$root/lib/$kernel"
-		strip --strip-debug -o "$root/lib/$kernel/liveupdate.ko" "$file"
+		strip --strip-debug -o "$root/lib/$kernel/$name.ko" "$file"
 	done
 	if [ -f "$OUT/forge/forge.ko" ]; then
 		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"

@@ -10,6 +10,7 @@
 #   run.py --kexecs N --seed S SCENARIO    through so many kexecs; what it does by
 #                                          chance as in an earlier run
 #   run.py --handover                      those between different kernels
+#   run.py --debug                         those on the debug kernel
 #   run.py --shell                         an interactive guest
 #   run.py --list                          the names
 #   run.py --kernels                       the kernels that all of them boot
@@ -19,6 +20,7 @@
 import argparse
 import collections
 import concurrent.futures
+import copy
 import fcntl
 import itertools
 import os
@@ -41,18 +43,35 @@ INITRAMFS = OUT / "initramfs.cpio"
 # With fewer test programs, for scenarios that ask for it.
 INITRAMFS_FORGE = OUT / "initramfs-forge.cpio"
 
+# What a scenario with "debug: yes" runs on once more. The shadow of KASAN and
+# what page_owner notes take more than an eighth of the memory, and a kernel that
+# is entered by kexec must find room for that in the scratch area.
+DEBUG_KERNEL = "debug-7.3"
+DEBUG_MEMORY = {"512M": "1G", "768M": "1G", "1G": "1G", "2G": "2G"}
+DEBUG_SCRATCH = {"1G": "64M,256M,64M", "2G": "64M,384M,128M"}
+# SLUB's own traces of who allocated would be a third set, and with ACPI's
+# routing of PCI interrupts, half a minute of AML is interpreted at every boot.
+# With five levels of page tables, KASAN takes good addresses for wild ones while
+# the boot CPU is identified, and after its first report it is silent.
+DEBUG_CMDLINE = "page_owner=on page_poison=1 slub_debug=FZP pci=noacpi no5lvl"
+DEBUG_PATIENCE = 4
+# The kernel that the debug kernel hands over to, and takes over from.
+DEBUG_PEER = "c-7.3"
+
 # What must not be in a kernel log.
 BAD_LOG = re.compile(
     r"WARN|BUG:|BUG |Oops|Call Trace|[Bb]ad page|\b[Ll]eak|"
     r"INFO: task .* blocked|possible circular|possible recursive|UBSAN|KASAN|"
     r"[Uu]nable to handle|soft lockup|Kernel panic|suspicious RCU|"
-    r"inconsistent lock|general protection fault|rust_kernel: panicked")
+    r"inconsistent lock|general protection fault|rust_kernel: panicked|"
+    r"INFO: trying to register|memory corruption|ODEBUG|refcount_t:|poison over|"
+    r"(list_add|list_del) corruption|KHO: .*(fail|not)")
 # What a healthy guest says that looks like it.
 GOOD_LOG = re.compile(r"debug: unmapping init|kmemleak: (Kernel memory leak "
                       r"detector|Automatic)|Spectre|MDS|RETBleed|Register File")
 
 HEADER = re.compile(r"^(?:#|//|\s*\*)\s*(stages|memory|timeout|kernels|cmdline|"
-                    r"hidden|module|allow|kunit|pairs|chain|initramfs|cpus):\s*(.*?)\s*$")
+                    r"hidden|module|allow|kunit|pairs|chain|initramfs|cpus|debug):\s*(.*?)\s*$")
 KTAP = re.compile(r"^\s*(not ok|ok) (\d+)\b(.*)$")
 PLAN = re.compile(r"^\s*1\.\.(\d+)")
 KUNIT = re.compile(r"^\[ *[0-9.]+\](?: | {5,})(ok|not ok) (\d+) (.*)$")
@@ -86,6 +105,8 @@ class Scenario:
         self.pairs = options.get("pairs") == "yes"
         self.pair = None
         self.chain = options.get("chain") == "yes"
+        self.debug = options.get("debug")
+        self.variant = False
 
     @staticmethod
     def count_stages(answer):
@@ -104,6 +125,20 @@ class Scenario:
         """Every boot has a kernel; the last one named serves the rest."""
         self.kernels = self.kernels or ["rust-7.3"]
         return self
+
+    def debugged(self, name, kernels=()):
+        """The same scenario on the debug kernel. A stage that another kernel
+        serves keeps it if the kernels are given."""
+        other = copy.copy(self)
+        other.name = name
+        other.kernels = list(kernels) or [DEBUG_KERNEL for _ in self.kernels]
+        other.memory = DEBUG_MEMORY[self.memory]
+        other.timeout = self.timeout * DEBUG_PATIENCE
+        other.cmdline = (f"{self.cmdline} {DEBUG_CMDLINE} kho_scratch="
+                         f"{DEBUG_SCRATCH[other.memory]}").strip()
+        other.pairs = False
+        other.variant = True
+        return other
 
 
 def known_kernels():
@@ -126,11 +161,22 @@ def find_scenarios():
             found[name].pair = pair
             found[name].kernels = list(pair)
         if not scenario.pairs:
-            found[path.stem] = scenario.complete()
+            found[path.stem] = (
+                scenario.debugged(path.stem) if scenario.debug == "only" else
+                scenario.complete())
+        elif scenario.debug:
+            for pair in ((DEBUG_KERNEL, DEBUG_KERNEL), (DEBUG_KERNEL, DEBUG_PEER),
+                         (DEBUG_PEER, DEBUG_KERNEL)):
+                name = f"{path.stem}_{pair[0]}_to_{pair[1]}"
+                found[name] = Scenario(name, path, path.stem).debugged(name, pair)
     for source in sorted((TOP / "selftests").glob("kexec_*.c")):
         scenario = Scenario(source.stem, source, "kexec", source.stem)
         scenario.stages = scenario.count_stages(source.stem)
         found[source.stem] = scenario.complete()
+    for scenario in list(found.values()):
+        if scenario.debug and not scenario.variant and not scenario.pair:
+            name = f"{scenario.name}_debug"
+            found[name] = scenario.debugged(name)
     return found
 
 
@@ -190,6 +236,7 @@ class Guest:
         self.timed_out = False
         self.stuck_in_boot = False
         self.begun = False
+        self.silence = SILENCE * (DEBUG_PATIENCE if scenario.variant else 1)
         self.duration = 0.0
 
     def claim(self, runs, name):
@@ -222,7 +269,8 @@ class Guest:
         # demo takes that risk, because hashing needs both. With one host thread,
         # one in some hundred kexecs was seen to end in a reset: a scenario with
         # very many should ask for one CPU.
-        parallel = self.scenario.stages == 1 or self.scenario.name == "demo"
+        parallel = ((self.scenario.stages == 1 and not self.scenario.variant) or
+                    self.scenario.name == "demo")
         thread = "multi" if parallel else "single"
         return ["-accel", f"tcg,thread={thread}", "-cpu", "max",
                 "-smp", self.scenario.cpus]
@@ -303,7 +351,7 @@ class Guest:
                 break
             quiet = time.monotonic() - (self.lines[-1].time if self.lines
                                         else deadline - self.scenario.timeout)
-            if not self.begun and quiet > SILENCE:
+            if not self.begun and quiet > self.silence:
                 self.timed_out = self.stuck_in_boot = True
                 break
             for key, _ in selector.select(min(left, 1.0)):
@@ -580,6 +628,8 @@ def main():
                         help="count lint.sh and host-tests.sh as well")
     parser.add_argument("--handover", action="store_true",
                         help="only what hands over between different kernels")
+    parser.add_argument("--debug", action="store_true",
+                        help="only what runs on the debug kernel")
     parser.add_argument("--list", action="store_true", help="list scenarios")
     parser.add_argument("--kernels", action="store_true",
                         help="list the kernels that scenarios boot")
@@ -609,7 +659,8 @@ def main():
             sys.exit(f"error: no scenario {name}; --list shows them")
     chosen = ([found[name] for name in options.names] or
               [s for s in found.values() if not s.hidden and
-               (s.pair or s.chain or not options.handover)])
+               (s.pair or s.chain or not options.handover) and
+               (s.variant or not options.debug)])
     for scenario in chosen:
         if options.kexecs:
             scenario.timeout *= (options.kexecs + 1) / scenario.stages

@@ -49,6 +49,16 @@ say_time()
 	echo "MARK $1 $(cut -d' ' -f1 /proc/uptime)"
 }
 
+# module_path NAME: where a module for the kernel of this stage is.
+module_path()
+{
+	if [ -f "/lib/$(kernel_of "$STAGE")/$1.ko" ]; then
+		echo "/lib/$(kernel_of "$STAGE")/$1.ko"
+	else
+		echo "/lib/$1.ko"
+	fi
+}
+
 # load_module [liveupdate|liveupdate-test [PARAMETER=VALUE...]]: nothing to do
 # on a kernel that has the C implementation.
 load_module()
@@ -58,9 +68,7 @@ load_module()
 	if [ -c /dev/liveupdate ]; then
 		return 0
 	fi
-	path=/lib/$(kernel_of "$STAGE")/$module.ko
-	[ -f "$path" ] || path=/lib/$module.ko
-	if ! insmod "$path" "$@"; then
+	if ! insmod "$(module_path "$module")" "$@"; then
 		fail "insmod $module.ko failed"
 		return 1
 	fi

@@ -25,7 +25,7 @@ label()
 forge()
 {
 	image=$(cat "$state.image" 2>/dev/null || code_address)
-	insmod /lib/forge.ko "case=$1" "image=$image" || return 1
+	insmod "$(module_path forge)" "case=$1" "image=$image" || return 1
 	cat /sys/module/forge/parameters/value >"$state.value"
 }
 

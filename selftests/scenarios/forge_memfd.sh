@@ -3,6 +3,7 @@
 #
 # Damaged memfds; see forge.sh and selftests/forge/memfd.h.
 #
+# debug: yes
 # stages: forged memfd
 # memory: 512M
 # timeout: 480

@@ -4,6 +4,7 @@
 # One kexec from each kernel of qemu/kernels to each of them, with the
 # multi-stage programs of the kernel and ours on both sides.
 #
+# debug: yes
 # pairs: yes
 # stages: 2
 # memory: 2G

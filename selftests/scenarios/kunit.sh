@@ -4,6 +4,7 @@
 # The KUnit suites of the module, which run when it is loaded. Their KTAP goes
 # to the kernel log; the runner counts it there.
 #
+# debug: yes
 # stages: 1
 # memory: 512M
 # timeout: 60

@@ -3,6 +3,7 @@
 #
 # Loading, unloading and loading again; not while the device is open.
 #
+# debug: yes
 # stages: 1
 # memory: 512M
 # timeout: 60
@@ -28,7 +29,7 @@ no_device()
 again_and_again()
 {
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
-		insmod /lib/liveupdate.ko || return 1
+		insmod "$(module_path liveupdate)" || return 1
 		rmmod liveupdate || return 1
 	done
 }

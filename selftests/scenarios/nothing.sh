@@ -4,7 +4,7 @@
 # The guest itself, without the module: boot, kexec, boot.
 #
 # stages: 2
-# memory: 512M
+# memory: 768M
 # timeout: 60
 # kernels: rust-7.3 rust-7.3
 

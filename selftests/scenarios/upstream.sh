@@ -3,6 +3,7 @@
 #
 # The kernel's own harness program for the ioctls, unmodified.
 #
+# debug: yes
 # stages: 1
 # memory: 1G
 # timeout: 60

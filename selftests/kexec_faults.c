@@ -1,0 +1,525 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What needs a kexec of the calls whose every point fails once: serialising in
+ * reboot(2), the first open, and the ioctls of incoming sessions.
+ *
+ * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC).
+ *
+ * A kexec must not go through while faults are injected, because after the
+ * point of no return nothing may fail. So the last file to be frozen refuses:
+ * an open /dev/full of the test build of the module. The answer is EBUSY when
+ * everything before it has succeeded.
+ *
+ * hidden: yes
+ */
+#include "faults.h"
+#include "stages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define HUGE_PAGE	(2 * MIB)
+#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define SPARSE_PAGES	4096
+/* More than two pages of the array can list. */
+#define LATE		700
+#define SESSIONS	40
+#define FINISHED	8
+#define SENTINEL	0xfedcba9876543210ULL
+/* The log names the session that refuses a kexec. */
+#define FORGER		"zzz\n<0>[    0.000000] \x1b[2Jliveupdate: forged %s%n"
+
+/* Kinds of file that are retrieved, and as many of each as there may be points. */
+static const struct kind {
+	const char *what;
+	size_t size;
+	bool huge;
+	bool sparse;
+	int supply;
+} kinds[] = {
+	{ "retrieve_fd, empty", 0, false, false, 60 },
+	{ "retrieve_fd, one page", 100, false, false, 60 },
+	{ "retrieve_fd, 200 pages", 200 * LUO_PAGE, false, false, 90 },
+	{ "retrieve_fd, sparse", 4 * MIB, false, true, 90 },
+	{ "retrieve_fd, large folio", HUGE_PAGE, true, false, 60 },
+};
+
+static __u64 token_of(size_t kind, int n)
+{
+	return ((__u64)kind << 16) + n;
+}
+
+static const int sparse_pages[] = { 0, 1, 9, 64, 70, 700, 1023 };
+
+static int make_file(const struct kind *kind, __u64 seed)
+{
+	size_t i;
+	int fd;
+
+	if (kind->huge)
+		luo_write_file(THP_CONTROL, "always");
+	fd = luo_memfd(0, kind->sparse ? 0 : kind->size, seed);
+	if (kind->huge)
+		luo_write_file(THP_CONTROL, "never");
+	if (fd < 0 || !kind->sparse)
+		return fd;
+	if (ftruncate(fd, kind->size))
+		return -errno;
+	for (i = 0; i < ARRAY_SIZE(sparse_pages); i++)
+		luo_fill(fd, sparse_pages[i] * LUO_PAGE, LUO_PAGE, seed);
+	return fd;
+}
+
+static bool is_whole(int fd, const struct kind *kind, __u64 seed)
+{
+	size_t i;
+
+	if (luo_size(fd) != (off_t)kind->size)
+		return false;
+	if (!kind->sparse)
+		return luo_check(fd, 0, kind->size, seed) == LUO_SAME;
+	for (i = 0; i < ARRAY_SIZE(sparse_pages); i++) {
+		if (luo_check(fd, sparse_pages[i] * LUO_PAGE, LUO_PAGE, seed) != LUO_SAME)
+			return false;
+	}
+	return luo_check_zero(fd, 100 * LUO_PAGE, LUO_PAGE) == LUO_SAME;
+}
+
+static void put(int session, int fd, __u64 token)
+{
+	need_fd(fd, "a memfd");
+	need_eq(luo_preserve(session, fd, token), 0, "preserve_fd, token %llx",
+		(unsigned long long)token);
+	close(fd);
+}
+
+static int named(struct stage_ctx *ctx, bool retrieve, const char *kind, int n)
+{
+	char name[LUO_NAME_MAX];
+
+	snprintf(name, sizeof(name), "faults-%s-%d", kind, n);
+	return retrieve ? luo_retrieve(ctx->dev, name) : luo_create(ctx->dev, name);
+}
+
+static void need_faults(void)
+{
+	if (!faults_ready())
+		stage_skip("this kernel cannot inject faults");
+}
+
+static void right(const struct faults *f)
+{
+	if (f->wrong[0])
+		expect_eq(1, 0, "%s", f->wrong);
+	expect_range(f->points, 1, 100000, "points of %s", f->what);
+}
+
+static int call_reboot(void *arg, int attempt)
+{
+	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		     LINUX_REBOOT_CMD_KEXEC, NULL))
+		return 0;
+	/* Everything before the file that refuses was frozen. */
+	return errno == EBUSY ? 0 : -errno;
+}
+
+struct sparse {
+	struct stage_ctx *ctx;
+	int session;
+	int fd;
+	int late;
+};
+
+/* After a kexec that was refused everything can be used, and is what it was. */
+static const char *check_refused(void *arg, int attempt, int answer)
+{
+	const struct sparse *s = arg;
+	char text[4096];
+
+	if (luo_fdinfo(s->session, text, sizeof(text)) ||
+	    luo_count_line(text, luo_file_line(1, LUO_MEMFD, "preserved")) != 1)
+		return "the session has lost its file";
+	if (luo_preserve(s->session, s->fd, 2) != -EBUSY)
+		return "the file can be preserved twice";
+	if (luo_truncate(s->fd, 0) != -EPERM)
+		return "the size of the file can be changed";
+	if (luo_check(s->fd, 0, LUO_PAGE, 1) != LUO_SAME)
+		return "the file has changed";
+	return NULL;
+}
+
+/*
+ * A file that has got pages in holes since it was preserved. There is a new one
+ * for every attempt, because the pages are no longer late after one that succeeded.
+ */
+static void next_sparse(void *arg, int attempt, int answer)
+{
+	struct sparse *s = arg;
+	int i;
+
+	if (s->session >= 0)
+		close(s->session);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->session = need_fd(luo_create(s->ctx->dev, "faults-sparse"), "create_session");
+	s->fd = need_fd(luo_memfd(0, LUO_PAGE, 1), "a memfd");
+	need_eq(luo_truncate(s->fd, SPARSE_PAGES * LUO_PAGE), 0, "ftruncate");
+	need_eq(luo_preserve(s->session, s->fd, 1), 0, "preserve_fd");
+	for (i = 0; i < s->late; i++)
+		need_eq(luo_fill(s->fd, (3 + 5 * i) * LUO_PAGE, LUO_PAGE, 2), 0,
+			"write into a hole");
+}
+
+static void expect_log_not_forged(void)
+{
+	static char log[1 << 20];
+	int len = klogctl(3, log, sizeof(log) - 1), seen = 0;
+	char *line, *end;
+
+	need_eq(len > 0, 1, "the kernel log");
+	for (line = log; line; line = end) {
+		end = strchr(line, '\n');
+		if (end)
+			*end++ = '\0';
+		if (!strstr(line, "forged"))
+			continue;
+		seen++;
+		expect_eq(!strstr(line, "kexec refused") || !strstr(line, "zzz\\n<0>") ||
+			  strchr(line, 0x1b), 0, "a forged line of the log: %s", line);
+	}
+	expect_range(seen, 1, 10000, "lines of the log with that name");
+}
+
+static void serialise(struct stage_ctx *ctx)
+{
+	struct sparse s = { .ctx = ctx, .session = -1, .fd = -1, .late = 1 };
+	struct faults f = {
+		.what = "reboot, one page in a hole", .call = call_reboot,
+		.check = check_refused, .undo = next_sparse, .allowed = { ENOMEM },
+		.arg = &s,
+	};
+	int last, full;
+	long pages;
+
+	need_faults();
+	last = need_fd(luo_create(ctx->dev, FORGER), "create_session");
+	full = need_fd(luo_open_full(O_RDWR | O_NONBLOCK), "/dev/full");
+	need_eq(luo_preserve(last, full, 1), 0, "preserve /dev/full (not the test build?)");
+
+	pages = faults_pages();
+	next_sparse(&s, 0, 0);
+	faults_walk(&f);
+	right(&f);
+	f.what = "reboot, many pages in holes";
+	f.points = 0;
+	f.absorbed = 0;
+	s.late = LATE;
+	next_sparse(&s, 0, 0);
+	faults_walk(&f);
+	right(&f);
+	expect_log_not_forged();
+	/* Twice, so that nothing is late any more: that cannot fail then. */
+	need_eq(call_reboot(NULL, 0), 0, "reboot with late pages");
+	f.what = "reboot, nothing late";
+	f.points = 0;
+	f.absorbed = 0;
+	f.undo = NULL;
+	faults_walk(&f);
+	expect_eq(f.points, 0, "points of %s", f.what);
+
+	/* All but the header, list and entries of one page is given back. */
+	close(s.session);
+	close(s.fd);
+	s.session = -1;
+	s.fd = -1;
+	expect_range(faults_pages() - pages, -2, 2, "pages more than before");
+	next_sparse(&s, 0, 0);
+
+	/* The file that refuses goes, so that the kexec can come. */
+	close(last);
+	close(full);
+}
+
+static void serialised(struct stage_ctx *ctx)
+{
+	int session = need_fd(luo_retrieve(ctx->dev, "faults-sparse"), "retrieve_session");
+	int fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
+	int i, bad = 0;
+
+	expect_pattern(fd, 0, LUO_PAGE, 1, "the page that was there");
+	for (i = 0; i < LATE; i++) {
+		bad += luo_check(fd, (3 + 5 * i) * LUO_PAGE, LUO_PAGE, 2) != LUO_SAME;
+		bad += luo_check_zero(fd, (4 + 5 * i) * LUO_PAGE, LUO_PAGE) != LUO_SAME;
+	}
+	expect_eq(bad, 0, "pages with other content");
+	close(fd);
+	expect_eq(luo_finish(session), 0, "finish");
+	close(session);
+}
+
+/* The device is opened by stage_main() before the cases run: here it is closed. */
+static int call_open(void *arg, int attempt)
+{
+	return luo_open();
+}
+
+static void undo_open(void *arg, int attempt, int answer)
+{
+	if (answer > STDERR_FILENO)
+		close(answer);
+}
+
+/* Not yet: the next attempt must find a device that was never opened. */
+static int again_open(void *arg, int attempt, int answer)
+{
+	return 0;
+}
+
+static void leave_sessions(struct stage_ctx *ctx)
+{
+	int i, session;
+
+	for (i = 0; i < SESSIONS; i++) {
+		session = need_fd(named(ctx, false, "retrieve", i), "create_session");
+		put(session, luo_memfd(0, 100, i), 1);
+		put(session, luo_memfd(0, 100, i), 2);
+	}
+}
+
+static void open_first(struct stage_ctx *ctx)
+{
+	struct faults f = {
+		.what = "first open", .call = call_open, .undo = undo_open,
+		.again = again_open,
+		.allowed = { ENOMEM, EFAULT },
+	};
+
+	need_faults();
+	/*
+	 * There is one first open. A slab that can do with fewer pages than it asks
+	 * for would make it succeed too early; nothing there asks for pages itself.
+	 */
+	faults_of_pages(false);
+	faults_walk(&f);
+	faults_of_pages(true);
+	right(&f);
+	/* Those of any open, and of a few sessions at least. */
+	expect_range(f.points, 8, 100000, "points of %s", f.what);
+}
+
+struct incoming {
+	struct stage_ctx *ctx;
+	const struct kind *kind;
+	int session;
+	size_t nr;
+	int sticky;
+};
+
+static int call_retrieve(void *arg, int attempt)
+{
+	struct incoming *in = arg;
+
+	return named(in->ctx, true, "retrieve", attempt - 1);
+}
+
+static void undo_retrieve(void *arg, int attempt, int answer)
+{
+	int fd = luo_retrieve_fd(answer, 2);
+
+	if (luo_check(fd, 0, 100, attempt - 1) != LUO_SAME)
+		expect_eq(fd, 0, "another file than expected in session %d", attempt - 1);
+	close(fd);
+	close(answer);
+}
+
+static void retrieve_sessions(struct stage_ctx *ctx)
+{
+	struct incoming in = { .ctx = ctx };
+	struct faults f = {
+		.what = "retrieve_session", .call = call_retrieve, .undo = undo_retrieve,
+		.allowed = { ENOMEM, EFAULT }, .arg = &in,
+	};
+	int i, fds = faults_fds();
+
+	faults_walk(&f);
+	right(&f);
+	expect_range(f.points, 1, SESSIONS - 1, "points that there were sessions for");
+	expect_eq(faults_fds(), fds, "open fds");
+	for (i = f.points + 1; i < SESSIONS; i++)
+		close(need_fd(named(ctx, true, "retrieve", i), "a session that is left"));
+}
+
+static void leave_files(struct stage_ctx *ctx)
+{
+	size_t kind;
+	int i;
+
+	for (kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
+		for (i = 1; i <= kinds[kind].supply; i++)
+			put(ctx->out, make_file(&kinds[kind], i), token_of(kind, i));
+	}
+	put(ctx->out, luo_memfd(0, 5 * LUO_PAGE, 99), SENTINEL);
+}
+
+static int call_retrieve_fd(void *arg, int attempt)
+{
+	struct incoming *in = arg;
+
+	if (attempt > in->kind->supply)
+		return -EDQUOT;
+	return luo_retrieve_fd(in->session, token_of(in->nr, attempt));
+}
+
+static void undo_retrieve_fd(void *arg, int attempt, int answer)
+{
+	struct incoming *in = arg;
+
+	/* Absent is what failed for ever; see again_retrieve_fd(). */
+	if (!answer)
+		return;
+	if (!is_whole(answer, in->kind, attempt))
+		expect_eq(1, 0, "%s: file %d is not what it was", in->kind->what, attempt);
+	close(answer);
+}
+
+/* It says whether it can be tried again, and keeps to it. */
+static int again_retrieve_fd(void *arg, int attempt, int answer)
+{
+	struct incoming *in = arg;
+	__u64 token = token_of(in->nr, attempt);
+	static char text[200000];
+	int first, second;
+
+	if (luo_fdinfo(in->session, text, sizeof(text)))
+		return -EIO;
+	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "pending")) == 1)
+		return luo_retrieve_fd(in->session, token);
+	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "retrieved")) == 1)
+		return luo_retrieve_fd(in->session, token);
+	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "failed")) != 1)
+		return -ENODATA;
+	in->sticky++;
+	first = luo_retrieve_fd(in->session, token);
+	second = luo_retrieve_fd(in->session, token);
+	return first == answer && second == answer ? 0 : -EUCLEAN;
+}
+
+static void retrieve_files(struct stage_ctx *ctx)
+{
+	int fds = faults_fds(), fd;
+	size_t kind;
+
+	for (kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
+		struct incoming in = {
+			.ctx = ctx, .session = ctx->in, .nr = kind, .kind = &kinds[kind],
+		};
+		struct faults f = {
+			.what = kinds[kind].what, .call = call_retrieve_fd,
+			.undo = undo_retrieve_fd, .again = again_retrieve_fd,
+			/* ENOSPC is what shmem says without memory for an inode. */
+			.allowed = { ENOMEM, EFAULT, ENOSPC }, .arg = &in,
+		};
+
+		faults_walk(&f);
+		right(&f);
+		stage_note("%s: %d of the failures are for ever", f.what, in.sticky);
+	}
+	expect_eq(faults_fds(), fds, "open fds");
+	fd = need_fd(luo_retrieve_fd(ctx->in, SENTINEL), "the file that nothing was done to");
+	expect_pattern(fd, 0, 5 * LUO_PAGE, 99, "that file");
+	close(fd);
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+}
+
+static void leave_to_finish(struct stage_ctx *ctx)
+{
+	int i, session;
+
+	for (i = 0; i < FINISHED; i++) {
+		session = need_fd(named(ctx, false, "finish", i), "create_session");
+		put(session, luo_memfd(0, 3 * LUO_PAGE, i), 1);
+		put(session, luo_memfd(0, 3 * LUO_PAGE, i), 2);
+	}
+}
+
+static int call_finish(void *arg, int attempt)
+{
+	struct incoming *in = arg;
+
+	return luo_finish(in->session);
+}
+
+static const char *check_finish(void *arg, int attempt, int answer)
+{
+	struct incoming *in = arg;
+	char text[4096];
+
+	if (luo_fdinfo(in->session, text, sizeof(text)) ||
+	    luo_count_line(text, luo_file_line(1, LUO_MEMFD, "pending")) != 1 ||
+	    luo_count_line(text, luo_file_line(2, LUO_MEMFD, "retrieved")) != 1)
+		return "the session is not what it was";
+	return NULL;
+}
+
+static void next_to_finish(void *arg, int attempt, int answer)
+{
+	struct incoming *in = arg;
+
+	if (in->session >= 0)
+		close(in->session);
+	in->session = named(in->ctx, true, "finish", in->nr++);
+	close(luo_retrieve_fd(in->session, 2));
+}
+
+static void finish(struct stage_ctx *ctx)
+{
+	struct incoming in = { .ctx = ctx, .session = -1 };
+	struct faults f = {
+		.what = "finish", .call = call_finish, .check = check_finish,
+		.undo = next_to_finish, .allowed = { ENOMEM, EFAULT }, .arg = &in,
+	};
+
+	next_to_finish(&in, 0, 0);
+	faults_walk(&f);
+	right(&f);
+	while (in.nr < FINISHED)
+		next_to_finish(&in, 0, 0);
+	close(in.session);
+}
+
+/* The walk that opens the device is a case of its own, before the others. */
+static const struct stage_case cases[] = {
+	{ "serialise", true, { serialise, serialised } },
+	{ "retrieve_session", true, { leave_sessions, retrieve_sessions } },
+	{ "retrieve_fd", false, { leave_files, retrieve_files } },
+	{ "finish", true, { leave_to_finish, finish } },
+	{ }
+};
+
+static const struct stage_case first_open[] = {
+	{ "open", true, { NULL, open_first } },
+	{ }
+};
+
+static const struct stage_program program = {
+	.name = "kexec_faults", .stages = 2, .cases = cases,
+};
+
+static const struct stage_program opening = {
+	.name = "kexec_faults", .stages = 2, .no_device = true, .cases = first_open,
+};
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "open"))
+		return stage_main(argc - 1, argv + 1, &opening);
+	if (argc == 2 && !strcmp(argv[1], "2") && !faults_ready())
+		fprintf(stderr, "# this kernel cannot inject faults\n");
+	return stage_main(argc, argv, &program);
+}

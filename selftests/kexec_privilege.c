@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What somebody without privileges can do with a session that came in, and
+ * that a retrieve which fails gives nothing away.
+ *
+ * memory: 1G
+ * timeout: 120
+ */
+#include "stages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NOBODY	65534
+#define SIZE	(5 * LUO_PAGE + 7)
+
+static void put(int session, __u64 token, __u64 seed)
+{
+	int fd = need_fd(luo_memfd(0, SIZE, seed), "a memfd");
+
+	need_eq(luo_preserve(session, fd, token), 0, "preserve_fd");
+	close(fd);
+}
+
+static void prepare(struct stage_ctx *ctx)
+{
+	put(ctx->out, 1, 1);
+	put(ctx->out, 2, 2);
+	put(ctx->out, 3, 3);
+}
+
+/* Exit status of a process that has nothing but a session, and not by fork. */
+static int use(int session)
+{
+	int fd;
+
+	session = luo_pass_fd(session);
+	if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
+	    setresuid(NOBODY, NOBODY, NOBODY))
+		return 1;
+	fd = luo_retrieve_fd(session, 1);
+	if (fd < 0 || luo_check(fd, 0, SIZE, 1) != LUO_SAME)
+		return 2;
+	if (luo_pwrite(fd, "x", 1, 0) != 1)
+		return 3;
+	if (luo_retrieve_fd(session, 99) != -ENOENT)
+		return 4;
+	if (luo_create(session, "more") != -EINVAL ||
+	    luo_retrieve(session, "kexec_privilege.other") != -EINVAL)
+		return 5;
+	if (luo_preserve(session, fd, 9) != -EINVAL)
+		return 6;
+	if (luo_open() != -EACCES)
+		return 7;
+	return 0;
+}
+
+static void handed(struct stage_ctx *ctx)
+{
+	int status = -1, fd;
+	char byte = 0;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(use(ctx->in));
+	need_eq(waitpid(pid, &status, 0), pid, "the child");
+	expect_eq(status, 0, "exit status of the child (times 256: its step)");
+	/* It is the same file here. */
+	fd = need_fd(luo_retrieve_fd(ctx->in, 1), "the file that it retrieved");
+	expect_eq(pread(fd, &byte, 1, 0), 1, "pread");
+	expect_eq(byte, 'x', "what it wrote");
+	close(fd);
+	fd = need_fd(luo_retrieve_fd(ctx->in, 2), "another file");
+	expect_pattern(fd, 0, SIZE, 2, "another file");
+	close(fd);
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+}
+
+/* The number of the next fd tells whether one was left. */
+static int next_fd(void)
+{
+	int fd = dup(STDIN_FILENO);
+
+	close(fd);
+	return fd;
+}
+
+static void gives_nothing(struct stage_ctx *ctx)
+{
+	struct liveupdate_session_retrieve_fd arg = {
+		.size = sizeof(arg), .fd = -1, .token = 1,
+	};
+	struct liveupdate_session_retrieve_fd *readonly = luo_readonly(&arg, sizeof(arg));
+	int before = next_fd(), fd;
+
+	expect_err(luo_ioctl(ctx->in, LIVEUPDATE_SESSION_RETRIEVE_FD, readonly), -EFAULT,
+		   "retrieve_fd that cannot be answered");
+	expect_eq(readonly->fd, -1, "what it answered");
+	expect_eq(next_fd(), before, "the next fd");
+	expect_err(luo_retrieve_fd(ctx->in, 99), -ENOENT, "retrieve_fd of no file");
+	expect_eq(next_fd(), before, "the next fd");
+	fd = need_fd(luo_retrieve_fd(ctx->in, 1), "retrieve_fd");
+	expect_pattern(fd, 0, SIZE, 1, "the file");
+	/* Behind its end there is nothing of what was there before. */
+	need_eq(luo_truncate(fd, 6 * LUO_PAGE), 0, "ftruncate");
+	expect_zero(fd, SIZE, 6 * LUO_PAGE - SIZE, "behind the end");
+	close(fd);
+}
+
+static const struct stage_case cases[] = {
+	{ "handed", false, { prepare, handed } },
+	{ "nothing", false, { prepare, gives_nothing } },
+	{ }
+};
+
+static const struct stage_program program = {
+	.name = "kexec_privilege", .stages = 2, .cases = cases,
+};
+
+int main(int argc, char **argv)
+{
+	return stage_main(argc, argv, &program);
+}

@@ -36,8 +36,8 @@ check-handover: ## only the kexecs between different kernels, and their matrix
 	@qemu/build.sh prepare
 	@qemu/run.py --handover
 
-check-debug: ## only what runs on the debug kernel: sanitizers, and faults injected
-	@qemu/build.sh prepare
+check-debug: ## what runs on the debug kernel: sanitizers, and faults injected (longer)
+	@qemu/build.sh prepare debug
 	@qemu/run.py --debug
 
 soak: ## N= (100) kexecs in a row, by chance; SEED= makes a run again

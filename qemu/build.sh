@@ -5,8 +5,9 @@
 #
 # Builds what runs on a kernel: the module, the module with its test hooks, the
 # module that forges state, the selftests (the kernel's and ours). "prepare" does
-# all of it and the initramfs ("prepare demo": only what the demo needs); "bench"
-# what the benchmark needs, with the kernel of the C peer; "paths" prints where
+# all of it and the initramfs ("prepare demo": only what the demo needs, "prepare
+# debug": the debug kernel as well); "bench" what the benchmark needs, with the
+# kernel of the C peer; "paths" prints where
 # things are and builds nothing; "kernel NAME" prints the boot image of a kernel
 # of the table in "kernels". KDIR= (a built, patched kernel tree) takes the place
 # of the kernel of the cache.
@@ -72,13 +73,14 @@ kernel_ready()
 	done
 }
 
-# Those that only some scenarios boot, and the modules for them. One whose source
+# Those that only some scenarios boot, and the modules for them; the one for
+# debugging too if anything is said. One whose source
 # is not to be had any more is left out, and its scenarios are skipped.
 other_kernels()
 {
 	local name status
 	mkdir -p "$OUT/kernels"
-	for name in $("$TOP/qemu/run.py" --kernels); do
+	for name in $("$TOP/qemu/run.py" --kernels ${1:+--debug}); do
 		[ "$name" != "$DEFAULT_KERNEL" ] || continue
 		rm -f "$OUT/kernels/$name.missing"
 		status=0
@@ -239,9 +241,11 @@ prepare)
 	if [ "${2:-}" != demo ]; then
 		build_module module-test "$DEFAULT_KERNEL" LIVEUPDATE_TEST=1
 		build_module forge "$DEFAULT_KERNEL" M="$TOP/selftests/forge"
-		other_kernels
+		other_kernels "${2:-}"
+		build_selftests
+	else
+		build_selftests demo
 	fi
-	build_selftests ${2:+"$2"}
 	"$TOP/qemu/initramfs.sh"
 	;;
 bench)

@@ -13,7 +13,7 @@
 #   run.py --debug                         those on the debug kernel
 #   run.py --shell                         an interactive guest
 #   run.py --list                          the names
-#   run.py --kernels                       the kernels that all of them boot
+#   run.py --kernels [--debug]             the kernels that all of them boot
 
 """Run test scenarios in QEMU guests and judge what they print."""
 
@@ -648,7 +648,8 @@ def main():
         return 0
     if options.kernels:
         print("\n".join(sorted({kernel for scenario in found.values()
-                                for kernel in scenario.kernels})))
+                                for kernel in scenario.kernels
+                                if options.debug or kernel != DEBUG_KERNEL})))
         return 0
     if not INITRAMFS.exists():
         sys.exit("error: no initramfs: run qemu/build.sh prepare first")
@@ -660,7 +661,7 @@ def main():
     chosen = ([found[name] for name in options.names] or
               [s for s in found.values() if not s.hidden and
                (s.pair or s.chain or not options.handover) and
-               (s.variant or not options.debug)])
+               s.variant == options.debug])
     for scenario in chosen:
         if options.kexecs:
             scenario.timeout *= (options.kexecs + 1) / scenario.stages

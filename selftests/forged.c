@@ -301,7 +301,7 @@ static void expect_memory(void)
 /* Loaded again, the module finds the damage again or nothing. */
 static void load_again(void)
 {
-	need_eq(system("rmmod liveupdate && insmod /lib/liveupdate.ko"), 0,
+	need_eq(system("rmmod liveupdate && insmod \"${LUO_MODULE:-/lib/liveupdate.ko}\""), 0,
 		"unloading and loading of the module");
 }
 

@@ -10,6 +10,10 @@
 forged=/selftests/ours/forged
 state=/host/forge
 
+# What the program loads again.
+LUO_MODULE=$(module_path liveupdate)
+export LUO_MODULE
+
 # Where this kernel's code is. Every other kernel is at the same place.
 code_address()
 {

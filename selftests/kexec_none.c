@@ -3,7 +3,7 @@
  * A kexec with nothing to hand over: the device was open, and a session was made
  * and dropped, but none is left.
  *
- * memory: 512M
+ * memory: 1G
  * timeout: 120
  */
 #include "stages.h"

@@ -4,7 +4,7 @@
 # Damaged addresses; see forge.sh and selftests/forge/addresses.h.
 #
 # stages: forged addresses
-# memory: 512M
+# memory: 1G
 # timeout: 600
 # kernels: rust-7.3
 # cpus: 1

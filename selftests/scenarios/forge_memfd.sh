@@ -5,7 +5,7 @@
 #
 # debug: yes
 # stages: forged memfd
-# memory: 512M
+# memory: 1G
 # timeout: 480
 # kernels: rust-7.3
 # cpus: 1

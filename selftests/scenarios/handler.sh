@@ -4,7 +4,7 @@
 # The programs of ours that need the test build of the module.
 #
 # stages: 1
-# memory: 512M
+# memory: 1G
 # timeout: 60
 # kernels: rust-7.3
 

@@ -6,7 +6,7 @@
 #
 # debug: yes
 # stages: 1
-# memory: 512M
+# memory: 1G
 # timeout: 60
 # kernels: rust-7.3
 # kunit: yes

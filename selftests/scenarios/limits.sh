@@ -5,7 +5,7 @@
 # bound, and room again after a close.
 #
 # stages: 1
-# memory: 512M
+# memory: 1G
 # timeout: 60
 # kernels: rust-7.3
 

@@ -5,7 +5,7 @@
 # works or says that the module is in use, and opening works or finds no device.
 #
 # stages: 1
-# memory: 512M
+# memory: 1G
 # timeout: 120
 # kernels: rust-7.3
 

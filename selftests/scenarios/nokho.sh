@@ -4,7 +4,7 @@
 # Without Kexec HandOver the module does not load, and says why.
 #
 # stages: 1
-# memory: 512M
+# memory: 1G
 # timeout: 60
 # kernels: rust-7.3
 # cmdline: kho=off

@@ -4,7 +4,7 @@
 # Turning the machine off with live sessions is nothing special.
 #
 # stages: 1
-# memory: 512M
+# memory: 1G
 # timeout: 60
 # kernels: rust-7.3
 

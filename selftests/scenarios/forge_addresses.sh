@@ -4,7 +4,7 @@
 # Damaged addresses; see forge.sh and selftests/forge/addresses.h.
 #
 # stages: forged addresses
-# memory: 1G
+# memory: 512M
 # timeout: 600
 # kernels: rust-7.3
 # cpus: 1

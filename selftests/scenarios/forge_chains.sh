@@ -4,7 +4,7 @@
 # Damaged chains, counts and strings; see forge.sh and selftests/forge/chains.h.
 #
 # stages: forged chains
-# memory: 1G
+# memory: 512M
 # timeout: 480
 # kernels: rust-7.3
 # cpus: 1

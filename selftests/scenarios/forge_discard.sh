@@ -5,7 +5,7 @@
 # finished. See forge.sh and selftests/forge/memfd.h.
 #
 # stages: forged memfd
-# memory: 1G
+# memory: 512M
 # timeout: 480
 # kernels: rust-7.3
 # cpus: 1

@@ -31,13 +31,17 @@ die()
 # step WHAT COMMAND...: run a long command with its output in a log of its own.
 step()
 {
-	local what=$1 log start status=0
+	local what=$1 log start status
 	shift
 	mkdir -p "$LOGS"
 	log=$LOGS/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.' '-').log
 	start=$SECONDS
 	say "==> $what"
-	"$@" >"$log" 2>&1 </dev/null || status=$?
+	# Within a condition, a function would go on after a command that failed.
+	set +e
+	(set -e && "$@") >"$log" 2>&1 </dev/null
+	status=$?
+	set -e
 	if [ "$status" -ne 0 ]; then
 		say "    failed after $((SECONDS - start)) s; the last lines of $log:"
 		tail -n 15 "$log" | sed 's/^/    | /' >&2

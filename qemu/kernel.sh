@@ -66,7 +66,7 @@ build_dir()
 
 unpack_source()
 {
-	local dir=$1 deb
+	local dir=$1 deb p
 	rm -rf "$dir.new"
 	mkdir -p "$dir.new"
 	if own_source; then

@@ -262,7 +262,7 @@ kernel)
 	;;
 remove-cache)
 	# Only what is known to be ours, whatever LIVEUPDATE_CACHE says.
-	for dir in apt cargo deb kernels src; do
+	for dir in apt cargo ccache deb kernels src; do
 		rm -rf "${CACHE:?}/$dir"
 	done
 	rm -rf "${CACHE:?}"/rust-src-* "${CACHE:?}/kernels.lock"

@@ -7,7 +7,7 @@
 
 . "$(dirname "$0")/common.sh"
 
-PACKAGES="clang-19 lld-19 llvm-19 libclang-19-dev make gcc libc6-dev flex bison
+PACKAGES="clang-19 lld-19 llvm-19 libclang-19-dev ccache make gcc libc6-dev flex bison
 bc libelf-dev libssl-dev cpio kmod xz-utils busybox-static kexec-tools patch
 rsync python3 git perl ca-certificates shellcheck clang-format-19
 qemu-system-x86 debian-archive-keyring"

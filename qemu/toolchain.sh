@@ -50,6 +50,11 @@ toolchain_find()
 	export RUSTC RUST_LIB_SRC BINDGEN
 	MAKE_KERNEL=(make "LLVM=$LLVM_BIN/" "RUSTC=$RUSTC" "BINDGEN=$BINDGEN"
 		"RUST_LIB_SRC=$RUST_LIB_SRC" -j"$JOBS")
+	# The kernels have most of their objects in common.
+	if command -v ccache >/dev/null; then
+		MAKE_KERNEL+=("CC=ccache $LLVM_BIN/clang")
+		export CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=2G
+	fi
 	export LIBCLANG_PATH=$LLVM_BIN/../lib
 }
 

@@ -68,6 +68,7 @@ use crate::{
         device::DeviceFile,
         kexec::KexecPrepare,
         kho::{
+            Charge,
             PreservedPage,
             Subtree, //
         },
@@ -114,9 +115,9 @@ struct OutgoingRoot {
 
 impl OutgoingRoot {
     fn announce(liveupdate_num: u64) -> Result<Self> {
-        let mut flbs = PreservedPage::new()?;
+        let mut flbs = PreservedPage::new(Charge::Nobody)?;
         FlbHeader { pages: 1, count: 0 }.store(flbs.bytes_mut());
-        let mut page = PreservedPage::new()?;
+        let mut page = PreservedPage::new(Charge::Nobody)?;
         Root {
             compatible: COMPATIBLE,
             liveupdate_num,

@@ -2,6 +2,8 @@
 
 //! A memfd (`include/linux/kho/abi/memfd.h`).
 
+use core::ops::Range;
+
 use super::{
     memory::{
         MAX_FRAMES,
@@ -193,13 +195,14 @@ impl Memfd {
         }
     }
 
-    /// Claims the folios of the file and the array that lists them, in order.
+    /// Claims the folios of the file and the array that lists them, in order, and gives them to
+    /// `visit` in runs.
     ///
     /// At the first thing that is wrong it stops, and leaves what comes after it to nobody.
-    pub(crate) fn for_each_folio<M: ClaimMemory>(
+    pub(crate) fn for_each_run<M: ClaimMemory>(
         &self,
         memory: &M,
-        mut visit: impl FnMut(M::Folio, u32, &FolioEntry),
+        mut visit: impl FnMut(M::Folios<'_>, &FolioRun),
     ) -> Result<(), Refusal> {
         if self.nr_folios() == 0 {
             return Ok(());
@@ -221,24 +224,27 @@ impl Memfd {
                 parts_left = parts_left.checked_sub(1).ok_or(Refusal::ArrayForm)?;
                 let part = memory.claim_pages(PhysAddr(at), array.order.into())?;
                 for entries in part.as_ref().chunks(MAX_FRAMES * FolioEntry::SIZE) {
-                    let entries = entries.chunks_exact(FolioEntry::SIZE).map(FolioEntry::load);
-                    let behind = entries.clone().nth(left.min(MAX_FRAMES as u64) as usize);
+                    let room = entries.len() / FolioEntry::SIZE;
+                    let count = left.min(room as u64) as usize;
+                    let (entries, behind) = entries
+                        .split_at_checked(count * FolioEntry::SIZE)
+                        .unwrap_or_default();
                     // What follows the empty entry is not part of the array. A number that is too
                     // small would lose content in silence.
-                    if behind.is_some_and(|entry| !entry.is_empty()) {
+                    if count < room && !FolioEntry::load(behind).is_empty() {
                         return Err(Refusal::ArrayLength(self.nr_folios(), self.nr_folios() + 1));
                     }
-                    if left == 0 {
+                    if count == 0 {
                         break;
                     }
-                    let entries = entries.take(left as usize);
-                    // A small file shall not pay for clearing room that it does not need.
-                    left -= if left <= FEW as u64 {
-                        claim_entries::<_, FEW>(memory, &mut in_order, entries, &mut visit)?
+                    // A small file shall not pay for room that it does not need.
+                    if count <= FEW {
+                        claim_entries::<_, FEW>(memory, &mut in_order, entries, &mut visit)?;
                     } else {
-                        claim_entries::<_, MAX_FRAMES>(memory, &mut in_order, entries, &mut visit)?
-                    };
-                    if behind.is_some() {
+                        claim_entries::<_, MAX_FRAMES>(memory, &mut in_order, entries, &mut visit)?;
+                    }
+                    left -= count as u64;
+                    if count < room {
                         break;
                     }
                 }
@@ -258,43 +264,61 @@ impl Memfd {
 /// As many folios as a small file has.
 const FEW: usize = 2;
 
-/// Claims the folios of up to `N` entries, and gives the number of entries.
+/// Folios that follow each other in a file, without a hole between them, and have the same flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FolioRun {
+    /// Where the first begins in the file, in pages.
+    pub(crate) index: u64,
+    /// How many pages they have.
+    pub(crate) pages: u64,
+    /// `FOLIO_*`.
+    pub(crate) flags: u64,
+}
+
+/// Claims the folios of up to `N` entries.
+///
+/// If one of them is wrong, those before it are claimed all the same.
 fn claim_entries<M: ClaimMemory, const N: usize>(
     memory: &M,
     in_order: &mut FolioOrder,
-    entries: impl Iterator<Item = FolioEntry>,
-    visit: &mut impl FnMut(M::Folio, u32, &FolioEntry),
-) -> Result<u64, Refusal> {
-    let mut batch = [FolioEntry::EMPTY; N];
+    entries: &[u8],
+    visit: &mut impl FnMut(M::Folios<'_>, &FolioRun),
+) -> Result<(), Refusal> {
+    let entries = || entries.chunks_exact(FolioEntry::SIZE).map(FolioEntry::load);
     let mut frames = [0; N];
-    let mut orders = [0; N];
-    let mut count = 0;
-    for ((entry, slot), frame) in entries.zip(&mut batch).zip(&mut frames) {
-        *slot = entry;
-        *frame = entry.pfn();
-        count += 1;
-    }
-    memory.orders(&frames[..count], &mut orders[..count]);
-    // Those before the first that is wrong are claimed all the same, as if one by one.
-    let mut good = 0;
-    let mut refused = Ok(());
-    for (entry, order) in batch[..count].iter().zip(&orders) {
-        refused = match *order {
-            NO_ORDER => Err(Refusal::Address(entry.addr())),
-            order => in_order.accept(entry, order.into()),
-        };
-        if refused.is_err() {
-            break;
+    let mut orders = [NO_ORDER; N];
+    let count = Iterator::zip(frames.iter_mut(), entries())
+        .map(|(frame, entry)| *frame = entry.pfn())
+        .count();
+    let frames = frames.get(..count).unwrap_or_default();
+    memory.orders(frames, orders.get_mut(..count).unwrap_or_default());
+
+    let mut claim = |which: Range<usize>, run: &FolioRun| {
+        let frames = frames.get(which.clone()).unwrap_or_default();
+        let orders = orders.get(which).unwrap_or_default();
+        memory.claim_folios::<N>(frames, orders, |folios| visit(folios, run))
+    };
+    let mut run = FolioRun {
+        index: 0,
+        pages: 0,
+        flags: 0,
+    };
+    let mut start = 0;
+    for (i, (entry, order)) in Iterator::zip(entries(), &orders).enumerate() {
+        let accepted = in_order.accept(&entry, *order);
+        let goes_on = entry.index == run.index + run.pages && entry.flags() == run.flags;
+        if run.pages > 0 && (accepted.is_err() || !goes_on) {
+            claim(start..i, &run)?;
+            run.pages = 0;
         }
-        good += 1;
-    }
-    let mut claimed = batch.iter().zip(&orders);
-    memory.claim_folios::<N>(&frames[..good], &orders[..good], |folio| {
-        if let Some((entry, order)) = claimed.next() {
-            visit(folio, (*order).into(), entry);
+        let pages = accepted?;
+        if run.pages == 0 {
+            start = i;
+            (run.index, run.flags) = (entry.index, entry.flags());
         }
-    })?;
-    refused.map(|()| count as u64)
+        run.pages += pages;
+    }
+    claim(start..count, &run)
 }
 
 /// Checks that folios follow each other in the file.
@@ -315,20 +339,24 @@ impl FolioOrder {
         }
     }
 
-    /// Accepts the next folio, which is `1 << order` pages large.
-    pub(crate) fn accept(&mut self, entry: &FolioEntry, order: u32) -> Result<(), Refusal> {
-        if order > self.max_order {
-            return Err(Refusal::FolioOrder(order));
+    /// Accepts the next folio, of this order if it is not [`NO_ORDER`], and gives the number of its
+    /// pages.
+    pub(crate) fn accept(&mut self, entry: &FolioEntry, order: u8) -> Result<u64, Refusal> {
+        if u32::from(order) > self.max_order {
+            return Err(match order {
+                NO_ORDER => Refusal::Address(entry.addr()),
+                _ => Refusal::FolioOrder(order.into()),
+            });
         }
         let nr = 1u64 << order.min(63);
         let index = entry.index;
-        if index < self.next || index >= self.pages || index % nr != 0 {
+        if index < self.next || index >= self.pages || index & (nr - 1) != 0 {
             return Err(Refusal::FolioIndex(index));
         }
         if entry.flags() & !(FOLIO_DIRTY | FOLIO_UPTODATE) != 0 {
             return Err(Refusal::Flags(entry.flags()));
         }
         self.next = index.saturating_add(nr);
-        Ok(())
+        Ok(nr)
     }
 }

@@ -61,8 +61,8 @@ pub(crate) trait Memory {
 pub(crate) trait ClaimMemory {
     /// Pages that were taken, and their content. Dropping them frees them.
     type Pages: AsRef<[u8]>;
-    /// A folio that was taken. Dropping it frees it.
-    type Folio;
+    /// Folios that were taken. Dropping them frees them.
+    type Folios<'a>;
 
     /// The order of the largest folio that a file can have.
     fn max_folio_order(&self) -> u32;
@@ -75,13 +75,13 @@ pub(crate) trait ClaimMemory {
     fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Self::Pages, Refusal>;
 
     /// Takes the folios at `frames`, whose `orders` [`ClaimMemory::orders`] has found, and gives
-    /// them to `visit`, in order. Stops at the first that is not there any more. There are `N` of
-    /// them at the most.
+    /// them to `visit`: `N` of them at the most. If one is not there any more, those before it are
+    /// freed.
     fn claim_folios<const N: usize>(
         &self,
         frames: &[u64],
         orders: &[u8],
-        visit: impl FnMut(Self::Folio),
+        visit: impl FnOnce(Self::Folios<'_>),
     ) -> Result<(), Refusal>;
 }
 

@@ -28,9 +28,7 @@ use crate::{
         memfd::{
             Header,
             Memfd,
-            ALL_SEALS,
-            FOLIO_DIRTY,
-            FOLIO_UPTODATE, //
+            ALL_SEALS, //
         },
         Memory,
         PhysAddr,
@@ -42,6 +40,7 @@ use crate::{
         error::eopnotsupp,
         folio::FolioArray,
         kho::{
+            Charge,
             ClaimedPages,
             Handover,
             PreservedPage, //
@@ -91,7 +90,7 @@ impl Outgoing {
     /// if `RLIMIT_MEMLOCK` does not allow it.
     pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
         let file = ShmemFile::new(file).ok_or(ENOENT)?;
-        let mut header = PreservedPage::dirty()?;
+        let mut header = PreservedPage::new(Charge::Caller)?;
         let mut folios = FolioArray::new();
         let mut account = Pinned::new();
         let inode = file.lock();
@@ -200,33 +199,31 @@ impl Drop for Outgoing {
 pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
     let memfd = claim_header(data)?;
     let mut error = None;
-    let mut refill = match ShmemFile::with_seals(memfd.seals()).and_then(Refill::new) {
-        Ok(refill) => Some(refill),
+    let mut refill = match ShmemFile::with_seals(memfd.seals()) {
+        Ok(file) => Some(Refill::new(file)),
         Err(err) => {
             error = Some(err);
             None
         }
     };
     // After an error the walk goes on, to free what is left.
-    memfd.for_each_folio(&Handover, |folio, order, entry| {
+    memfd.for_each_run(&Handover, |folios, run| {
         if let Some(to) = refill.as_mut() {
-            let uptodate = entry.flags() & FOLIO_UPTODATE != 0;
-            let dirty = entry.flags() & FOLIO_DIRTY != 0;
-            if let Err(err) = to.insert(folio, order, entry.index, uptodate, dirty) {
+            if let Err(err) = to.insert(folios, run) {
                 error = Some(err);
                 refill = None;
             }
         }
     })?;
     match (refill, error) {
-        (Some(refill), None) => Ok(refill.finish(memfd.size(), memfd.pos())?),
+        (Some(refill), None) => Ok(refill.finish(memfd.size(), memfd.pos())),
         (_, err) => Err(err.unwrap_or(EIO).into()),
     }
 }
 
 /// Frees the file that `data` describes.
 pub(crate) fn discard(data: PhysAddr) -> Result<(), Refusal> {
-    claim_header(data)?.for_each_folio(&Handover, |_, _, _| ())
+    claim_header(data)?.for_each_run(&Handover, |_, _| ())
 }
 
 /// Reads the header and frees its page.

@@ -23,6 +23,7 @@ use crate::{
     kapi::{
         chrdev,
         kho::{
+            Charge,
             ClaimedPages,
             PreservedPage, //
         }, //
@@ -51,7 +52,7 @@ impl Outgoing {
     pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
         Ok(Self {
             file,
-            page: PreservedPage::new()?,
+            page: PreservedPage::new(Charge::Caller)?,
         })
     }
 

@@ -55,14 +55,14 @@ void lu_inode_unlock(struct inode *inode);
 
 /* Memory that was or will be handed over. */
 phys_addr_t lu_virt_to_phys(void *virt);
-void *lu_kho_alloc(void);
+void *lu_kho_alloc(bool charge);
 int lu_kho_order(phys_addr_t phys);
 int lu_kho_peek(phys_addr_t phys, void *to, size_t len);
 int lu_kho_poke(phys_addr_t phys, const void *from, size_t len);
-void lu_kho_orders(const u64 *pfns, unsigned int nr, u8 *orders);
+void lu_kho_orders(const u64 *pfns, unsigned int nr, u64 root, u8 *orders);
 unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
 				 struct folio **folios);
-void lu_folio_put(struct folio *folio);
+void lu_put_folios(struct folio **folios, unsigned int nr);
 void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order);
 void lu_free_pages(void *virt, unsigned int order);
 
@@ -85,11 +85,9 @@ unsigned long lu_shmem_pages(struct inode *inode);
 unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end,
 				unsigned long most);
 void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
-int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
-		    bool uptodate, bool dirty);
 unsigned int lu_shmem_max_order(void);
-int lu_shmem_insert_run(struct inode *inode, struct folio **folios, unsigned int nr,
-			unsigned long pages, pgoff_t index, bool uptodate, bool dirty);
+unsigned int lu_shmem_insert(struct inode *inode, struct folio **folios, unsigned int nr,
+			     unsigned long pages, pgoff_t index, u64 flags, int *err);
 void lu_shmem_settle(struct inode *inode, long pages);
 
 /* Folios of such a file that are pinned. */

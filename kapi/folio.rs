@@ -2,13 +2,14 @@
 
 //! Folios: pinned ones on their way out, and claimed ones on their way in.
 
-use core::ptr::NonNull;
-
 use kernel::prelude::*;
 
 use super::{
     bindings,
-    kho::PreservedPage,
+    kho::{
+        Charge,
+        PreservedPage, //
+    },
     shmem::PinnedFolios, //
 };
 use crate::abi::{
@@ -154,23 +155,23 @@ impl FolioArray {
 
     fn grow(&mut self) -> Result {
         let part = self.pages.len() % vmalloc::PARTS_PER_CHUNK;
-        self.pages.reserve(1, GFP_KERNEL)?;
-        let page = PreservedPage::dirty()?;
+        self.pages.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let page = PreservedPage::new(Charge::Caller)?;
         if part == 0 {
-            self.lists.reserve(1, GFP_KERNEL)?;
-            let mut list = PreservedPage::dirty()?;
+            self.lists.reserve(1, GFP_KERNEL_ACCOUNT)?;
+            let mut list = PreservedPage::new(Charge::Caller)?;
             vmalloc::set_next(list.bytes_mut(), 0);
             if let Some(last) = self.lists.last_mut() {
                 vmalloc::set_next(last.bytes_mut(), list.addr().0);
             }
-            self.lists.push(list, GFP_KERNEL)?;
+            self.lists.push(list, GFP_KERNEL_ACCOUNT)?;
         }
         if let Some(list) = self.lists.last_mut() {
             vmalloc::set_part(list.bytes_mut(), part, page.addr().0);
             // The list ends behind it.
             vmalloc::set_part(list.bytes_mut(), part + 1, 0);
         }
-        self.pages.push(page, GFP_KERNEL)?;
+        self.pages.push(page, GFP_KERNEL_ACCOUNT)?;
         Ok(())
     }
 }
@@ -188,35 +189,49 @@ impl Drop for FolioArray {
     }
 }
 
-/// A folio that was handed over and is ours now. Dropping it frees it.
+/// Folios that were handed over and are ours now. Dropping them frees them.
 ///
 /// # Invariants
 ///
-/// We hold a reference to `folio`; until it is in a file, it is the only one.
-#[repr(transparent)]
-pub(crate) struct ClaimedFolio {
-    folio: NonNull<bindings::folio>,
+/// We hold the only reference to each of `folios`.
+pub(crate) struct ClaimedFolios<'a> {
+    folios: &'a mut [*mut bindings::folio],
 }
 
-impl ClaimedFolio {
-    /// Wraps `folio`; `None` if it is null.
+impl<'a> ClaimedFolios<'a> {
+    /// Wraps `folios`.
     ///
     /// # Safety
     ///
-    /// There must be one reference to `folio`, which becomes ours.
-    pub(super) unsafe fn from_raw(folio: *mut bindings::folio) -> Option<Self> {
+    /// There must be one reference to each of `folios`, which becomes ours.
+    pub(super) unsafe fn from_raw(folios: &'a mut [*mut bindings::folio]) -> Self {
         // INVARIANT: By the requirement of this function.
-        NonNull::new(folio).map(|folio| Self { folio })
+        Self { folios }
     }
 
-    pub(super) fn as_ptr(&self) -> *mut bindings::folio {
-        self.folio.as_ptr()
+    /// The folios, and how many there are.
+    pub(super) fn as_raw(&mut self) -> (*mut *mut bindings::folio, u32) {
+        (self.folios.as_mut_ptr(), self.folios.len() as u32)
+    }
+
+    /// Lets somebody else have the first `count`.
+    ///
+    /// # Safety
+    ///
+    /// The references to those must belong to somebody else.
+    pub(super) unsafe fn give(&mut self, count: usize) {
+        let folios = core::mem::take(&mut self.folios);
+        // INVARIANT: By the requirement of this function, those that are left are ours.
+        self.folios = folios.get_mut(count..).unwrap_or_default();
     }
 }
 
-impl Drop for ClaimedFolio {
+impl Drop for ClaimedFolios<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant we own a reference.
-        unsafe { bindings::lu_folio_put(self.folio.as_ptr()) };
+        if !self.folios.is_empty() {
+            let (folios, count) = self.as_raw();
+            // SAFETY: By the type invariant we own a reference to each.
+            unsafe { bindings::lu_put_folios(folios, count) };
+        }
     }
 }

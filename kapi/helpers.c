@@ -50,11 +50,11 @@ phys_addr_t lu_virt_to_phys(void *virt)
 
 /*
  * As kho_alloc_preserve(), which always clears the page: that is most of what it
- * costs to preserve a small file.
+ * costs to preserve a small file. Nor does that charge the page to anybody.
  */
-void *lu_kho_alloc(void)
+void *lu_kho_alloc(bool charge)
 {
-	struct folio *folio = folio_alloc(GFP_KERNEL, 0);
+	struct folio *folio = folio_alloc(charge ? GFP_KERNEL_ACCOUNT : GFP_KERNEL, 0);
 	int err;
 
 	if (!folio)
@@ -166,10 +166,11 @@ int lu_kho_poke(phys_addr_t phys, const void *from, size_t len)
 
 /*
  * The orders of what was handed over at each of @nr frames, LU_NO_ORDER where
- * nothing was. It is asked for all pages of a file, mostly for neighbours: the
- * pages of a block of the largest order are looked up once.
+ * nothing was, and for the null frame and @root, which nobody may claim. It is
+ * asked for all pages of a file, mostly for neighbours: the pages of a block of
+ * the largest order are looked up once.
  */
-void lu_kho_orders(const u64 *pfns, unsigned int nr, u8 *orders)
+void lu_kho_orders(const u64 *pfns, unsigned int nr, u64 root, u8 *orders)
 {
 	unsigned long known = ULONG_MAX;
 
@@ -183,7 +184,8 @@ void lu_kho_orders(const u64 *pfns, unsigned int nr, u8 *orders)
 			known = pfn >> MAX_PAGE_ORDER;
 		}
 		order = READ_ONCE(pfn_to_page(pfn)->private) - KHO_MARK(0);
-		if (order <= MAX_PAGE_ORDER && IS_ALIGNED(pfn, 1UL << order))
+		if (order <= MAX_PAGE_ORDER && IS_ALIGNED(pfn, 1UL << order) &&
+		    pfn && pfn != root)
 			orders[i] = order;
 	}
 }
@@ -214,9 +216,9 @@ unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int
 	return nr;
 }
 
-void lu_folio_put(struct folio *folio)
+void lu_put_folios(struct folio **folios, unsigned int nr)
 {
-	folio_put(folio);
+	release_pages(folios, nr);
 }
 
 /* Takes what was handed over at @phys as 1 << @order single pages. */
@@ -361,43 +363,6 @@ void lu_shmem_set(struct file *file, loff_t size, loff_t pos)
 	vfs_setpos(file, pos, MAX_LFS_FILESIZE);
 }
 
-/*
- * Puts @folio, which nobody else knows, into the page cache of a file of
- * shmem, charged and accounted. lu_shmem_settle() must be told about its
- * pages, whether this succeeds or not, unless the error is -ENOSPC.
- */
-int lu_shmem_insert(struct inode *inode, struct folio *folio, pgoff_t index,
-		    bool uptodate, bool dirty)
-{
-	struct address_space *mapping = inode->i_mapping;
-	gfp_t gfp = mapping_gfp_mask(mapping);
-	int err;
-
-	err = shmem_inode_acct_blocks(inode, folio_nr_pages(folio));
-	if (err)
-		return -ENOSPC;
-
-	/* As those that shmem allocates itself; KHO hands over the order only. */
-	if (folio_test_large(folio))
-		folio_set_large_rmappable(folio);
-	__folio_set_locked(folio);
-	__folio_set_swapbacked(folio);
-	err = mem_cgroup_charge(folio, NULL, gfp);
-	if (err)
-		goto unlock;
-	err = shmem_add_to_page_cache(folio, mapping, index, NULL, gfp);
-	if (err)
-		goto unlock;
-	if (uptodate)
-		folio_mark_uptodate(folio);
-	if (dirty)
-		folio_mark_dirty(folio);
-	folio_add_lru(folio);
-unlock:
-	folio_unlock(folio);
-	return err;
-}
-
 /* The largest folio that the page cache can have. */
 unsigned int lu_shmem_max_order(void)
 {
@@ -432,25 +397,31 @@ static void count_all(struct folio **folios, unsigned int nr)
 }
 
 /*
- * The same as lu_shmem_insert() for @nr folios of @pages pages together that
- * follow each other from @index on. What shmem does for each folio is done once
- * for all of them: one walk into the page cache under one lock, and one update
- * of what is counted. It is a loop over inline functions, so it is in C.
+ * Puts @nr folios of @pages pages together, which nobody else knows, into the page
+ * cache of a file of shmem, one behind the other from @index on, charged and
+ * accounted. What shmem does for each folio is done once for all of them: one walk
+ * into the page cache under one lock, and one update of what is counted. It is a
+ * loop over inline functions, so it is in C.
  *
- * Return: 0 or an error; those before the one that it is about are in the file
- * all the same.
+ * lu_shmem_settle() must be told about the pages, whether this succeeds or not,
+ * unless the error is -ENOSPC.
+ *
+ * Return: how many folios the file has got, those at the start, with the reference
+ * to each; if that is not @nr, the error is in @err.
  */
-int lu_shmem_insert_run(struct inode *inode, struct folio **folios, unsigned int nr,
-			unsigned long pages, pgoff_t index, bool uptodate, bool dirty)
+unsigned int lu_shmem_insert(struct inode *inode, struct folio **folios, unsigned int nr,
+			     unsigned long pages, pgoff_t index, u64 flags, int *err)
 {
 	struct address_space *mapping = inode->i_mapping;
 	gfp_t gfp = mapping_gfp_mask(mapping);
 	XA_STATE(xas, &mapping->i_pages, index);
 	unsigned int charged, done = 0;
-	int err = 0;
 
-	if (shmem_inode_acct_blocks(inode, pages))
-		return -ENOSPC;
+	*err = 0;
+	if (shmem_inode_acct_blocks(inode, pages)) {
+		*err = -ENOSPC;
+		return 0;
+	}
 
 	for (charged = 0; charged < nr; charged++) {
 		struct folio *folio = folios[charged];
@@ -459,18 +430,19 @@ int lu_shmem_insert_run(struct inode *inode, struct folio **folios, unsigned int
 		if (folio_test_large(folio))
 			folio_set_large_rmappable(folio);
 		__folio_set_swapbacked(folio);
-		err = mem_cgroup_charge(folio, NULL, gfp);
-		if (err)
+		*err = mem_cgroup_charge(folio, NULL, gfp);
+		if (*err)
 			break;
-		if (uptodate)
+		if (flags & MEMFD_LUO_FOLIO_UPTODATE)
 			__folio_mark_uptodate(folio);
-		if (dirty)
+		if (flags & MEMFD_LUO_FOLIO_DIRTY)
 			folio_set_dirty(folio);
 		folio->mapping = mapping;
 		folio->index = index;
 		index += folio_nr_pages(folio);
-		/* The page cache's own references. */
-		folio_ref_add(folio, folio_nr_pages(folio));
+		/* The page cache has one for each page; the first is the caller's. */
+		if (folio_test_large(folio))
+			folio_ref_add(folio, folio_nr_pages(folio) - 1);
 	}
 
 	do {
@@ -496,16 +468,17 @@ int lu_shmem_insert_run(struct inode *inode, struct folio **folios, unsigned int
 		xas_unlock_irq(&xas);
 	} while (xas_nomem(&xas, GFP_KERNEL));
 	if (done < charged)
-		err = xas_error(&xas);
+		*err = xas_error(&xas);
 
 	for (unsigned int i = done; i < charged; i++) {
 		folios[i]->mapping = NULL;
-		folio_ref_sub(folios[i], folio_nr_pages(folios[i]));
+		if (folio_test_large(folios[i]))
+			folio_ref_sub(folios[i], folio_nr_pages(folios[i]) - 1);
 	}
 	count_all(folios, done);
 	for (unsigned int i = 0; i < done; i++)
 		folio_add_lru(folios[i]);
-	return err;
+	return done;
 }
 
 void lu_shmem_settle(struct inode *inode, long pages)

@@ -2,7 +2,10 @@
 
 //! Kexec HandOver memory: pages for the next kernel, and what the previous one left.
 
-use core::ptr::NonNull;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 
 use kernel::{
     error::{
@@ -19,10 +22,9 @@ use kernel::{
 
 use super::{
     bindings,
-    folio::ClaimedFolio, //
+    folio::ClaimedFolios, //
 };
 use crate::abi::{
-    memory::NO_ORDER,
     ClaimMemory,
     Memory,
     PhysAddr,
@@ -39,11 +41,20 @@ pub(crate) fn enabled() -> bool {
     unsafe { bindings::kho_is_enabled() }
 }
 
+/// Whose memory a page is.
+#[derive(Clone, Copy)]
+pub(crate) enum Charge {
+    /// That of the memory cgroup of the current task.
+    Caller,
+    /// What all share.
+    Nobody,
+}
+
 /// A page that the next kernel will get. Dropping it takes it back.
 ///
 /// # Invariants
 ///
-/// `page` came from `kho_alloc_preserve()` or `lu_kho_alloc()`, is one page large and ours alone.
+/// `page` came from `lu_kho_alloc()`, is one page large and ours alone.
 pub(crate) struct PreservedPage {
     page: NonNull<[u8; PAGE_SIZE]>,
 }
@@ -54,20 +65,11 @@ unsafe impl Send for PreservedPage {}
 unsafe impl Sync for PreservedPage {}
 
 impl PreservedPage {
-    /// Allocates and preserves a page of zeroes. May sleep.
-    pub(crate) fn new() -> Result<Self> {
-        // SAFETY: There are no requirements.
-        let page = from_err_ptr(unsafe { bindings::kho_alloc_preserve(PAGE_SIZE) })?;
-        // INVARIANT: That is where it comes from.
-        Ok(Self {
-            page: NonNull::new(page.cast()).ok_or(ENOMEM)?,
-        })
-    }
-
     /// Allocates and preserves a page with anything in it. May sleep.
-    pub(crate) fn dirty() -> Result<Self> {
+    pub(crate) fn new(charge: Charge) -> Result<Self> {
+        let charge = matches!(charge, Charge::Caller);
         // SAFETY: There are no requirements.
-        let page = from_err_ptr(unsafe { bindings::lu_kho_alloc() })?;
+        let page = from_err_ptr(unsafe { bindings::lu_kho_alloc(charge) })?;
         // INVARIANT: That is where it comes from.
         Ok(Self {
             page: NonNull::new(page.cast()).ok_or(ENOMEM)?,
@@ -193,7 +195,7 @@ impl Memory for Handover {
 
 impl ClaimMemory for Handover {
     type Pages = ClaimedPages;
-    type Folio = ClaimedFolio;
+    type Folios<'a> = ClaimedFolios<'a>;
 
     fn max_folio_order(&self) -> u32 {
         // SAFETY: There are no requirements.
@@ -202,15 +204,10 @@ impl ClaimMemory for Handover {
 
     fn orders(&self, frames: &[u64], orders: &mut [u8]) {
         let count = frames.len().min(orders.len());
+        let root = ROOT.load(Relaxed) / PAGE_SIZE as u64;
         // SAFETY: Any frame may be asked about, and there is room for as many orders.
         unsafe {
-            bindings::lu_kho_orders(frames.as_ptr(), count as u32, orders.as_mut_ptr());
-        }
-        let root = ROOT.load(Relaxed) / PAGE_SIZE as u64;
-        for (frame, order) in frames.iter().zip(orders) {
-            if *frame == 0 || *frame == root {
-                *order = NO_ORDER;
-            }
+            bindings::lu_kho_orders(frames.as_ptr(), count as u32, root, orders.as_mut_ptr());
         }
     }
 
@@ -222,9 +219,9 @@ impl ClaimMemory for Handover {
         &self,
         frames: &[u64],
         orders: &[u8],
-        mut visit: impl FnMut(ClaimedFolio),
+        visit: impl FnOnce(ClaimedFolios<'_>),
     ) -> Result<(), Refusal> {
-        let mut folios = [core::ptr::null_mut(); N];
+        let mut room = [const { MaybeUninit::<*mut bindings::folio>::uninit() }; N];
         let count = frames.len().min(orders.len()).min(N);
         // SAFETY: `orders` found something at these frames, and there is room for as many folios.
         let claimed = unsafe {
@@ -232,19 +229,18 @@ impl ClaimMemory for Handover {
                 frames.as_ptr(),
                 orders.as_ptr(),
                 count as u32,
-                folios.as_mut_ptr(),
+                room.as_mut_ptr().cast(),
             )
         } as usize;
-        for folio in folios.iter().take(claimed) {
-            // SAFETY: It was restored with one reference.
-            if let Some(folio) = unsafe { ClaimedFolio::from_raw(*folio) } {
-                visit(folio);
-            }
+        // SAFETY: As many were written.
+        let folios = unsafe { core::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), claimed) };
+        // SAFETY: They were restored with one reference.
+        let folios = unsafe { ClaimedFolios::from_raw(folios) };
+        if let Some(frame) = frames.get(claimed) {
+            return Err(Refusal::Address(PhysAddr(frame * PAGE_SIZE as u64)));
         }
-        match frames.get(claimed) {
-            Some(frame) => Err(Refusal::Address(PhysAddr(frame * PAGE_SIZE as u64))),
-            None => Ok(()),
-        }
+        visit(folios);
+        Ok(())
     }
 }
 

@@ -19,10 +19,13 @@ use kernel::{
 
 use super::{
     bindings,
-    folio::ClaimedFolio, //
+    folio::ClaimedFolios, //
 };
 use crate::abi::{
-    memfd::FolioEntry,
+    memfd::{
+        FolioEntry,
+        FolioRun, //
+    },
     Record,
     PAGE_SIZE, //
 };
@@ -302,48 +305,17 @@ impl Drop for PinnedFolios<'_> {
     }
 }
 
-/// How many folios go into the page cache at a time.
-const RUN: usize = 64;
-
 /// A memfd that is being filled with claimed folios.
 pub(crate) struct Refill {
     file: ARef<File>,
     /// Pages that were accounted to the file and not settled yet.
     pages: isize,
-    run: Run,
-}
-
-/// Folios that follow each other in the file, and are not in it yet.
-struct Run {
-    folios: KVec<ClaimedFolio>,
-    pages: u64,
-    index: u64,
-    uptodate: bool,
-    dirty: bool,
-}
-
-impl Run {
-    fn takes(&self, index: u64, uptodate: bool, dirty: bool) -> bool {
-        self.folios.len() < RUN
-            && index == self.index + self.pages
-            && (uptodate, dirty) == (self.uptodate, self.dirty)
-    }
 }
 
 impl Refill {
     /// Begins with an empty memfd.
-    pub(crate) fn new(file: ARef<File>) -> Result<Self> {
-        Ok(Self {
-            file,
-            pages: 0,
-            run: Run {
-                folios: KVec::with_capacity(RUN, GFP_KERNEL)?,
-                pages: 0,
-                index: 0,
-                uptodate: false,
-                dirty: false,
-            },
-        })
+    pub(crate) fn new(file: ARef<File>) -> Self {
+        Self { file, pages: 0 }
     }
 
     fn inode(&self) -> *mut bindings::inode {
@@ -351,81 +323,39 @@ impl Refill {
         unsafe { bindings::lu_file_inode(self.file.as_ptr()) }
     }
 
-    /// Puts a folio of `1 << order` pages where it belongs, charged to the caller: it waits for
-    /// others to go with it. May sleep.
+    /// Puts folios where they belong, charged to the caller. May sleep.
     ///
     /// `ENOMEM` or `ENOSPC` if the limits of the caller or the machine do not allow it.
-    pub(crate) fn insert(
-        &mut self,
-        folio: ClaimedFolio,
-        order: u32,
-        index: u64,
-        uptodate: bool,
-        dirty: bool,
-    ) -> Result {
-        if !self.run.takes(index, uptodate, dirty) {
-            self.flush()?;
-            self.run.index = index;
-            (self.run.uptodate, self.run.dirty) = (uptodate, dirty);
-        }
-        // There is room: the run was flushed if it was full.
-        self.run
-            .folios
-            .push_within_capacity(folio)
-            .map_err(|_| ENOMEM)?;
-        self.run.pages += 1 << order;
-        Ok(())
-    }
-
-    /// Puts those that wait where they belong.
-    fn flush(&mut self) -> Result {
-        let pages = self.run.pages;
-        let (index, uptodate, dirty) = (self.run.index, self.run.uptodate, self.run.dirty);
-        let result = match &*self.run.folios {
-            [] => return Ok(()),
-            // SAFETY: The file is a memfd, and nobody else knows the folio.
-            [folio] => to_result(unsafe {
-                bindings::lu_shmem_insert(
-                    self.inode(),
-                    folio.as_ptr(),
-                    index as usize,
-                    uptodate,
-                    dirty,
-                )
-            }),
-            // SAFETY: The file is a memfd, nobody else knows the folios, and a `ClaimedFolio` is
-            // a pointer to one.
-            folios => to_result(unsafe {
-                bindings::lu_shmem_insert_run(
-                    self.inode(),
-                    folios.as_ptr().cast_mut().cast(),
-                    folios.len() as u32,
-                    pages as usize,
-                    index as usize,
-                    uptodate,
-                    dirty,
-                )
-            }),
+    pub(crate) fn insert(&mut self, mut folios: ClaimedFolios<'_>, run: &FolioRun) -> Result {
+        let mut err = 0;
+        let (folio, count) = folios.as_raw();
+        // SAFETY: The file is a memfd, nobody else knows the folios, and they have as many pages.
+        let inserted = unsafe {
+            bindings::lu_shmem_insert(
+                self.inode(),
+                folio,
+                count,
+                run.pages as usize,
+                run.index as usize,
+                run.flags,
+                &mut err,
+            )
         };
-        self.run.folios.clear();
-        self.run.pages = 0;
-        self.accounted(result, pages as isize)
-    }
-
-    /// Remembers what was accounted, unless `result` says that nothing was.
-    fn accounted(&mut self, result: Result, pages: isize) -> Result {
+        // SAFETY: These are the file's now.
+        unsafe { folios.give(inserted as usize) };
+        let result = to_result(err);
+        // Then nothing was accounted.
         if result != Err(ENOSPC) {
-            self.pages += pages;
+            self.pages += run.pages as isize;
         }
         result
     }
 
     /// Ends with the size and position that the file shall have.
-    pub(crate) fn finish(mut self, size: i64, pos: i64) -> Result<ARef<File>> {
-        self.flush()?;
+    pub(crate) fn finish(self, size: i64, pos: i64) -> ARef<File> {
         // SAFETY: The file is a memfd, and nobody else has it.
         unsafe { bindings::lu_shmem_set(self.file.as_ptr(), size, pos) };
-        Ok(self.file.clone())
+        self.file.clone()
     }
 }
 

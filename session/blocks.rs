@@ -19,10 +19,14 @@ use crate::{
         Refusal, //
     },
     kapi::kho::{
+        Charge,
         ClaimedPages,
         PreservedPage, //
     }, //
 };
+
+/// The header of a block without entries.
+const EMPTY: BlockHeader = BlockHeader { next: 0, count: 0 };
 
 /// A chain of blocks for the next kernel.
 ///
@@ -36,15 +40,17 @@ pub(super) struct BlockWriter<E: Record> {
     /// None before the first, because even an empty vector is something to free, and most sessions
     /// are made and closed one by one.
     blocks: Option<KVVec<PreservedPage>>,
+    charge: Charge,
     len: usize,
     _entry: PhantomData<E>,
 }
 
 impl<E: Record> BlockWriter<E> {
-    /// An empty chain.
-    pub(super) const fn new() -> Self {
+    /// An empty chain, whose blocks are charged to who makes room for more.
+    pub(super) const fn new(charge: Charge) -> Self {
         Self {
             blocks: None,
+            charge,
             len: 0,
             _entry: PhantomData,
         }
@@ -64,9 +70,15 @@ impl<E: Record> BlockWriter<E> {
         if count > MAX_BLOCKS {
             return Err(ENOSPC);
         }
+        let flags = match self.charge {
+            Charge::Caller => GFP_KERNEL_ACCOUNT,
+            Charge::Nobody => GFP_KERNEL,
+        };
         let blocks = self.blocks.get_or_insert_with(KVVec::new);
         while blocks.len() < count {
-            blocks.push(PreservedPage::new()?, GFP_KERNEL)?;
+            let mut block = PreservedPage::new(self.charge)?;
+            EMPTY.store(block.bytes_mut());
+            blocks.push(block, flags)?;
         }
         Ok(())
     }
@@ -99,7 +111,7 @@ impl<E: Record> BlockWriter<E> {
     /// Begins anew with no entries, without freeing anything.
     pub(super) fn rewind(&mut self) {
         for block in self.blocks_mut() {
-            BlockHeader { next: 0, count: 0 }.store(block.bytes_mut());
+            EMPTY.store(block.bytes_mut());
         }
         self.len = 0;
     }
@@ -173,7 +185,7 @@ mod tests {
 
     #[test]
     fn entries_fill_blocks_in_order() -> Result {
-        let mut blocks = BlockWriter::new();
+        let mut blocks = BlockWriter::new(Charge::Nobody);
         blocks.reserve(PER_BLOCK + 1)?;
         for token in 0..=PER_BLOCK as u64 {
             blocks.push(&entry(token))?;
@@ -192,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_block_without_entries_is_not_linked() -> Result {
-        let mut blocks = BlockWriter::new();
+        let mut blocks = BlockWriter::new(Charge::Nobody);
         blocks.reserve(PER_BLOCK + 1)?;
         assert!(blocks.head().is_null());
         for token in 0..PER_BLOCK as u64 {
@@ -204,14 +216,14 @@ mod tests {
 
     #[test]
     fn no_room_without_reservation() {
-        let mut blocks = BlockWriter::<FileEntry>::new();
+        let mut blocks = BlockWriter::<FileEntry>::new(Charge::Nobody);
         assert_eq!(blocks.push(&entry(1)), Err(ENOSPC));
         assert_eq!(blocks.reserve(MAX_BLOCKS * PER_BLOCK + 1), Err(ENOSPC));
     }
 
     #[test]
     fn rewound_and_shrunk() -> Result {
-        let mut blocks = BlockWriter::new();
+        let mut blocks = BlockWriter::new(Charge::Nobody);
         blocks.reserve(3 * PER_BLOCK)?;
         for token in 0..2 * PER_BLOCK as u64 {
             blocks.push(&entry(token))?;

@@ -37,7 +37,7 @@ impl Identities {
     pub(super) fn ticket(self: &Arc<Self>) -> Result<Ticket> {
         Ok(Ticket {
             identities: self.clone(),
-            node: RBTreeNodeReservation::new(GFP_KERNEL)?,
+            node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
         })
     }
 }

@@ -97,7 +97,7 @@ impl Session {
                 }),
                 retrieved <- new_condvar!(),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 

@@ -54,6 +54,7 @@ use crate::{
             AnonFile, //
         },
         fd,
+        kho::Charge,
         uarg::{
             liveupdate_ioctl_create_session,
             liveupdate_session_preserve_fd,
@@ -83,7 +84,7 @@ impl Registry {
         Self {
             most: if most == 0 { usize::MAX } else { most as usize },
             sessions: Table::new(),
-            blocks: BlockWriter::new(),
+            blocks: BlockWriter::new(Charge::Nobody),
         }
     }
 
@@ -158,7 +159,7 @@ impl Files {
         Self {
             by_token: RBTree::new(),
             count: 0,
-            blocks: BlockWriter::new(),
+            blocks: BlockWriter::new(Charge::Caller),
         }
     }
 }
@@ -186,7 +187,7 @@ impl Session {
                 name,
                 files <- new_mutex!(Files::new()),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 
@@ -251,7 +252,7 @@ impl<'a> ReservedToken<'a> {
         files.blocks.reserve(count)?;
         files
             .by_token
-            .try_create_and_insert(token, Slot::Reserved, GFP_KERNEL)?;
+            .try_create_and_insert(token, Slot::Reserved, GFP_KERNEL_ACCOUNT)?;
         files.count = count;
         Ok(Self { session, token })
     }

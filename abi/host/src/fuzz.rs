@@ -193,17 +193,20 @@ pub fn folios(data: &[u8]) {
     };
     let memory = pages(rest);
     let (mut count, mut end) = (0, 0);
-    let walked = memfd.for_each_folio(&memory, |folio, order, entry| {
-        assert_eq!(folio, (entry.addr().0, order));
-        assert!(entry.pfn() < 1 << 52 && entry.flags() < 1 << 2);
-        assert!(entry.index >= end && entry.index < memfd.pages());
-        assert_eq!(entry.index % (1 << order), 0);
-        assert_eq!(
-            memory.order(entry.addr()),
-            Err(Refusal::Address(entry.addr()))
-        );
-        end = entry.index + (1 << order);
-        count += 1;
+    let walked = memfd.for_each_run(&memory, |folios, run| {
+        assert!(run.index >= end && run.flags < 1 << 2);
+        end = run.index;
+        for (at, order) in folios {
+            assert!(at / (PAGE_SIZE as u64) < 1 << 52);
+            assert!(end < memfd.pages() && end % (1 << order) == 0);
+            assert_eq!(
+                memory.order(PhysAddr(at)),
+                Err(Refusal::Address(PhysAddr(at)))
+            );
+            end += 1 << order;
+            count += 1;
+        }
+        assert_eq!(end, run.index + run.pages);
     });
     assert!(count <= memfd.nr_folios());
     assert!(walked.is_err() || count == memfd.nr_folios());

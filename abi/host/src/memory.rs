@@ -118,8 +118,8 @@ impl Memory for Pages {
 
 impl ClaimMemory for Pages {
     type Pages = Vec<u8>;
-    /// Its address and order.
-    type Folio = (u64, u32);
+    /// The address and order of each.
+    type Folios<'a> = Vec<(u64, u32)>;
 
     fn max_folio_order(&self) -> u32 {
         9
@@ -144,13 +144,16 @@ impl ClaimMemory for Pages {
         &self,
         frames: &[u64],
         orders: &[u8],
-        mut visit: impl FnMut((u64, u32)),
+        visit: impl FnOnce(Vec<(u64, u32)>),
     ) -> Result<(), Refusal> {
+        assert!(frames.len() == orders.len() && (1..=N).contains(&frames.len()));
+        let mut folios = Vec::new();
         for (frame, order) in frames.iter().zip(orders) {
             let at = PhysAddr(frame * PAGE_SIZE as u64);
             self.claim(at, (*order).into())?;
-            visit((at.0, (*order).into()));
+            folios.push((at.0, (*order).into()));
         }
+        visit(folios);
         Ok(())
     }
 }

@@ -76,13 +76,16 @@ impl State {
     fn walk(&self, memory: &Pages) -> (usize, Result<(), Refusal>) {
         let mut visited = 0;
         let memfd = Memfd::new(self.header).expect("the header is not what is damaged here");
-        let end = memfd.for_each_folio(memory, |folio, order, entry| {
-            assert_eq!(
-                (entry, order),
-                (&self.folios[visited].0, self.folios[visited].1)
-            );
-            assert_eq!(folio, (entry.addr().0, order));
-            visited += 1;
+        let end = memfd.for_each_run(memory, |folios, run| {
+            let mut index = run.index;
+            for (at, order) in folios {
+                let (entry, its_order) = &self.folios[visited];
+                assert_eq!((at, order), (entry.addr().0, *its_order));
+                assert_eq!((index, run.flags), (entry.index, entry.flags()));
+                index += 1 << order;
+                visited += 1;
+            }
+            assert_eq!(index, run.index + run.pages);
         });
         (visited, end)
     }
@@ -203,13 +206,18 @@ proptest! {
             memory.remove(entry.addr().0);
         }
         let (visited, end) = state.walk(&memory);
-        prop_assert_eq!(visited, which);
-        // A frame that comes twice is looked at before it is claimed the first time, and may be
-        // too large for its second place.
-        if matches!(damage, Damage::Twice) && end == Err(Refusal::FolioIndex(entry.index)) {
-            return Ok(());
+        for (entry, _) in &state.folios[..which] {
+            prop_assert!(memory.order(entry.addr()).is_err(), "{} is left", entry.addr());
         }
-        prop_assert_eq!(end, Err(why));
+        if matches!(damage, Damage::Twice) {
+            // The run that it is in is freed.
+            prop_assert!(visited <= which);
+            // It is looked at before it is claimed the first time, and may be too large for its
+            // second place.
+            prop_assert!(end == Err(why) || end == Err(Refusal::FolioIndex(entry.index)));
+        } else {
+            prop_assert_eq!((visited, end), (which, Err(why)));
+        }
     }
 
     #[test]

@@ -275,9 +275,19 @@ pub(crate) struct FolioRun {
     pub(crate) flags: u64,
 }
 
+impl FolioRun {
+    const EMPTY: Self = Self {
+        index: 0,
+        pages: 0,
+        flags: 0,
+    };
+}
+
 /// Claims the folios of up to `N` entries.
 ///
 /// If one of them is wrong, those before it are claimed all the same.
+// It is the loop over all pages of a file; among what calls it, registers would be short.
+#[inline(never)]
 fn claim_entries<M: ClaimMemory, const N: usize>(
     memory: &M,
     in_order: &mut FolioOrder,
@@ -298,25 +308,17 @@ fn claim_entries<M: ClaimMemory, const N: usize>(
         let orders = orders.get(which).unwrap_or_default();
         memory.claim_folios::<N>(frames, orders, |folios| visit(folios, run))
     };
-    let mut run = FolioRun {
-        index: 0,
-        pages: 0,
-        flags: 0,
-    };
+    let mut run = FolioRun::EMPTY;
     let mut start = 0;
     for (i, (entry, order)) in Iterator::zip(entries(), &orders).enumerate() {
-        let accepted = in_order.accept(&entry, *order);
-        let goes_on = entry.index == run.index + run.pages && entry.flags() == run.flags;
-        if run.pages > 0 && (accepted.is_err() || !goes_on) {
+        if in_order.extend(&mut run, &entry, *order) {
+            continue;
+        }
+        if run.pages > 0 {
             claim(start..i, &run)?;
-            run.pages = 0;
         }
-        let pages = accepted?;
-        if run.pages == 0 {
-            start = i;
-            (run.index, run.flags) = (entry.index, entry.flags());
-        }
-        run.pages += pages;
+        run = in_order.begin(&entry, *order)?;
+        start = i;
     }
     claim(start..count, &run)
 }
@@ -339,16 +341,32 @@ impl FolioOrder {
         }
     }
 
-    /// Accepts the next folio, of this order if it is not [`NO_ORDER`], and gives the number of its
-    /// pages.
-    pub(crate) fn accept(&mut self, entry: &FolioEntry, order: u8) -> Result<u64, Refusal> {
+    /// Whether the folio, of this order, goes on where `run` ends. It is part of it then.
+    #[inline]
+    fn extend(&mut self, run: &mut FolioRun, entry: &FolioEntry, order: u8) -> bool {
+        let nr = 1u64 << (order & 63);
+        let goes_on = run.pages > 0
+            && entry.index == self.next
+            && entry.flags() == run.flags
+            && u32::from(order) <= self.max_order
+            && entry.index < self.pages
+            && entry.index & (nr - 1) == 0;
+        if goes_on {
+            run.pages += nr;
+            self.next = entry.index.saturating_add(nr);
+        }
+        goes_on
+    }
+
+    /// Begins a run with the next folio, of this order if it is not [`NO_ORDER`].
+    pub(crate) fn begin(&mut self, entry: &FolioEntry, order: u8) -> Result<FolioRun, Refusal> {
         if u32::from(order) > self.max_order {
             return Err(match order {
                 NO_ORDER => Refusal::Address(entry.addr()),
                 _ => Refusal::FolioOrder(order.into()),
             });
         }
-        let nr = 1u64 << order.min(63);
+        let nr = 1u64 << (order & 63);
         let index = entry.index;
         if index < self.next || index >= self.pages || index & (nr - 1) != 0 {
             return Err(Refusal::FolioIndex(index));
@@ -357,6 +375,10 @@ impl FolioOrder {
             return Err(Refusal::Flags(entry.flags()));
         }
         self.next = index.saturating_add(nr);
-        Ok(nr)
+        Ok(FolioRun {
+            index,
+            pages: nr,
+            flags: entry.flags(),
+        })
     }
 }

@@ -101,7 +101,7 @@ impl Outgoing {
             return Err(EFBIG);
         }
         inode.freeze(true);
-        let pinned = PinBatch::new().and_then(|mut batch| {
+        let pinned = PinBatch::new(pages).and_then(|mut batch| {
             inode.pin_range(0..pages, &mut batch, |pinned| {
                 account.add(folios.extend(pinned)?)
             })
@@ -167,14 +167,14 @@ fn describe(file: &ShmemFile, size: u64, seals: u32, folios: &mut FolioArray) ->
 /// between the folios in there.
 fn pin_late(inode: &InodeGuard<'_>, size: u64, known: &FolioArray) -> Result<FolioArray> {
     let mut late = FolioArray::new();
-    let mut batch = PinBatch::new()?;
+    let end = size.div_ceil(PAGE_SIZE as u64);
+    let mut batch = PinBatch::new(end)?;
     let mut look = |range: Range<u64>| {
         if range.is_empty() {
             return Ok(());
         }
         inode.pin_range(range, &mut batch, |pinned| late.extend(pinned).map(|_| ()))
     };
-    let end = size.div_ceil(PAGE_SIZE as u64);
     let mut from = 0;
     for (entry, nr_pages) in known.entries() {
         look(from..entry.index)?;

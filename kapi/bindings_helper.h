@@ -66,6 +66,10 @@ void lu_put_folios(struct folio **folios, unsigned int nr);
 void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order);
 void lu_free_pages(void *virt, unsigned int order);
 
+/* Who is charged. */
+struct mem_cgroup *lu_memcg_get(void);
+void lu_memcg_put(struct mem_cgroup *memcg);
+
 /* Pinned memory of a user. */
 struct user_struct *lu_memlock_user(void);
 bool lu_memlock_add(struct user_struct *user, unsigned long pages);
@@ -86,7 +90,8 @@ unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end
 				unsigned long most);
 void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
 unsigned int lu_shmem_max_order(void);
-unsigned int lu_shmem_insert(struct inode *inode, struct folio **folios, unsigned int nr,
+unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
+			     struct folio **folios, unsigned int nr,
 			     unsigned long pages, pgoff_t index, u64 flags, int *err);
 void lu_shmem_settle(struct inode *inode, long pages);
 

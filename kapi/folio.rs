@@ -155,23 +155,23 @@ impl FolioArray {
 
     fn grow(&mut self) -> Result {
         let part = self.pages.len() % vmalloc::PARTS_PER_CHUNK;
-        self.pages.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.pages.reserve(1, GFP_KERNEL)?;
         let page = PreservedPage::new(Charge::Caller)?;
         if part == 0 {
-            self.lists.reserve(1, GFP_KERNEL_ACCOUNT)?;
+            self.lists.reserve(1, GFP_KERNEL)?;
             let mut list = PreservedPage::new(Charge::Caller)?;
             vmalloc::set_next(list.bytes_mut(), 0);
             if let Some(last) = self.lists.last_mut() {
                 vmalloc::set_next(last.bytes_mut(), list.addr().0);
             }
-            self.lists.push(list, GFP_KERNEL_ACCOUNT)?;
+            self.lists.push(list, GFP_KERNEL)?;
         }
         if let Some(list) = self.lists.last_mut() {
             vmalloc::set_part(list.bytes_mut(), part, page.addr().0);
             // The list ends behind it.
             vmalloc::set_part(list.bytes_mut(), part + 1, 0);
         }
-        self.pages.push(page, GFP_KERNEL_ACCOUNT)?;
+        self.pages.push(page, GFP_KERNEL)?;
         Ok(())
     }
 }

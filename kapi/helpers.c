@@ -13,6 +13,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
 
@@ -241,6 +242,16 @@ void lu_free_pages(void *virt, unsigned int order)
 		__free_page(page + i);
 }
 
+struct mem_cgroup *lu_memcg_get(void)
+{
+	return get_mem_cgroup_from_mm(current->mm);
+}
+
+void lu_memcg_put(struct mem_cgroup *memcg)
+{
+	mem_cgroup_put(memcg);
+}
+
 /* Whose pinned memory is limited: the current user, unless it has CAP_IPC_LOCK. */
 struct user_struct *lu_memlock_user(void)
 {
@@ -398,8 +409,8 @@ static void count_all(struct folio **folios, unsigned int nr)
 
 /*
  * Puts @nr folios of @pages pages together, which nobody else knows, into the page
- * cache of a file of shmem, one behind the other from @index on, charged and
- * accounted. What shmem does for each folio is done once for all of them: one walk
+ * cache of a file of shmem, one behind the other from @index on, charged to @memcg
+ * and accounted. What shmem does for each folio is done once for all of them: one walk
  * into the page cache under one lock, and one update of what is counted. It is a
  * loop over inline functions, so it is in C.
  *
@@ -409,7 +420,8 @@ static void count_all(struct folio **folios, unsigned int nr)
  * Return: how many folios the file has got, those at the start, with the reference
  * to each; if that is not @nr, the error is in @err.
  */
-unsigned int lu_shmem_insert(struct inode *inode, struct folio **folios, unsigned int nr,
+unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
+			     struct folio **folios, unsigned int nr,
 			     unsigned long pages, pgoff_t index, u64 flags, int *err)
 {
 	struct address_space *mapping = inode->i_mapping;
@@ -423,6 +435,8 @@ unsigned int lu_shmem_insert(struct inode *inode, struct folio **folios, unsigne
 		return 0;
 	}
 
+	/* To look for it once for each page takes longer than to charge it. */
+	memcg = set_active_memcg(memcg);
 	for (charged = 0; charged < nr; charged++) {
 		struct folio *folio = folios[charged];
 
@@ -469,6 +483,7 @@ unsigned int lu_shmem_insert(struct inode *inode, struct folio **folios, unsigne
 	} while (xas_nomem(&xas, GFP_KERNEL));
 	if (done < charged)
 		*err = xas_error(&xas);
+	set_active_memcg(memcg);
 
 	for (unsigned int i = done; i < charged; i++) {
 		folios[i]->mapping = NULL;

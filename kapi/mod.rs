@@ -13,6 +13,7 @@ pub(crate) mod folio;
 pub(crate) mod kexec;
 pub(crate) mod kho;
 mod layout;
+pub(crate) mod memcg;
 pub(crate) mod memlock;
 pub(crate) mod module;
 pub(crate) mod rwsem;

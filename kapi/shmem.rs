@@ -19,7 +19,8 @@ use kernel::{
 
 use super::{
     bindings,
-    folio::ClaimedFolios, //
+    folio::ClaimedFolios,
+    memcg::Memcg, //
 };
 use crate::abi::{
     memfd::{
@@ -192,7 +193,7 @@ impl InodeGuard<'_> {
         let mut offset = 0;
         // The last page of the file may be there in part.
         let end = self.size().min((start + length) << PAGE_SHIFT);
-        // SAFETY: The file is of shmem, the range is within it, and there is room for `BATCH`
+        // SAFETY: The file is of shmem, the range is within it, and there is room for as many
         // folios.
         let pinned = unsafe {
             bindings::memfd_pin_folios(
@@ -200,7 +201,7 @@ impl InodeGuard<'_> {
                 (start << PAGE_SHIFT) as i64,
                 end as i64 - 1,
                 batch.0.as_mut_ptr().cast(),
-                BATCH as u32,
+                batch.0.len() as u32,
                 &mut offset,
             )
         };
@@ -218,11 +219,11 @@ impl InodeGuard<'_> {
 pub(crate) struct PinBatch(KVec<FolioPtr>);
 
 impl PinBatch {
-    /// Allocates it.
-    pub(crate) fn new() -> Result<Self> {
+    /// Allocates it for a file of `pages` pages, of which a small one shall not pay for much.
+    pub(crate) fn new(pages: u64) -> Result<Self> {
         Ok(Self(KVec::from_elem(
             FolioPtr(null_mut()),
-            BATCH,
+            pages.min(BATCH as u64) as usize,
             GFP_KERNEL,
         )?))
     }
@@ -308,14 +309,19 @@ impl Drop for PinnedFolios<'_> {
 /// A memfd that is being filled with claimed folios.
 pub(crate) struct Refill {
     file: ARef<File>,
+    payer: Memcg,
     /// Pages that were accounted to the file and not settled yet.
     pages: isize,
 }
 
 impl Refill {
-    /// Begins with an empty memfd.
+    /// Begins with an empty memfd, whose pages will be charged to the current task.
     pub(crate) fn new(file: ARef<File>) -> Self {
-        Self { file, pages: 0 }
+        Self {
+            file,
+            payer: Memcg::current(),
+            pages: 0,
+        }
     }
 
     fn inode(&self) -> *mut bindings::inode {
@@ -323,9 +329,9 @@ impl Refill {
         unsafe { bindings::lu_file_inode(self.file.as_ptr()) }
     }
 
-    /// Puts folios where they belong, charged to the caller. May sleep.
+    /// Puts folios where they belong. May sleep.
     ///
-    /// `ENOMEM` or `ENOSPC` if the limits of the caller or the machine do not allow it.
+    /// `ENOMEM` or `ENOSPC` if the limits of who is charged or the machine do not allow it.
     pub(crate) fn insert(&mut self, mut folios: ClaimedFolios<'_>, run: &FolioRun) -> Result {
         let mut err = 0;
         let (folio, count) = folios.as_raw();
@@ -333,6 +339,7 @@ impl Refill {
         let inserted = unsafe {
             bindings::lu_shmem_insert(
                 self.inode(),
+                self.payer.as_ptr(),
                 folio,
                 count,
                 run.pages as usize,

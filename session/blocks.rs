@@ -70,15 +70,11 @@ impl<E: Record> BlockWriter<E> {
         if count > MAX_BLOCKS {
             return Err(ENOSPC);
         }
-        let flags = match self.charge {
-            Charge::Caller => GFP_KERNEL_ACCOUNT,
-            Charge::Nobody => GFP_KERNEL,
-        };
         let blocks = self.blocks.get_or_insert_with(KVVec::new);
         while blocks.len() < count {
             let mut block = PreservedPage::new(self.charge)?;
             EMPTY.store(block.bytes_mut());
-            blocks.push(block, flags)?;
+            blocks.push(block, GFP_KERNEL)?;
         }
         Ok(())
     }

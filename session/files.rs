@@ -72,8 +72,7 @@ impl Unread {
         let survey = chain::survey::<FileEntry>(&Handover, self.first)
             .and_then(|found| found.expect(self.said))?;
         let mut files =
-            KVVec::with_capacity(survey.entries, GFP_KERNEL_ACCOUNT)
-                .map_err(|_| NotRead::OutOfMemory)?;
+            KVVec::with_capacity(survey.entries, GFP_KERNEL).map_err(|_| NotRead::OutOfMemory)?;
         blocks::claim(self.first, survey, |entry| {
             // There is room for all that was surveyed.
             let _ = files.push_within_capacity(IncomingFile::new(entry));

@@ -6,6 +6,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     rbtree::{
+        Entry,
         RBTree,
         RBTreeNodeReservation, //
     },
@@ -37,7 +38,7 @@ impl Identities {
     pub(super) fn ticket(self: &Arc<Self>) -> Result<Ticket> {
         Ok(Ticket {
             identities: self.clone(),
-            node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
+            node: RBTreeNodeReservation::new(GFP_KERNEL)?,
         })
     }
 }
@@ -52,10 +53,10 @@ impl Ticket {
     /// Takes `id`. `EBUSY` if it is taken.
     pub(super) fn claim(self, id: usize) -> Result<Claim> {
         let mut taken = self.identities.taken.lock();
-        if taken.get(&id).is_some() {
+        let Entry::Vacant(place) = taken.entry(id) else {
             return Err(EBUSY);
-        }
-        taken.insert(self.node.into_node(id, ()));
+        };
+        place.insert((), self.node);
         drop(taken);
         Ok(Claim {
             identities: self.identities,

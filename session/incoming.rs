@@ -72,6 +72,8 @@ struct State {
     files: Files,
     /// How many of them are being retrieved.
     retrieving: usize,
+    /// How many wait until one is not any more.
+    waiting: usize,
 }
 
 /// Who has the file of the session.
@@ -94,10 +96,11 @@ impl Session {
                     holder: Holder::Offered,
                     files: Files::none(),
                     retrieving: 0,
+                    waiting: 0,
                 }),
                 retrieved <- new_condvar!(),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_KERNEL,
         )
     }
 
@@ -149,7 +152,7 @@ impl Session {
                 FileState::Pending => break file.begin(self.orchestrator.identities.ticket()?),
                 FileState::Retrieving => {}
             }
-            self.retrieved.wait(&mut state);
+            self.wait(&mut state);
         };
         state.retrieving += 1;
         drop(state);
@@ -166,9 +169,19 @@ impl Session {
             Some(file) => file.end(result),
             None => Err(ENOENT),
         };
+        let waiting = state.waiting > 0;
         drop(state);
-        self.retrieved.notify_all();
+        if waiting {
+            self.retrieved.notify_all();
+        }
         answer
+    }
+
+    /// Waits until a file that was being retrieved is not any more.
+    fn wait(&self, state: &mut MutexGuard<'_, State>) {
+        state.waiting += 1;
+        self.retrieved.wait(state);
+        state.waiting -= 1;
     }
 
     #[cold]
@@ -187,7 +200,7 @@ impl Session {
         copy_out: impl FnOnce() -> Result,
     ) -> Result {
         while state.retrieving > 0 {
-            self.retrieved.wait(&mut state);
+            self.wait(&mut state);
         }
         if !state.files.iter().all(IncomingFile::can_finish) {
             return Err(EBUSY);

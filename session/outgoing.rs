@@ -13,7 +13,11 @@ use kernel::{
     },
     new_mutex,
     prelude::*,
-    rbtree::RBTree,
+    rbtree::{
+        Entry,
+        RBTree,
+        RBTreeNodeReservation, //
+    },
     seq_file::SeqFile,
     seq_print,
     sync::{
@@ -187,7 +191,7 @@ impl Session {
                 name,
                 files <- new_mutex!(Files::new()),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_KERNEL,
         )
     }
 
@@ -245,15 +249,13 @@ impl<'a> ReservedToken<'a> {
     /// `EEXIST` if the token is in use, `ENOSPC` if the session is full, `ENOMEM`.
     fn new(session: &'a Session, token: u64) -> Result<Self> {
         let mut files = session.files.lock();
-        if files.by_token.get(&token).is_some() {
+        let files = &mut *files;
+        let Entry::Vacant(place) = files.by_token.entry(token) else {
             return Err(EEXIST);
-        }
-        let count = files.count + 1;
-        files.blocks.reserve(count)?;
-        files
-            .by_token
-            .try_create_and_insert(token, Slot::Reserved, GFP_KERNEL_ACCOUNT)?;
-        files.count = count;
+        };
+        files.blocks.reserve(files.count + 1)?;
+        place.insert(Slot::Reserved, RBTreeNodeReservation::new(GFP_KERNEL)?);
+        files.count += 1;
         Ok(Self { session, token })
     }
 

@@ -292,9 +292,9 @@ proptest! {
         let mut order = FolioOrder::new(4096, 9);
         let mut end = 0;
         for (index, size) in entries {
-            if let Ok(pages) = order.accept(&FolioEntry::new(1, 0, index), size) {
-                prop_assert!(index >= end && index < 4096 && pages == 1 << size);
-                end = index + pages;
+            if let Ok(run) = order.begin(&FolioEntry::new(1, 0, index), size) {
+                prop_assert!(index >= end && index < 4096 && run.pages == 1 << size);
+                end = index + run.pages;
             }
         }
     }

@@ -381,25 +381,22 @@ fn array_descriptors() {
 fn folios_in_order() {
     let entry = |index| FolioEntry::new(1, 3, index);
     let mut order = FolioOrder::new(1026, 9);
-    assert_eq!(order.accept(&entry(0), 0), Ok(1));
-    assert_eq!(order.accept(&entry(0), 0), Err(Refusal::FolioIndex(0)));
-    assert_eq!(order.accept(&entry(1), 9), Err(Refusal::FolioIndex(1)));
-    assert_eq!(order.accept(&entry(0), 10), Err(Refusal::FolioOrder(10)));
-    assert_eq!(order.accept(&entry(512), 9), Ok(512));
+    assert_eq!(order.begin(&entry(0), 0).map(|run| run.pages), Ok(1));
+    assert_eq!(order.begin(&entry(0), 0), Err(Refusal::FolioIndex(0)));
+    assert_eq!(order.begin(&entry(1), 9), Err(Refusal::FolioIndex(1)));
+    assert_eq!(order.begin(&entry(0), 10), Err(Refusal::FolioOrder(10)));
+    assert_eq!(order.begin(&entry(512), 9).map(|run| run.pages), Ok(512));
     let absent = Err(Refusal::Address(entry(0).addr()));
-    assert_eq!(order.accept(&entry(1024), NO_ORDER), absent);
-    assert_eq!(order.accept(&entry(600), 0), Err(Refusal::FolioIndex(600)));
+    assert_eq!(order.begin(&entry(1024), NO_ORDER), absent);
+    assert_eq!(order.begin(&entry(600), 0), Err(Refusal::FolioIndex(600)));
+    assert_eq!(order.begin(&entry(1026), 0), Err(Refusal::FolioIndex(1026)));
     assert_eq!(
-        order.accept(&entry(1026), 0),
-        Err(Refusal::FolioIndex(1026))
-    );
-    assert_eq!(
-        order.accept(&FolioEntry::new(1, 4, 1025), 0),
+        order.begin(&FolioEntry::new(1, 4, 1025), 0),
         Err(Refusal::Flags(4))
     );
-    assert_eq!(order.accept(&entry(1025), 0), Ok(1));
+    assert_eq!(order.begin(&entry(1025), 0).map(|run| run.pages), Ok(1));
     assert_eq!(
-        order.accept(&entry(u64::MAX), 0),
+        order.begin(&entry(u64::MAX), 0),
         Err(Refusal::FolioIndex(u64::MAX))
     );
 }
@@ -409,18 +406,20 @@ fn folios_in_order() {
 fn folios_at_the_end_of_all_indexes() {
     let last = FolioEntry::new(1, 3, u64::MAX - 1023);
     let mut order = FolioOrder::new(u64::MAX, 63);
-    assert_eq!(order.accept(&last, 10), Ok(1024));
+    assert_eq!(order.begin(&last, 10).map(|run| run.pages), Ok(1024));
     assert_eq!(
-        order.accept(&last, 0),
+        order.begin(&last, 0),
         Err(Refusal::FolioIndex(u64::MAX - 1023))
     );
     let mut order = FolioOrder::new(u64::MAX, 63);
     assert_eq!(
-        order.accept(&FolioEntry::new(1, 3, 1 << 63), 63),
+        order
+            .begin(&FolioEntry::new(1, 3, 1 << 63), 63)
+            .map(|run| run.pages),
         Ok(1 << 63)
     );
     assert_eq!(
-        order.accept(&FolioEntry::new(1, 3, 1 << 63), 64),
+        order.begin(&FolioEntry::new(1, 3, 1 << 63), 64),
         Err(Refusal::FolioOrder(64))
     );
 }

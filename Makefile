@@ -13,8 +13,8 @@ export KDIR KSRC
 # The scripts make use of both cores themselves.
 .NOTPARALLEL:
 
-.PHONY: module help demo check check-handover check-debug soak bench bench-wall lint \
-	paths shell clean distclean
+.PHONY: module help demo check check-fast check-handover check-debug soak bench \
+	bench-wall lint paths shell clean distclean
 
 module: ## build liveupdate.ko (the default)
 	@qemu/packages.sh
@@ -29,14 +29,18 @@ demo: ## memfds go through a kexec in a QEMU guest and come back in place
 	@qemu/demo.py
 
 check: ## all tests, in QEMU guests, and lint
-	@qemu/build.sh prepare
+	@qemu/build.sh prepare debug
 	@qemu/run.py --lint $(SCENARIOS)
+
+check-fast: ## all but those on the debug kernel
+	@qemu/build.sh prepare
+	@qemu/run.py --lint --no-debug
 
 check-handover: ## only the kexecs between different kernels, and their matrix
 	@qemu/build.sh prepare
-	@qemu/run.py --handover
+	@qemu/run.py --handover --no-debug
 
-check-debug: ## what runs on the debug kernel: sanitizers, and faults injected (longer)
+check-debug: ## only those on the debug kernel: sanitizers, and faults injected
 	@qemu/build.sh prepare debug
 	@qemu/run.py --debug
 

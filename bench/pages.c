@@ -6,7 +6,9 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,12 +20,21 @@
 
 static const long dense_mib[] = { 1, 16, 256, 1024 };
 
-static const char *name_of(long mib)
+/* A short operation is done so often, and the median counts: a timer may fire. */
+#define COPIES		9
+#define SHORT_MIB	1
+
+static const char *name_of(long mib, int copy)
 {
 	static char name[LUO_NAME_MAX];
 
-	snprintf(name, sizeof(name), "bench-%ld-mib", mib);
+	snprintf(name, sizeof(name), "bench-%ld-mib-%d", mib, copy);
 	return name;
+}
+
+static int copies_of(long mib)
+{
+	return mib <= SHORT_MIB ? COPIES : 1;
 }
 
 /* What is measured: so many MiB, reported as n and as count operations. */
@@ -45,44 +56,76 @@ static struct file sparse_file(long mib)
 	return (struct file){ mib, mib, 1 };
 }
 
-/* Preserve a file in a session of its own, undo that, and do it again. */
-static void make_one(int dev, const char *layout, int fd, struct file file)
+static int by_value(const void *a, const void *b)
 {
-	int session = need(luo_create(dev, name_of(file.mib)), "create_session");
-	__u64 start = now();
+	const __u64 *x = a, *y = b;
 
-	need(luo_preserve(session, fd, file.mib), "preserve_fd");
-	report("preserve", layout, file.n, file.count, now() - start);
-	start = now();
-	close(session);
-	report("unpreserve", layout, file.n, file.count, now() - start);
-	session = need(luo_create(dev, name_of(file.mib)), "create_session");
-	need(luo_preserve(session, fd, file.mib), "preserve_fd");
+	return *x < *y ? -1 : *x > *y;
 }
 
-/* Get it back, and look at every stride bytes of it. */
-static void take_one(int session, const char *layout, struct file file, off_t stride)
+static void report_median(const char *op, const char *layout, struct file file, __u64 *ns)
 {
-	__u64 start = now();
-	int fd = need(luo_retrieve_fd(session, file.mib), "retrieve_fd");
+	int copies = copies_of(file.mib);
 
-	report("retrieve", layout, file.n, file.count, now() - start);
-	check_paged(fd, file.mib * MIB, stride);
-	need(luo_finish(session), "finish");
-	close(session);
-	close(fd);
+	qsort(ns, copies, sizeof(*ns), by_value);
+	report(op, layout, file.n, file.count, ns[copies / 2]);
+}
+
+/* Preserve files in sessions of their own, undo that, and do it again. */
+static void make_all(int dev, const char *layout, const int *fds, struct file file)
+{
+	__u64 preserve[COPIES], unpreserve[COPIES], start;
+	int i, session;
+
+	for (i = 0; i < copies_of(file.mib); i++) {
+		session = need(luo_create(dev, name_of(file.mib, i)), "create_session");
+		start = now();
+		need(luo_preserve(session, fds[i], file.mib), "preserve_fd");
+		preserve[i] = now() - start;
+		start = now();
+		close(session);
+		unpreserve[i] = now() - start;
+		session = need(luo_create(dev, name_of(file.mib, i)), "create_session");
+		need(luo_preserve(session, fds[i], file.mib), "preserve_fd");
+	}
+	report_median("preserve", layout, file, preserve);
+	report_median("unpreserve", layout, file, unpreserve);
+}
+
+/* Get them back, and look at every stride bytes. False if there are none. */
+static bool take_all(int dev, const char *layout, struct file file, off_t stride)
+{
+	__u64 retrieve[COPIES], start;
+	int i, fd, session;
+
+	for (i = 0; i < copies_of(file.mib); i++) {
+		session = luo_retrieve(dev, name_of(file.mib, i));
+		if (session == -ENOENT)
+			return false;
+		need(session, "retrieve_session");
+		start = now();
+		fd = need(luo_retrieve_fd(session, file.mib), "retrieve_fd");
+		retrieve[i] = now() - start;
+		check_paged(fd, file.mib * MIB, stride);
+		need(luo_finish(session), "finish");
+		close(session);
+		close(fd);
+	}
+	report_median("retrieve", layout, file, retrieve);
+	return true;
 }
 
 static void dense_make(int dev, const char *layout, long n)
 {
 	bool large = !strcmp(layout, "dense-large");
+	int fds[COPIES], copy;
 	size_t i;
-	int fd;
 
 	need(luo_write_file(THP, large ? "force" : "never"), THP);
 	for (i = 0; i < ARRAY_SIZE(dense_mib); i++) {
-		fd = paged_memfd(layout, dense_mib[i] * MIB, LUO_PAGE);
-		make_one(dev, layout, fd, dense_file(dense_mib[i]));
+		for (copy = 0; copy < copies_of(dense_mib[i]); copy++)
+			fds[copy] = paged_memfd(layout, dense_mib[i] * MIB, LUO_PAGE);
+		make_all(dev, layout, fds, dense_file(dense_mib[i]));
 	}
 	need(luo_write_file(THP, "never"), THP);
 }
@@ -92,8 +135,8 @@ static void dense_take(int dev, const char *layout, long n)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(dense_mib); i++)
-		take_one(need(luo_retrieve(dev, name_of(dense_mib[i])), "retrieve_session"),
-			 layout, dense_file(dense_mib[i]), LUO_PAGE);
+		if (!take_all(dev, layout, dense_file(dense_mib[i]), LUO_PAGE))
+			need(-ENOENT, "retrieve_session");
 }
 
 static long pages_of(int fd)
@@ -109,7 +152,7 @@ static long sparse_one(int dev, const char *layout, long mib)
 	int fd = paged_memfd(layout, mib * MIB, mib * MIB / PLACES);
 	long before = pages_of(fd);
 
-	make_one(dev, layout, fd, sparse_file(mib));
+	make_all(dev, layout, &fd, sparse_file(mib));
 	note("%s, %ld MiB long: %ld pages before preserve, %ld after", layout, mib,
 	     before, pages_of(fd));
 	return pages_of(fd) - before;
@@ -129,17 +172,9 @@ static void sparse_make(int dev, const char *layout, long n)
 
 static void sparse_take(int dev, const char *layout, long n)
 {
-	long mib[] = { n, LONG_MIB };
-	size_t i;
-	int session;
-
-	for (i = 0; i < ARRAY_SIZE(mib); i++) {
-		session = luo_retrieve(dev, name_of(mib[i]));
-		if (session == -ENOENT && i)
-			continue;
-		take_one(need(session, "retrieve_session"), layout, sparse_file(mib[i]),
-			 mib[i] * MIB / PLACES);
-	}
+	if (!take_all(dev, layout, sparse_file(n), n * MIB / PLACES))
+		need(-ENOENT, "retrieve_session");
+	take_all(dev, layout, sparse_file(LONG_MIB), LONG_MIB * MIB / PLACES);
 }
 
 const struct kind pages_kinds[] = {

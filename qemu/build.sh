@@ -74,13 +74,14 @@ kernel_ready()
 }
 
 # Those that only some scenarios boot, and the modules for them; the one for
-# debugging too if anything is said. One whose source
-# is not to be had any more is left out, and its scenarios are skipped.
+# debugging too if "debug" is said. One whose source is not to be had any more is
+# left out, and its scenarios are skipped.
 other_kernels()
 {
-	local name status
+	local name status which=--no-debug
+	[ "${1:-}" != debug ] || which=--debug
 	mkdir -p "$OUT/kernels"
-	for name in $("$TOP/qemu/run.py" --kernels ${1:+--debug}); do
+	for name in $("$TOP/qemu/run.py" --kernels "$which"); do
 		[ "$name" != "$DEFAULT_KERNEL" ] || continue
 		rm -f "$OUT/kernels/$name.missing"
 		status=0

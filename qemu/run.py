@@ -10,10 +10,10 @@
 #   run.py --kexecs N --seed S SCENARIO    through so many kexecs; what it does by
 #                                          chance as in an earlier run
 #   run.py --handover                      those between different kernels
-#   run.py --debug                         those on the debug kernel
+#   run.py --debug, --no-debug             those on the debug kernel, or all others
 #   run.py --shell                         an interactive guest
 #   run.py --list                          the names
-#   run.py --kernels [--debug]             the kernels that all of them boot
+#   run.py --kernels [--no-debug]          the kernels that all of them boot
 
 """Run test scenarios in QEMU guests and judge what they print."""
 
@@ -628,8 +628,8 @@ def main():
                         help="count lint.sh and host-tests.sh as well")
     parser.add_argument("--handover", action="store_true",
                         help="only what hands over between different kernels")
-    parser.add_argument("--debug", action="store_true",
-                        help="only what runs on the debug kernel")
+    parser.add_argument("--debug", action=argparse.BooleanOptionalAction,
+                        help="only what runs on the debug kernel, or all but that")
     parser.add_argument("--list", action="store_true", help="list scenarios")
     parser.add_argument("--kernels", action="store_true",
                         help="list the kernels that scenarios boot")
@@ -649,7 +649,8 @@ def main():
     if options.kernels:
         print("\n".join(sorted({kernel for scenario in found.values()
                                 for kernel in scenario.kernels
-                                if options.debug or kernel != DEBUG_KERNEL})))
+                                if options.debug is not False or
+                                kernel != DEBUG_KERNEL})))
         return 0
     if not INITRAMFS.exists():
         sys.exit("error: no initramfs: run qemu/build.sh prepare first")
@@ -661,7 +662,7 @@ def main():
     chosen = ([found[name] for name in options.names] or
               [s for s in found.values() if not s.hidden and
                (s.pair or s.chain or not options.handover) and
-               s.variant == options.debug])
+               options.debug in (None, s.variant)])
     for scenario in chosen:
         if options.kexecs:
             scenario.timeout *= (options.kexecs + 1) / scenario.stages

@@ -172,7 +172,7 @@ long faults_pages(void)
 		return -errno;
 	while (fgets(line, sizeof(line), in)) {
 		module |= !!strstr(line, "[liveupdate]");
-		kho |= !!strstr(line, "kho_alloc_preserve");
+		kho |= !!strstr(line, "lu_kho_alloc");
 		if (sscanf(line, "nr_base_pages: %ld", &n) == 1) {
 			if (module && kho)
 				pages += n;

@@ -376,10 +376,9 @@ static void counted(struct stage_ctx *ctx)
 }
 
 /* With all of it finished and closed, its memory is free. */
-
 static void after(struct stage_ctx *ctx)
 {
-	long freed = 0;
+	long noise = luo_tolerated_pages(NOISE), freed = 0;
 	int tries;
 
 	if (!is_last(ctx))
@@ -387,11 +386,11 @@ static void after(struct stage_ctx *ctx)
 	for (tries = 0; tries < 10; tries++) {
 		luo_settle();
 		freed = luo_free_pages() - free_before;
-		if (freed >= carried - NOISE)
+		if (freed >= carried - noise)
 			break;
 		usleep(200000);
 	}
-	expect_range(freed, carried - NOISE, carried + NOISE,
+	expect_range(freed, carried - noise, carried + noise,
 		     "pages that came free, of %ld that came in", carried);
 	expect_range(luo_meminfo("Shmem"), shmem_before - 16, shmem_before + 16,
 		     "pages of Shmem");

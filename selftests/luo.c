@@ -337,6 +337,13 @@ long luo_meminfo(const char *field)
 	return kb < 0 ? -ENOENT : kb * 1024 / (long)LUO_PAGE;
 }
 
+long luo_tolerated_pages(long otherwise)
+{
+	const char *pages = getenv("LUO_TOLERATE_PAGES");
+
+	return pages ? atol(pages) : otherwise;
+}
+
 long luo_free_pages(void)
 {
 	FILE *in = fopen("/proc/zoneinfo", "re");

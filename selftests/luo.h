@@ -84,6 +84,11 @@ const char *luo_file_line(__u64 token, const char *handler, const char *state);
 long luo_meminfo(const char *field);
 /* Free pages, those on the per-CPU lists too (MemAvailable misses them). */
 long luo_free_pages(void);
+/*
+ * How many of them may be missing where nothing is: LUO_TOLERATE_PAGES= is for
+ * kernels that keep for a while what was freed.
+ */
+long luo_tolerated_pages(long otherwise);
 /* Settling compacts: pages that are not pinned may get other frames. */
 void luo_settle(void);
 int luo_write_file(const char *path, const char *text);

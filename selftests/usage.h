@@ -55,7 +55,9 @@ static struct usage measure(void)
 
 static bool is_back(const struct usage *before, const struct usage *after)
 {
-	return after->available >= before->available - TOLERATE_AVAILABLE &&
+	long tolerated = luo_tolerated_pages(TOLERATE_AVAILABLE);
+
+	return after->available >= before->available - tolerated &&
 	       labs(after->shmem - before->shmem) <= TOLERATE_SHMEM &&
 	       labs(after->committed - before->committed) <= TOLERATE_COMMITTED &&
 	       after->charge <= before->charge + TOLERATE_CHARGE;
@@ -63,6 +65,7 @@ static bool is_back(const struct usage *before, const struct usage *after)
 
 static void expect_back(struct __test_metadata *_metadata, const struct usage *before)
 {
+	long tolerated = luo_tolerated_pages(TOLERATE_AVAILABLE);
 	struct usage after;
 	int tries;
 
@@ -76,8 +79,8 @@ static void expect_back(struct __test_metadata *_metadata, const struct usage *b
 	       before->available, after.available, before->shmem, after.shmem);
 	TH_LOG("pages before/after: Committed_AS %ld/%ld charge %ld/%ld",
 	       before->committed, after.committed, before->charge, after.charge);
-	EXPECT_GE(after.available, before->available - TOLERATE_AVAILABLE)
-		TH_LOG("MemAvailable: expected at most %d less", TOLERATE_AVAILABLE);
+	EXPECT_GE(after.available, before->available - tolerated)
+		TH_LOG("MemAvailable: expected at most %ld less", tolerated);
 	EXPECT_LE(labs(after.shmem - before->shmem), TOLERATE_SHMEM)
 		TH_LOG("Shmem: expected the same, within %d", TOLERATE_SHMEM);
 	EXPECT_LE(labs(after.committed - before->committed), TOLERATE_COMMITTED)

@@ -17,6 +17,10 @@ use kernel::{
     seq_print,
     sync::{
         aref::ARef,
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
         Arc,
         CondVar,
         Mutex,
@@ -65,7 +69,12 @@ pub(super) struct Session {
     /// A file that was being retrieved no longer is.
     #[pin]
     retrieved: CondVar,
+    /// How many files were refused.
+    refused: Atomic<u32>,
 }
+
+/// About how many refused files of a session the log tells.
+const MOST_REFUSED: u32 = 16;
 
 struct State {
     holder: Holder,
@@ -99,6 +108,7 @@ impl Session {
                     waiting: 0,
                 }),
                 retrieved <- new_condvar!(),
+                refused: Atomic::new(0),
             }),
             GFP_KERNEL,
         )
@@ -184,12 +194,21 @@ impl Session {
         state.waiting -= 1;
     }
 
+    /// Says why a file cannot be used; of many, only about the first.
     #[cold]
     fn refused_file(&self, token: u64, why: &Refusal) {
-        pr_err!(
-            "file {token:#x} of session {} from the previous kernel is refused: {why}\n",
-            self.name
-        );
+        let before = self.refused.fetch_add(1, Relaxed);
+        if before < MOST_REFUSED {
+            pr_err!(
+                "file {token:#x} of session {} from the previous kernel is refused: {why}\n",
+                self.name
+            );
+        } else if before == MOST_REFUSED {
+            pr_err!(
+                "more files of session {} are refused, of which nothing is said\n",
+                self.name
+            );
+        }
     }
 
     /// Gives everything that was not retrieved back to the kernel, and lets go of the rest. That

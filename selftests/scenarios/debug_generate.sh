@@ -3,12 +3,12 @@
 #
 # selftests/kexec_generate.c on the debug kernel, for five minutes.
 #
-# hidden: yes
+# debug: only
 # stages: 2
-# memory: 4G
-# timeout: 900
+# memory: 2G
+# timeout: 300
 # kernels: debug-7.3
-# cmdline: kho_scratch=64M,512M,256M LUO_GENERATE_SECONDS=300
+# cmdline: LUO_GENERATE_SECONDS=300
 
 PROGRAM=kexec_generate
 . /scenarios/kexec.sh

@@ -30,7 +30,7 @@
 /* More than two pages of the array can list. */
 #define LATE		700
 /* So few that their table is one of those allocations that have no second way. */
-#define SESSIONS	24
+#define SESSIONS	12
 #define FINISHED	8
 #define SENTINEL	0xfedcba9876543210ULL
 /* The log names the session that refuses a kexec. */

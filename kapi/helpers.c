@@ -502,6 +502,43 @@ void lu_shmem_settle(struct inode *inode, long pages)
 }
 
 /*
+ * Whether a pinned folio stays in the page cache as long as it is pinned. Who
+ * takes folios out of it, to make a huge page of them or to swap them out, checks
+ * for pins once, and then goes on under their locks. Who finds a folio without its
+ * lock may be late for that check, but nobody who locks it later is.
+ */
+static bool is_settled(struct folio *folio, struct address_space *mapping)
+{
+	folio_wait_locked(folio);
+	/* As it was left by those who had the lock. */
+	smp_rmb();
+	return READ_ONCE(folio->mapping) == mapping;
+}
+
+/*
+ * As memfd_pin_folios(), for a file of shmem whose inode is locked, but what is
+ * pinned is what the file consists of from now on.
+ */
+long lu_shmem_pin(struct file *file, loff_t start, loff_t end, struct folio **folios,
+		  unsigned int max)
+{
+	pgoff_t offset;
+	long nr;
+
+again:
+	nr = memfd_pin_folios(file, start, end, folios, max, &offset);
+	/* The pins can be seen before it is looked for locks. */
+	smp_mb();
+	for (long i = 0; i < nr; i++) {
+		if (is_settled(folios[i], file->f_mapping))
+			continue;
+		unpin_folios(folios, nr);
+		goto again;
+	}
+	return nr;
+}
+
+/*
  * Brings a pinned folio into the state in which it will be handed over. It may
  * still be written when nobody can look at its flags any more, so it counts as
  * dirty from now on, and one that was allocated but never used is zeroed now.

@@ -100,6 +100,8 @@ void lu_shmem_settle(struct inode *inode, long pages);
 /* Folios of such a file that are pinned. */
 unsigned int lu_preserve_pinned(struct folio **folios, unsigned int nr,
 				void *to, u64 *pages, int *err);
+unsigned long lu_memory_failures(void);
+bool lu_any_poisoned(const void *from, unsigned int nr);
 void lu_unpreserve_pinned(const void *from, unsigned int nr);
 pgoff_t lu_folio_end(struct folio *folio);
 unsigned long lu_pfn_nr_pages(unsigned long pfn);

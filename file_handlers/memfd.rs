@@ -37,8 +37,14 @@ use crate::{
         PAGE_SIZE, //
     },
     kapi::{
-        error::eopnotsupp,
-        folio::FolioArray,
+        error::{
+            ehwpoison,
+            eopnotsupp, //
+        },
+        folio::{
+            memory_failures,
+            FolioArray, //
+        },
         kho::{
             Charge,
             ClaimedPages,
@@ -80,19 +86,22 @@ pub(crate) struct Outgoing {
     file: ShmemFile,
     header: PreservedPage,
     folios: FolioArray,
+    /// How much memory had been found to be bad when that of the file was not among it.
+    failures: u64,
     _pinned: Pinned,
 }
 
 impl Outgoing {
     /// Pins and preserves all of a file.
     ///
-    /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `ENOMEM` also
-    /// if `RLIMIT_MEMLOCK` does not allow it.
+    /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `EHWPOISON` for
+    /// memory that is broken, `ENOMEM` also if `RLIMIT_MEMLOCK` does not allow it.
     pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
         let file = ShmemFile::new(file).ok_or(ENOENT)?;
         let mut header = PreservedPage::new(Charge::Caller)?;
         let mut folios = FolioArray::new();
         let mut account = Pinned::new();
+        let failures = memory_failures();
         let inode = file.lock();
         let seals = known_seals(&file)?;
         let size = inode.size();
@@ -117,6 +126,7 @@ impl Outgoing {
             file,
             header,
             folios,
+            failures,
             _pinned: account,
         })
     }
@@ -129,8 +139,9 @@ impl Outgoing {
     /// Writes what may have changed since: the position, seals that were added, and pages that
     /// have come into holes.
     ///
-    /// `ENOMEM`, and `EOPNOTSUPP` as [`Outgoing::preserve`].
+    /// `ENOMEM`, and `EOPNOTSUPP` and `EHWPOISON` as [`Outgoing::preserve`].
     pub(crate) fn freeze(&mut self) -> Result {
+        self.check_memory()?;
         let seals = known_seals(&self.file)?;
         if self.file.pages_in_use() == self.folios.pages() {
             Header::refresh(self.header.bytes_mut(), self.file.pos() as u64, seals);
@@ -143,6 +154,19 @@ impl Outgoing {
             self.folios.merge(late)?;
         }
         describe(&self.file, size, seals, &mut self.folios).store(self.header.bytes_mut());
+        Ok(())
+    }
+
+    /// `EHWPOISON` if memory of the file has become bad: the next kernel would not know, and read
+    /// it. That is looked for only if some memory has.
+    fn check_memory(&mut self) -> Result {
+        let failures = memory_failures();
+        if failures != self.failures {
+            if self.folios.any_poisoned() {
+                return Err(ehwpoison());
+            }
+            self.failures = failures;
+        }
         Ok(())
     }
 }

@@ -88,6 +88,8 @@ loff_t lu_shmem_size(struct inode *inode);
 unsigned long lu_shmem_pages(struct inode *inode);
 unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end,
 				unsigned long most);
+long lu_shmem_pin(struct file *file, loff_t start, loff_t end, struct folio **folios,
+		  unsigned int max);
 void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
 unsigned int lu_shmem_max_order(void);
 unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
@@ -98,6 +100,8 @@ void lu_shmem_settle(struct inode *inode, long pages);
 /* Folios of such a file that are pinned. */
 unsigned int lu_preserve_pinned(struct folio **folios, unsigned int nr,
 				void *to, u64 *pages, int *err);
+unsigned long lu_memory_failures(void);
+bool lu_any_poisoned(const void *from, unsigned int nr);
 void lu_unpreserve_pinned(const void *from, unsigned int nr);
 pgoff_t lu_folio_end(struct folio *folio);
 unsigned long lu_pfn_nr_pages(unsigned long pfn);

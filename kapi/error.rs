@@ -12,3 +12,8 @@ use kernel::{
 pub(crate) fn eopnotsupp() -> Error {
     Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
 }
+
+/// `EHWPOISON`: there is memory in it that is broken.
+pub(crate) fn ehwpoison() -> Error {
+    Error::from_errno(-(bindings::EHWPOISON as c_int))
+}

@@ -22,6 +22,12 @@ use crate::abi::{
 /// How many entries a page of the array holds.
 const ENTRIES_PER_PAGE: usize = PAGE_SIZE / FolioEntry::SIZE;
 
+/// Changes whenever memory is found to be bad.
+pub(crate) fn memory_failures() -> u64 {
+    // SAFETY: It may be called at any time.
+    unsafe { bindings::lu_memory_failures() as u64 }
+}
+
 /// The folios of a file that the next kernel will get, in the form in which it will read about
 /// them. Dropping it takes them back and unpins them.
 ///
@@ -127,6 +133,24 @@ impl FolioArray {
             })
     }
 
+    /// The pages of the array, each with the number of entries in it.
+    fn filled(&self) -> impl Iterator<Item = (&PreservedPage, u32)> {
+        let mut left = self.len;
+        self.pages.iter().map(move |page| {
+            let count = left.min(ENTRIES_PER_PAGE);
+            left -= count;
+            (page, count as u32)
+        })
+    }
+
+    /// Whether the memory of one of the folios is known to be bad.
+    pub(crate) fn any_poisoned(&self) -> bool {
+        self.filled().any(|(page, count)| {
+            // SAFETY: By the type invariant there are as many entries, of folios that are pinned.
+            unsafe { bindings::lu_any_poisoned(page.bytes().as_ptr().cast(), count) }
+        })
+    }
+
     /// Puts the folios of `other` between these, where they belong. If there is no memory for
     /// that, those are given back, and these are as they were.
     pub(crate) fn merge(&mut self, mut other: FolioArray) -> Result {
@@ -178,13 +202,10 @@ impl FolioArray {
 
 impl Drop for FolioArray {
     fn drop(&mut self) {
-        let mut left = self.len;
-        for page in self.pages.iter() {
-            let count = left.min(ENTRIES_PER_PAGE);
+        for (page, count) in self.filled() {
             // SAFETY: By the type invariant there are as many entries, the folios are preserved
             // and their pins are ours; both end here. Nobody else can have written to the page.
-            unsafe { bindings::lu_unpreserve_pinned(page.bytes().as_ptr().cast(), count as u32) };
-            left -= count;
+            unsafe { bindings::lu_unpreserve_pinned(page.bytes().as_ptr().cast(), count) };
         }
     }
 }

@@ -502,6 +502,90 @@ void lu_shmem_settle(struct inode *inode, long pages)
 }
 
 /*
+ * Whether a pinned folio stays in the page cache as long as it is pinned. Who
+ * takes folios out of it, to make a huge page of them or to swap them out, checks
+ * for pins once, and then goes on under their locks. Who finds a folio without its
+ * lock may be late for that check, but nobody who locks it later is.
+ */
+static bool is_settled(struct folio *folio, struct address_space *mapping)
+{
+	folio_wait_locked(folio);
+	/* As it was left by those who had the lock. */
+	smp_rmb();
+	return READ_ONCE(folio->mapping) == mapping;
+}
+
+/* Pages that were found to be bad since the kernel has booted. */
+unsigned long lu_memory_failures(void)
+{
+	unsigned long total = 0;
+#ifdef CONFIG_MEMORY_FAILURE
+	int nid;
+
+	for_each_online_node(nid)
+		total += READ_ONCE(NODE_DATA(nid)->mf_stats.total);
+#endif
+	return total;
+}
+
+/*
+ * Whether one of the first @nr folios of a file from page @index to @last is known
+ * to be bad. It must not be pinned if it is: it is on no list of the reclaimer's
+ * any more, and if it had to be moved before, that would be tried for ever.
+ */
+static bool has_poisoned(struct address_space *mapping, pgoff_t index, pgoff_t last,
+			 unsigned int nr)
+{
+	XA_STATE(xas, &mapping->i_pages, index);
+	struct folio *folio;
+
+	guard(rcu)();
+	xas_for_each(&xas, folio, last) {
+		bool poisoned;
+
+		if (!nr--)
+			break;
+		if (xas_retry(&xas, folio) || xa_is_value(folio) || !folio_try_get(folio))
+			continue;
+		poisoned = folio_contain_hwpoisoned_page(folio);
+		folio_put(folio);
+		if (poisoned)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * As memfd_pin_folios(), for a file of shmem whose inode is locked, but what is
+ * pinned is what the file consists of from now on, and can be read.
+ */
+long lu_shmem_pin(struct file *file, loff_t start, loff_t end, struct folio **folios,
+		  unsigned int max)
+{
+	pgoff_t offset;
+	long nr;
+
+again:
+	if (lu_memory_failures() &&
+	    has_poisoned(file->f_mapping, start >> PAGE_SHIFT, end >> PAGE_SHIFT, max))
+		return -EHWPOISON;
+	nr = memfd_pin_folios(file, start, end, folios, max, &offset);
+	/* The pins can be seen before it is looked for locks. */
+	smp_mb();
+	for (long i = 0; i < nr; i++) {
+		bool settled = is_settled(folios[i], file->f_mapping);
+
+		if (settled && !folio_contain_hwpoisoned_page(folios[i]))
+			continue;
+		unpin_folios(folios, nr);
+		if (settled)
+			return -EHWPOISON;
+		goto again;
+	}
+	return nr;
+}
+
+/*
  * Brings a pinned folio into the state in which it will be handed over. It may
  * still be written when nobody can look at its flags any more, so it counts as
  * dirty from now on, and one that was allocated but never used is zeroed now.
@@ -553,6 +637,18 @@ unsigned int lu_preserve_pinned(struct folio **folios, unsigned int nr,
 	*pages += total;
 	*err = error;
 	return i;
+}
+
+/* Whether one of the folios has become bad that lu_preserve_pinned() has described. */
+bool lu_any_poisoned(const void *from, unsigned int nr)
+{
+	const struct memfd_luo_folio_ser *entries = from;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		if (folio_contain_hwpoisoned_page(pfn_folio(entries[i].pfn)))
+			return true;
+	}
+	return false;
 }
 
 /* Undoes lu_preserve_pinned(), and lets go of the folios. */

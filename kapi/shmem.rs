@@ -190,19 +190,17 @@ impl InodeGuard<'_> {
         (start, length): (u64, u64),
         batch: &'a mut PinBatch,
     ) -> Result<PinnedFolios<'a>> {
-        let mut offset = 0;
         // The last page of the file may be there in part.
         let end = self.size().min((start + length) << PAGE_SHIFT);
-        // SAFETY: The file is of shmem, the range is within it, and there is room for as many
-        // folios.
+        // SAFETY: The file is of shmem, its inode is locked, the range is within it, and there is
+        // room for as many folios.
         let pinned = unsafe {
-            bindings::memfd_pin_folios(
+            bindings::lu_shmem_pin(
                 self.file.file.as_ptr(),
                 (start << PAGE_SHIFT) as i64,
                 end as i64 - 1,
                 batch.0.as_mut_ptr().cast(),
                 batch.0.len() as u32,
-                &mut offset,
             )
         };
         let pinned =

@@ -51,28 +51,6 @@ static int take(int session, __u64 token, size_t size, __u64 seed)
 	return fd;
 }
 
-static long free_pages(void)
-{
-	luo_settle();
-	return luo_free_pages();
-}
-
-/* Some of it is freed late. */
-static void expect_freed(long before, const char *what)
-{
-	long freed = 0;
-	int tries;
-
-	for (tries = 0; tries < 10; tries++) {
-		freed = free_pages() - before;
-		if (freed >= MEMORY_PAGES - NOISE)
-			break;
-		usleep(200000);
-	}
-	expect_range(freed, MEMORY_PAGES - NOISE, MEMORY_PAGES + NOISE,
-		     "pages that came free by %s", what);
-}
-
 /* Several sessions, each with its own files under the same tokens. */
 
 static void several_before(struct stage_ctx *ctx)
@@ -205,7 +183,7 @@ static void closed_after(struct stage_ctx *ctx)
 	int session, copy, fd;
 	long before;
 
-	before = free_pages();
+	before = stage_free_pages();
 	session = retrieve(ctx, "closed");
 	expect_err(luo_retrieve(ctx->dev, "closed"), -EINVAL, "retrieve_session twice");
 	copy = dup(session);
@@ -213,7 +191,7 @@ static void closed_after(struct stage_ctx *ctx)
 	expect_err(luo_retrieve(ctx->dev, "closed"), -EINVAL, "with a dup of it open");
 	close(copy);
 	expect_err(luo_retrieve(ctx->dev, "closed"), -ENOENT, "once it is closed");
-	expect_freed(before, "close without finish");
+	expect_freed(before, MEMORY_PAGES, NOISE, "close without finish");
 
 	session = retrieve(ctx, "closed-retrieved");
 	fd = take(session, 1, 5000, 2);
@@ -235,7 +213,7 @@ static void finish_before(struct stage_ctx *ctx)
 
 static void finish_after(struct stage_ctx *ctx)
 {
-	long before = free_pages();
+	long before = stage_free_pages();
 	struct liveupdate_session_finish arg = { .size = sizeof(arg), .reserved = 1 };
 	int fd;
 
@@ -243,7 +221,7 @@ static void finish_after(struct stage_ctx *ctx)
 		   "finish with reserved set");
 	fd = take(ctx->in, 2, 100, 2);
 	expect_eq(luo_finish(ctx->in), 0, "finish");
-	expect_freed(before, "finish without retrieve");
+	expect_freed(before, MEMORY_PAGES, NOISE, "finish without retrieve");
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOENT, "never retrieved, after finish");
 	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT, "retrieved, after finish");
 	expect_eq(luo_finish(ctx->in), 0, "finish again");

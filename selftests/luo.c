@@ -236,6 +236,26 @@ int luo_fdlink(int fd, char *buf, size_t size)
 	return 0;
 }
 
+/*
+ * That of the page at an address. A page that somebody tries to move is not there
+ * for a moment; touching it waits for that.
+ */
+static int one_pfn(int pagemap, volatile char *at, __u64 *pfn)
+{
+	off_t where = (unsigned long)at / LUO_PAGE * sizeof(*pfn);
+	int tries;
+
+	for (tries = 0; tries < 1000; tries++) {
+		(void)*at;
+		if (pread(pagemap, pfn, sizeof(*pfn), where) != sizeof(*pfn))
+			return -EIO;
+		/* Bit 63: present. */
+		if (*pfn >> 63)
+			return 0;
+	}
+	return -ENODATA;
+}
+
 /* Those of a run without holes; it is mapped and touched. */
 static int run_pfns(int fd, int pagemap, size_t first, size_t pages, __u64 *pfns)
 {
@@ -251,11 +271,11 @@ static int run_pfns(int fd, int pagemap, size_t first, size_t pages, __u64 *pfns
 	if (pread(pagemap, pfns, want, (unsigned long)map / LUO_PAGE * 8) != want)
 		err = -EIO;
 	for (i = 0; i < pages && !err; i++) {
-		/* Bit 63: present; without the right to see them all are 0. */
 		if (!(pfns[i] >> 63))
-			err = -ENODATA;
+			err = one_pfn(pagemap, (char *)map + i * LUO_PAGE, &pfns[i]);
 		pfns[i] &= (1ULL << 55) - 1;
-		if (!pfns[i])
+		/* Without the right to see them all are 0. */
+		if (!pfns[i] && !err)
 			err = -EPERM;
 	}
 	munmap(map, pages * LUO_PAGE);

@@ -157,6 +157,9 @@ static bool sees(const struct model *before, const struct step *step, int err,
 		return other->op == STEP_RETRIEVE && other->arg == step->arg && failed &&
 		       err == -EINVAL;
 	case STEP_PRESERVE:
+		/* The fd is another session's before the one it was of is closed. */
+		if (other->op == STEP_DUP && other->to == step->slot)
+			return err == -EBUSY;
 		if (other->op != STEP_PRESERVE || !failed)
 			return false;
 		return (err == -EEXIST && other->arg == step->arg) ||

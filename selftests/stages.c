@@ -152,6 +152,27 @@ bool expect_zero(int fd, off_t off, size_t len, const char *what)
 	return content(luo_check_zero(fd, off, len), "zeroes", what);
 }
 
+long stage_free_pages(void)
+{
+	luo_settle();
+	return luo_free_pages();
+}
+
+/* Some of it is freed late. */
+void expect_freed(long before, long pages, long noise, const char *what)
+{
+	long freed = 0;
+	int tries;
+
+	for (tries = 0; tries < 10; tries++) {
+		freed = stage_free_pages() - before;
+		if (freed >= pages - noise)
+			break;
+		usleep(200000);
+	}
+	expect_range(freed, pages - noise, pages + noise, "pages that came free by %s", what);
+}
+
 void stage_note(const char *what, ...)
 {
 	char text[200];

@@ -96,6 +96,11 @@ int need_fd(int seen, const char *what, ...);
 bool expect_pattern(int fd, off_t off, size_t len, __u64 seed, const char *what);
 bool expect_zero(int fd, off_t off, size_t len, const char *what);
 
+/* Free pages, with what is freed late among them. */
+long stage_free_pages(void);
+/* So many pages more than before, within noise, must have come free by what is said. */
+void expect_freed(long before, long pages, long noise, const char *what);
+
 /* Ends the case as skipped, in this stage and those that follow. */
 __printf(1, 2)
 void stage_skip(const char *why, ...);

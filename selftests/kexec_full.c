@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Nearly no memory left, because somebody has it: in the kernel before while files
+ * are preserved and the kexec is entered, in the next one while they are retrieved.
+ * That takes no memory that grows with the files but to note where pages are.
+ *
+ * Who has the memory is killed first if there is none left. In the kernel before
+ * that may happen, because pages must move out of the memory that the next kernel
+ * boots in; in the next one it must not.
+ *
+ * memory: 1G
+ * timeout: 120
+ * allow: Call Trace:|invoked oom-killer:
+ */
+#include "pressure.h"
+#include "stages.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define SIZE		(160 * MIB)
+#define PAGES		((long)(SIZE / LUO_PAGE))
+#define FILES		100
+#define LEFT		((long)(24 * MIB / LUO_PAGE))
+/*
+ * Pages that hold the page cache together: one for seven nodes of 64 pages. As much
+ * again for the rest.
+ */
+#define NEEDED		(PAGES / 64 / 7 * 2 + 256)
+
+static int ballast;
+
+static void stop_ballast(void)
+{
+	stage_note("who had the memory was %s", ballast_stop(ballast) ? "killed" : "there");
+	ballast = 0;
+}
+
+static void preserve(struct stage_ctx *ctx)
+{
+	int i, err, fds[FILES], fd;
+
+	fd = need_fd(luo_memfd(0, SIZE, 1), "a memfd");
+	for (i = 0; i < FILES; i++)
+		fds[i] = need_fd(luo_memfd(0, 3 * LUO_PAGE, 2 + i), "a memfd");
+	ballast = need_fd(ballast_start(LEFT), "a process that has the memory");
+	stage_note("%ld pages are left", luo_free_pages());
+
+	for (i = 0; i < FILES; i++) {
+		need_eq(luo_preserve(ctx->out, fds[i], 2 + i), 0, "preserve_fd, token %d", 2 + i);
+		close(fds[i]);
+	}
+	/* More must move than there is room for. */
+	err = luo_preserve(ctx->out, fd, 1);
+	if (err) {
+		expect_err(err, -ENOMEM, "preserve_fd with %ld pages left", luo_free_pages());
+		/* Nothing has changed; with some memory, it goes. */
+		expect_eq(luo_truncate(fd, SIZE), 0, "the size can still be set");
+		stop_ballast();
+		need_eq(luo_preserve(ctx->out, fd, 1), 0, "preserve_fd with memory");
+	}
+	expect_pattern(fd, 0, SIZE, 1, "content once preserved");
+	stage_save_pfns("full", fd);
+	close(fd);
+	stage_note("preserved, %ld pages are left", luo_free_pages());
+}
+
+/* The kexec is entered without memory, too. */
+static void refill(struct stage_ctx *ctx)
+{
+	if (ballast)
+		stop_ballast();
+	ballast = need_fd(ballast_start(LEFT), "a process that has the memory");
+	stage_note("%ld pages are left", luo_free_pages());
+}
+
+static void retrieve(struct stage_ctx *ctx)
+{
+	long left, now;
+	int i, fd;
+
+	ballast = need_fd(ballast_start(LEFT), "a process that has the memory");
+	left = luo_free_pages();
+	fd = need_fd(luo_retrieve_fd(ctx->in, 1), "retrieve_fd with %ld pages left", left);
+	now = luo_free_pages();
+	expect_range(left - now, -LEFT, NEEDED, "pages that it took (%ld were left)", left);
+	stage_same_pfns("full", fd);
+	for (i = 0; i < FILES; i++) {
+		int small = need_fd(luo_retrieve_fd(ctx->in, 2 + i), "retrieve_fd, %d", 2 + i);
+
+		expect_pattern(small, 0, 3 * LUO_PAGE, 2 + i, "content of a small file");
+		close(small);
+	}
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+	expect_eq(ballast_stop(ballast), false, "whether somebody was killed for memory");
+	expect_pattern(fd, 0, SIZE, 1, "content");
+	close(fd);
+}
+
+static const struct stage_case cases[] = {
+	{ "preserve", false, { preserve, retrieve } },
+	{ "refill", true, { refill } },
+	{ }
+};
+
+static const struct stage_program program = {
+	.name = "kexec_full", .stages = 2, .cases = cases,
+};
+
+int main(int argc, char **argv)
+{
+	oom_never();
+	/* Less than what is left, in each kernel. */
+	luo_write_file("/proc/sys/vm/min_free_kbytes", "2048");
+	return stage_main(argc, argv, &program);
+}

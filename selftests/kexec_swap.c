@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Swap: files whose pages are swapped out when they are preserved, or when the
+ * kexec is entered, come back whole and in the frames that they were pinned in;
+ * what is pinned is not swapped out; what came back can be swapped out again. And
+ * compaction, which goes on all the time while files are preserved and retrieved.
+ *
+ * Every case asks first whether pages are where it needs them: on the disk.
+ *
+ * debug: yes
+ * memory: 1G
+ * timeout: 120
+ * cmdline: ramdisk_size=65536
+ */
+#include "pressure.h"
+#include "stages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SIZE		(6 * MIB)
+#define PAGES		((long)(SIZE / LUO_PAGE))
+#define HUGE_PAGE	(2 * MIB)
+#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define MOVED_FILES	12
+
+static int new_memfd(size_t size, __u64 seed)
+{
+	return need_fd(luo_memfd(0, size, seed), "a memfd of %zu bytes", size);
+}
+
+static void keep(int session, int fd, __u64 token)
+{
+	need_eq(luo_preserve(session, fd, token), 0, "preserve_fd, token %llu",
+		(unsigned long long)token);
+}
+
+static int back(struct stage_ctx *ctx, __u64 token)
+{
+	return need_fd(luo_retrieve_fd(ctx->in, token), "retrieve_fd, token %llu",
+		       (unsigned long long)token);
+}
+
+static void need_out(int fd, size_t size, const char *what)
+{
+	long left = page_out(fd, size);
+
+	need_eq(mostly_out(left, size), true, "%s swapped out: %ld of %zu pages are in memory",
+		what, left, size / LUO_PAGE);
+}
+
+static void swap_on(struct stage_ctx *ctx)
+{
+	need_eq(swap_start(), 0, "swapon");
+	need_eq(swap_used(), 0, "pages of swap in use");
+}
+
+/* All that was swapped out was brought in, or freed with its file. */
+static void swap_off(struct stage_ctx *ctx)
+{
+	expect_eq(swap_used(), 0, "pages of swap in use");
+	need_eq(swap_stop(), 0, "swapoff");
+}
+
+/* All of a file is swapped out when it is preserved. */
+
+static void whole_before(struct stage_ctx *ctx)
+{
+	int fd = new_memfd(SIZE, 1);
+
+	need_out(fd, SIZE, "the file is");
+	keep(ctx->out, fd, 1);
+	expect_eq(resident(fd, SIZE), PAGES, "pages in memory once preserved");
+	stage_save_pfns("whole", fd);
+	/* Pinned: it does not go again. */
+	expect_eq(page_out(fd, SIZE), PAGES, "pages in memory once they were to go");
+	stage_same_pfns("whole", fd);
+	expect_pattern(fd, 0, SIZE, 1, "content once preserved");
+	close(fd);
+}
+
+static void whole_after(struct stage_ctx *ctx)
+{
+	int fd = back(ctx, 1);
+	long used;
+
+	stage_same_pfns("whole", fd);
+	expect_pattern(fd, 0, SIZE, 1, "content");
+	/* An ordinary file, even before it is finished. */
+	need_out(fd, SIZE, "the retrieved file is");
+	expect_pattern(fd, 0, MIB, 1, "content from swap");
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+	need_out(fd, SIZE, "the finished file is");
+	used = swap_used();
+	expect_range(used, PAGES * 7 / 8, PAGES, "pages of swap in use");
+	expect_pattern(fd, 0, SIZE, 1, "content from swap, finished");
+	need_out(fd, SIZE, "the file is once more");
+	expect_eq(luo_truncate(fd, MIB), 0, "shrink what is swapped out");
+	expect_pattern(fd, 0, MIB, 1, "what is left");
+	close(fd);
+	expect_eq(swap_used(), 0, "pages of swap in use with the file closed");
+}
+
+/* Closing a session makes its pages movable again. */
+
+static void undone(struct stage_ctx *ctx)
+{
+	int fd = new_memfd(SIZE, 2);
+
+	need_out(fd, SIZE, "the file is");
+	keep(ctx->out, fd, 1);
+	expect_eq(resident(fd, SIZE), PAGES, "pages in memory once preserved");
+	close(ctx->out);
+	ctx->out = -1;
+	need_out(fd, SIZE, "the file that was given back is");
+	expect_pattern(fd, 0, SIZE, 2, "its content");
+	close(fd);
+}
+
+/*
+ * A third of the pages is there and swapped out when the file is preserved, a
+ * third is written later and is swapped out when the kexec is entered, and a
+ * third are holes.
+ */
+static void late_before(struct stage_ctx *ctx)
+{
+	int fd = new_memfd(0, 0);
+	struct stat st;
+	long i, out;
+
+	need_eq(luo_truncate(fd, SIZE), 0, "ftruncate");
+	for (i = 0; i < PAGES; i += 3)
+		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, 3), 0, "write");
+	need_out(fd, SIZE, "the first third is");
+	keep(ctx->out, fd, 1);
+	expect_eq(resident(fd, SIZE), PAGES / 3, "pages in memory once preserved");
+	for (i = 1; i < PAGES; i += 3)
+		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, 4), 0, "write into a hole");
+	out = page_out(fd, SIZE) - PAGES / 3;
+	need_eq(out >= 0 && mostly_out(out, SIZE / 3), true,
+		"what is not pinned swapped out, and nothing else: %ld pages are left", out);
+	need_eq(fstat(fd, &st), 0, "fstat");
+	expect_eq(st.st_blocks, PAGES / 3 * 2 * LUO_PAGE / 512, "blocks");
+	/* Reading it would bring it in. */
+}
+
+static void late_after(struct stage_ctx *ctx)
+{
+	int fd = back(ctx, 1), bad = 0;
+	struct stat st;
+	long i;
+
+	need_eq(fstat(fd, &st), 0, "fstat");
+	expect_eq(st.st_blocks, PAGES / 3 * 2 * LUO_PAGE / 512, "blocks");
+	for (i = 0; i < PAGES; i += 3) {
+		bad += luo_check(fd, i * LUO_PAGE, LUO_PAGE, 3) != LUO_SAME;
+		bad += luo_check(fd, (i + 1) * LUO_PAGE, LUO_PAGE, 4) != LUO_SAME;
+		bad += luo_check_zero(fd, (i + 2) * LUO_PAGE, LUO_PAGE) != LUO_SAME;
+	}
+	expect_eq(bad, 0, "pages with other content");
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+	close(fd);
+}
+
+/* Huge pages, swapped out as a whole or in pieces, as the kernel likes. */
+
+static void huge_before(struct stage_ctx *ctx)
+{
+	int fd;
+
+	if (luo_write_file(THP_CONTROL, "force"))
+		stage_skip("no huge shmem here: %s", THP_CONTROL);
+	fd = new_memfd(2 * HUGE_PAGE, 5);
+	luo_write_file(THP_CONTROL, "never");
+	need_out(fd, 2 * HUGE_PAGE, "the file of huge pages is");
+	/* Some of it comes back by itself. */
+	expect_pattern(fd, HUGE_PAGE / 2, 3 * LUO_PAGE, 5, "a few pages");
+	keep(ctx->out, fd, 1);
+	expect_eq(resident(fd, 2 * HUGE_PAGE), 2 * HUGE_PAGE / LUO_PAGE,
+		  "pages in memory once preserved");
+	stage_save_pfns("huge", fd);
+	close(fd);
+}
+
+static void huge_after(struct stage_ctx *ctx)
+{
+	int fd = back(ctx, 1);
+
+	stage_same_pfns("huge", fd);
+	expect_pattern(fd, 0, 2 * HUGE_PAGE, 5, "content");
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+	close(fd);
+}
+
+/* Compaction without a break, from before the first call to after the last. */
+
+static atomic_bool compacting;
+static atomic_long compactions;
+
+static void *compact(void *arg)
+{
+	while (compacting) {
+		luo_write_file(COMPACT_MEMORY, "1");
+		compactions++;
+	}
+	return NULL;
+}
+
+static pthread_t start_compacting(void)
+{
+	pthread_t thread;
+
+	compacting = true;
+	compactions = 0;
+	need_eq(pthread_create(&thread, NULL, compact, NULL), 0, "pthread_create");
+	return thread;
+}
+
+/* All of memory was gone through at least once while the files were there. */
+static bool compacted_enough(int tries)
+{
+	return compactions >= 2 || tries >= 100;
+}
+
+static void stop_compacting(pthread_t thread)
+{
+	compacting = false;
+	pthread_join(thread, NULL);
+	expect_range(compactions, 2, 1000000, "compactions meanwhile");
+	stage_note("%ld compactions meanwhile", (long)compactions);
+}
+
+/* Memory in pieces: compaction has something to do. */
+static int holey(void)
+{
+	int fd = new_memfd(32 * MIB, 0);
+	long i;
+
+	for (i = 0; i < (long)(32 * MIB / LUO_PAGE); i += 2)
+		luo_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, i * LUO_PAGE,
+			      LUO_PAGE);
+	return fd;
+}
+
+static void compacted_before(struct stage_ctx *ctx)
+{
+	int i, tries = 0, fds[MOVED_FILES], pieces = holey();
+	pthread_t thread = start_compacting();
+	char tag[16];
+
+	for (i = 0; i < MOVED_FILES; i++) {
+		fds[i] = new_memfd(MIB, i);
+		keep(ctx->out, fds[i], i);
+		snprintf(tag, sizeof(tag), "moved-%d", i);
+		stage_save_pfns(tag, fds[i]);
+	}
+	do {
+		for (i = 0; i < MOVED_FILES; i++) {
+			snprintf(tag, sizeof(tag), "moved-%d", i);
+			stage_same_pfns(tag, fds[i]);
+		}
+	} while (!compacted_enough(tries++));
+	for (i = 0; i < MOVED_FILES; i++) {
+		need_eq(luo_fill(fds[i], 0, MIB / 2, 100 + i), 0, "write once preserved");
+		close(fds[i]);
+	}
+	stop_compacting(thread);
+	close(pieces);
+}
+
+static void compacted_after(struct stage_ctx *ctx)
+{
+	int i, tries = 0, fds[MOVED_FILES], pieces = holey();
+	pthread_t thread = start_compacting();
+
+	/* They can be moved as soon as they are there, so frames say nothing. */
+	for (i = 0; i < MOVED_FILES; i++)
+		fds[i] = back(ctx, i);
+	do {
+		for (i = 0; i < MOVED_FILES; i++) {
+			expect_pattern(fds[i], 0, MIB / 2, 100 + i, "written once preserved");
+			expect_pattern(fds[i], MIB / 2, MIB / 2, i, "written before");
+		}
+	} while (!compacted_enough(tries++));
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+	stop_compacting(thread);
+	for (i = 0; i < MOVED_FILES; i++)
+		close(fds[i]);
+	close(pieces);
+}
+
+static const struct stage_case cases[] = {
+	{ "compacted", false, { compacted_before, compacted_after } },
+	{ "swapon", true, { swap_on, swap_on } },
+	{ "whole", false, { whole_before, whole_after } },
+	{ "undone", false, { undone } },
+	{ "huge", false, { huge_before, huge_after } },
+	{ "late", false, { late_before, late_after } },
+	{ "swapoff", true, { NULL, swap_off } },
+	{ }
+};
+
+static const struct stage_program program = {
+	.name = "kexec_swap", .stages = 2, .cases = cases,
+};
+
+int main(int argc, char **argv)
+{
+	return stage_main(argc, argv, &program);
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Pages that the kernel moves to make larger ones of them, or room for such: a
+ * file that is being preserved at that moment has those pages pinned that it has
+ * afterwards, and no pinned page is moved.
+ *
+ * Making a huge page of a file's small ones copies them while others can still
+ * find the old ones, and then replaces them. Whether the right ones are pinned
+ * is seen from what can be paged out: what is pinned cannot.
+ */
+#include "fixture.h"
+#include "pressure.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#define HUGE_PAGE	(2 * MIB)
+#define PAGES		(HUGE_PAGE / LUO_PAGE)
+#define RACES		80
+#define ROUNDS		15
+#define SECOND		1000000000L	/* in ns */
+#define PATIENCE	(5 * SECOND)
+/* A machine that is slow does not do all of them. */
+#define ENOUGH		(15 * SECOND)
+
+static long now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+/*
+ * Small pages with a word in each, which have been preserved once: so they are not
+ * in the memory that the next kernel boots in, and need not be moved again.
+ */
+static int small_pages(int dev, size_t size)
+{
+	int session = luo_create(dev, "moved-before");
+	int fd = memfd_create("moved", MFD_CLOEXEC);
+	size_t i;
+	int err;
+
+	if (fd < 0 || ftruncate(fd, size))
+		return -errno;
+	for (i = 0; i < size; i += LUO_PAGE) {
+		if (luo_pwrite(fd, &i, sizeof(i), i) != sizeof(i))
+			return -EIO;
+	}
+	err = luo_preserve(session, fd, 1);
+	close(session);
+	return err ?: fd;
+}
+
+static bool has_words(int fd, size_t size)
+{
+	size_t i, word;
+
+	for (i = 0; i < size; i += LUO_PAGE) {
+		if (pread(fd, &word, sizeof(word), i) != sizeof(word) || word != i)
+			return false;
+	}
+	return true;
+}
+
+TEST_F(live, preserved_pages_are_not_collapsed)
+{
+	static __u64 before[PAGES], after[PAGES];
+	int session = luo_create(self->dev, "moved");
+	int fd = small_pages(self->dev, HUGE_PAGE);
+	int other = small_pages(self->dev, HUGE_PAGE);
+	int err;
+
+	ASSERT_GE(fd, 0);
+	err = collapse(other, HUGE_PAGE);
+	if (err)
+		SKIP(return, "no huge pages here: errno %d", -err);
+	ASSERT_EQ(0, luo_preserve(session, fd, 1));
+	ASSERT_EQ(0, luo_pfns(fd, PAGES, before));
+	EXPECT_GT(0, collapse(fd, HUGE_PAGE));
+	luo_write_file(COMPACT_MEMORY, "1");
+	ASSERT_EQ(0, luo_pfns(fd, PAGES, after));
+	EXPECT_EQ(0, memcmp(before, after, sizeof(before)));
+	EXPECT_TRUE(has_words(fd, HUGE_PAGE));
+
+	/* Pages that were given back are. */
+	close(session);
+	EXPECT_EQ(0, collapse(fd, HUGE_PAGE));
+	ASSERT_EQ(0, luo_pfns(fd, PAGES, after));
+	EXPECT_NE(0, memcmp(before, after, sizeof(before)));
+	EXPECT_TRUE(has_words(fd, HUGE_PAGE));
+
+	/* Nor is what was made of them, once it is preserved. */
+	session = luo_create(self->dev, "moved");
+	ASSERT_EQ(0, luo_preserve(session, fd, 1));
+	ASSERT_EQ(0, luo_pfns(fd, PAGES, before));
+	luo_write_file(COMPACT_MEMORY, "1");
+	ASSERT_EQ(0, luo_pfns(fd, PAGES, after));
+	EXPECT_EQ(0, memcmp(before, after, sizeof(before)));
+	close(session);
+	close(fd);
+	close(other);
+}
+
+/*
+ * A page that must move out of the memory that the next kernel boots in, and that
+ * somebody else is moving just then, makes it fail: it can be repeated.
+ */
+static int preserve_at_last(int session, int fd, int *failed)
+{
+	long end = now_ns() + PATIENCE;
+	int err;
+
+	do {
+		err = luo_preserve(session, fd, 1);
+		*failed += err == -ENOMEM;
+	} while (err == -ENOMEM && now_ns() < end);
+	return err;
+}
+
+struct collapser {
+	pthread_t thread;
+	pthread_barrier_t start;
+	int fd;
+	int answer;
+};
+
+static void *collapse_once(void *arg)
+{
+	struct collapser *c = arg;
+
+	pthread_barrier_wait(&c->start);
+	c->answer = collapse(c->fd, HUGE_PAGE);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(live, collapse_while_preserving, 200)
+{
+	struct collapser c;
+	__u64 seed = luo_seed();
+	int i, session, collapsed = 0, failed = 0;
+	long took, until, end, left;
+
+	c.fd = small_pages(self->dev, HUGE_PAGE);
+	ASSERT_GE(c.fd, 0);
+	took = now_ns();
+	c.answer = collapse(c.fd, HUGE_PAGE);
+	took = now_ns() - took;
+	close(c.fd);
+	if (c.answer)
+		SKIP(return, "no huge pages here: errno %d", -c.answer);
+	c.answer = swap_start();
+	if (c.answer)
+		SKIP(return, "no swap on a ram disk here: errno %d", -c.answer);
+	TH_LOG("a collapse takes %ld us; the seed is %llu", took / 1000,
+	       (unsigned long long)seed);
+	pthread_barrier_init(&c.start, NULL, 2);
+	end = now_ns() + ENOUGH;
+	for (i = 0; i < RACES && now_ns() < end; i++) {
+		session = luo_create(self->dev, "moved");
+		c.fd = small_pages(self->dev, HUGE_PAGE);
+		ASSERT_EQ(0, pthread_create(&c.thread, NULL, collapse_once, &c));
+		pthread_barrier_wait(&c.start);
+		until = now_ns() + luo_mix(seed, i) % (took * 5 / 4);
+		while (now_ns() < until)
+			;
+		ASSERT_EQ(0, preserve_at_last(session, c.fd, &failed));
+		pthread_join(c.thread, NULL);
+		collapsed += !c.answer;
+		left = page_out(c.fd, HUGE_PAGE);
+		ASSERT_EQ(PAGES, left)
+			TH_LOG("round %d: %ld pages of %ld are pinned", i, left, (long)PAGES);
+		ASSERT_TRUE(has_words(c.fd, HUGE_PAGE));
+		close(session);
+		close(c.fd);
+	}
+	TH_LOG("preserved with small pages %d times, with a huge one %d times, after %d failures",
+	       i - collapsed, collapsed, failed);
+	/* Neither was always first. */
+	EXPECT_GT(collapsed, 0);
+	EXPECT_LT(collapsed, i);
+	EXPECT_EQ(0, swap_used());
+	EXPECT_EQ(0, swap_stop());
+}
+
+static atomic_bool compacting;
+
+static void *compact(void *arg)
+{
+	while (compacting)
+		luo_write_file(COMPACT_MEMORY, "1");
+	return NULL;
+}
+
+TEST_F_TIMEOUT(live, compaction_while_preserving, 100)
+{
+	static __u64 before[PAGES], after[PAGES];
+	int fd = small_pages(self->dev, HUGE_PAGE);
+	pthread_t thread;
+	long end = now_ns() + ENOUGH;
+	int i, session, failed = 0;
+
+	ASSERT_GE(fd, 0);
+	compacting = true;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, compact, NULL));
+	for (i = 0; i < ROUNDS && now_ns() < end; i++) {
+		session = luo_create(self->dev, "moved");
+		ASSERT_EQ(0, preserve_at_last(session, fd, &failed));
+		ASSERT_EQ(0, luo_pfns(fd, PAGES, before));
+		EXPECT_TRUE(has_words(fd, HUGE_PAGE));
+		luo_write_file(COMPACT_MEMORY, "1");
+		ASSERT_EQ(0, luo_pfns(fd, PAGES, after));
+		ASSERT_EQ(0, memcmp(before, after, sizeof(before)));
+		close(session);
+	}
+	compacting = false;
+	pthread_join(thread, NULL);
+	EXPECT_TRUE(has_words(fd, HUGE_PAGE));
+	close(fd);
+}
+
+TEST_HARNESS_MAIN

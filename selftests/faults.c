@@ -184,6 +184,20 @@ long faults_pages(void)
 	return pages;
 }
 
+long faults_pages_after(long before)
+{
+	long pages;
+	int tries;
+
+	for (tries = 0; tries < 10; tries++) {
+		pages = faults_pages();
+		if (pages == before)
+			break;
+		luo_settle();
+	}
+	return pages;
+}
+
 int faults_fds(void)
 {
 	DIR *dir = opendir("/proc/self/fd");

@@ -44,8 +44,10 @@ void faults_of_pages(bool on);
 /* Fails the first point of the call, the second, and so on until none is left. */
 void faults_walk(struct faults *f);
 
-/* How many pages are allocated that the module has asked KHO for. */
+/* How many pages are allocated that the module has to hand over. */
 long faults_pages(void);
+/* The same, as soon as it is what it was before; some is freed late. */
+long faults_pages_after(long before);
 
 /* How many fds this process has. */
 int faults_fds(void);

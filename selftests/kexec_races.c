@@ -187,8 +187,12 @@ static bool preserve(struct racer *r, unsigned int n)
 	if (!note)
 		return false;
 	err = luo_preserve(FIRST_FD + instance - 1, files[file], token);
-	/* Closed meanwhile, or no session any more. */
-	if (err && err != -EEXIST && err != -EBUSY && err != -EBADF && err != -ENOTTY)
+	/*
+	 * Closed meanwhile, or no session any more; or a page that somebody else looks
+	 * at this moment could not be moved to where it can stay.
+	 */
+	if (err && err != -EEXIST && err != -EBUSY && err != -EBADF && err != -ENOTTY &&
+	    err != -ENOMEM)
 		complain(PRESERVE, err);
 	end(note, err);
 	return true;

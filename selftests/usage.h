@@ -12,7 +12,7 @@
 
 #include "fixture.h"
 
-#define TOLERATE_AVAILABLE	512
+#define TOLERATE_AVAILABLE	900
 #define TOLERATE_SHMEM		4
 #define TOLERATE_COMMITTED	16
 #define TOLERATE_CHARGE		128

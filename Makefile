@@ -48,7 +48,7 @@ soak: ## N= (100) kexecs in a row, by chance; SEED= makes a run again
 	@qemu/build.sh prepare
 	@qemu/run.py --kexecs $(or $(N),100) $(if $(SEED),--seed $(SEED)) soak
 
-bench: ## measure against the C implementation, by instructions (6 minutes)
+bench: ## measure against the C implementation, by instructions (4 minutes)
 	@qemu/build.sh bench
 	@bench/bench.py
 

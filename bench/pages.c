@@ -63,10 +63,15 @@ static int by_value(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static void report_median(const char *op, const char *layout, struct file file, __u64 *ns)
+/* Takes the time of copy i; that of the last is the time to report. */
+static void take_time(const char *op, const char *layout, struct file file, __u64 *ns,
+		      int i, __u64 time)
 {
 	int copies = copies_of(file.mib);
 
+	ns[i] = time;
+	if (i < copies - 1)
+		return;
 	qsort(ns, copies, sizeof(*ns), by_value);
 	report(op, layout, file.n, file.count, ns[copies / 2]);
 }
@@ -81,15 +86,13 @@ static void make_all(int dev, const char *layout, const int *fds, struct file fi
 		session = need(luo_create(dev, name_of(file.mib, i)), "create_session");
 		start = now();
 		need(luo_preserve(session, fds[i], file.mib), "preserve_fd");
-		preserve[i] = now() - start;
+		take_time("preserve", layout, file, preserve, i, now() - start);
 		start = now();
 		close(session);
-		unpreserve[i] = now() - start;
+		take_time("unpreserve", layout, file, unpreserve, i, now() - start);
 		session = need(luo_create(dev, name_of(file.mib, i)), "create_session");
 		need(luo_preserve(session, fds[i], file.mib), "preserve_fd");
 	}
-	report_median("preserve", layout, file, preserve);
-	report_median("unpreserve", layout, file, unpreserve);
 }
 
 /* Get them back, and look at every stride bytes. False if there are none. */
@@ -105,13 +108,12 @@ static bool take_all(int dev, const char *layout, struct file file, off_t stride
 		need(session, "retrieve_session");
 		start = now();
 		fd = need(luo_retrieve_fd(session, file.mib), "retrieve_fd");
-		retrieve[i] = now() - start;
+		take_time("retrieve", layout, file, retrieve, i, now() - start);
 		check_paged(fd, file.mib * MIB, stride);
 		need(luo_finish(session), "finish");
 		close(session);
 		close(fd);
 	}
-	report_median("retrieve", layout, file, retrieve);
 	return true;
 }
 

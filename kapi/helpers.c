@@ -391,9 +391,11 @@ static void count_all(struct folio **folios, unsigned int nr)
 
 	guard(rcu)();
 	for (unsigned int i = 0; i < nr; i++) {
-		pages += folio_nr_pages(folios[i]);
-		if (folio_test_pmd_mappable(folios[i]))
-			huge += folio_nr_pages(folios[i]);
+		long nr_pages = folio_nr_pages(folios[i]);
+
+		pages += nr_pages;
+		if (nr_pages > 1 && folio_test_pmd_mappable(folios[i]))
+			huge += nr_pages;
 		if (i + 1 < nr && folio_memcg(folios[i + 1]) == folio_memcg(folios[start]) &&
 		    folio_pgdat(folios[i + 1]) == folio_pgdat(folios[start]))
 			continue;
@@ -439,9 +441,10 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 	memcg = set_active_memcg(memcg);
 	for (charged = 0; charged < nr; charged++) {
 		struct folio *folio = folios[charged];
+		long nr_pages = folio_nr_pages(folio);
 
 		/* As those that shmem allocates itself; KHO hands over the order only. */
-		if (folio_test_large(folio))
+		if (nr_pages > 1)
 			folio_set_large_rmappable(folio);
 		__folio_set_swapbacked(folio);
 		*err = mem_cgroup_charge(folio, NULL, gfp);
@@ -453,10 +456,10 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 			folio_set_dirty(folio);
 		folio->mapping = mapping;
 		folio->index = index;
-		index += folio_nr_pages(folio);
+		index += nr_pages;
 		/* The page cache has one for each page; the first is the caller's. */
-		if (folio_test_large(folio))
-			folio_ref_add(folio, folio_nr_pages(folio) - 1);
+		if (nr_pages > 1)
+			folio_ref_add(folio, nr_pages - 1);
 	}
 
 	do {
@@ -465,15 +468,16 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 		xas_lock_irq(&xas);
 		while (done < charged) {
 			struct folio *folio = folios[done];
+			long nr_pages = folio_nr_pages(folio);
 
-			if (folio_test_large(folio))
+			if (nr_pages > 1)
 				xas_set_order(&xas, folio->index, folio_order(folio));
 			xas_store(&xas, folio);
 			if (xas_error(&xas))
 				break;
-			inserted += folio_nr_pages(folio);
+			inserted += nr_pages;
 			done++;
-			if (folio_test_large(folio))
+			if (nr_pages > 1)
 				xas_set_order(&xas, folio_next_index(folio), 0);
 			else
 				xas_next(&xas);

@@ -412,9 +412,9 @@ static void count_all(struct folio **folios, unsigned int nr)
 /*
  * Puts @nr folios of @pages pages together, which nobody else knows, into the page
  * cache of a file of shmem, one behind the other from @index on, charged to @memcg
- * and accounted. What shmem does for each folio is done once for all of them: one walk
- * into the page cache under one lock, and one update of what is counted. It is a
- * loop over inline functions, so it is in C.
+ * and accounted. What shmem does for each folio is done once for all of them: one
+ * walk into the page cache under one lock, and one update of what is counted. It is
+ * a loop over inline functions, so it is in C.
  *
  * lu_shmem_settle() must be told about the pages, whether this succeeds or not,
  * unless the error is -ENOSPC.
@@ -430,6 +430,7 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 	gfp_t gfp = mapping_gfp_mask(mapping);
 	XA_STATE(xas, &mapping->i_pages, index);
 	unsigned int charged, done = 0;
+	struct mem_cgroup *before;
 
 	*err = 0;
 	if (shmem_inode_acct_blocks(inode, pages)) {
@@ -437,8 +438,8 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 		return 0;
 	}
 
-	/* To look for it once for each page takes longer than to charge it. */
-	memcg = set_active_memcg(memcg);
+	/* It would be looked for once for each page. */
+	before = set_active_memcg(memcg);
 	for (charged = 0; charged < nr; charged++) {
 		struct folio *folio = folios[charged];
 		long nr_pages = folio_nr_pages(folio);
@@ -487,7 +488,7 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 	} while (xas_nomem(&xas, GFP_KERNEL));
 	if (done < charged)
 		*err = xas_error(&xas);
-	set_active_memcg(memcg);
+	set_active_memcg(before);
 
 	for (unsigned int i = done; i < charged; i++) {
 		folios[i]->mapping = NULL;
@@ -511,7 +512,7 @@ void lu_shmem_settle(struct inode *inode, long pages)
  * for pins once, and then goes on under their locks. Who finds a folio without its
  * lock may be late for that check, but nobody who locks it later is.
  */
-static bool is_settled(struct folio *folio, struct address_space *mapping)
+static bool stays_in_file(struct folio *folio, struct address_space *mapping)
 {
 	folio_wait_locked(folio);
 	/* As it was left by those who had the lock. */
@@ -577,12 +578,12 @@ again:
 	/* The pins can be seen before it is looked for locks. */
 	smp_mb();
 	for (long i = 0; i < nr; i++) {
-		bool settled = is_settled(folios[i], file->f_mapping);
+		bool stays = stays_in_file(folios[i], file->f_mapping);
 
-		if (settled && !folio_contain_hwpoisoned_page(folios[i]))
+		if (stays && !folio_contain_hwpoisoned_page(folios[i]))
 			continue;
 		unpin_folios(folios, nr);
-		if (settled)
+		if (stays)
 			return -EHWPOISON;
 		goto again;
 	}

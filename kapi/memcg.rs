@@ -15,11 +15,6 @@ pub(crate) struct Memcg {
     memcg: *mut kernel_bindings::mem_cgroup,
 }
 
-// SAFETY: References can be counted, and memory charged, anywhere.
-unsafe impl Send for Memcg {}
-// SAFETY: As above, and a shared reference changes nothing else.
-unsafe impl Sync for Memcg {}
-
 impl Memcg {
     /// That of the current task.
     pub(crate) fn current() -> Self {

@@ -43,7 +43,7 @@ FIXTURE_TEARDOWN(faults)
 do {									\
 	EXPECT_STREQ("", (f)->wrong);					\
 	EXPECT_EQ(self->fds, faults_fds());				\
-	EXPECT_EQ(self->pages, faults_pages_after(self->pages));		\
+	EXPECT_EQ(self->pages, faults_pages());				\
 } while (0)
 
 static void undo_close(void *arg, int attempt, int answer)

@@ -46,8 +46,6 @@ void faults_walk(struct faults *f);
 
 /* How many pages are allocated that the module has to hand over. */
 long faults_pages(void);
-/* The same, as soon as it is what it was before; some is freed late. */
-long faults_pages_after(long before);
 
 /* How many fds this process has. */
 int faults_fds(void);

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# selftests/kexec_unknown.c: a handler that only the module of the first kernel has.
+#
+# stages: 2
+# memory: 768M
+# timeout: 60
+# kernels: rust-7.3
+
+# Of all that were refused, the log tells about the first, and that there are more.
+log_is_bounded()
+{
+	told=$(dmesg | grep -c 'file 0x[0-9a-f]* of session .* is refused: ')
+	more=$(dmesg | grep -c 'more files of session .* are refused')
+	echo "# lines of the log about one file: $told, about more of them: $more"
+	[ "$told" -eq 16 ] && [ "$more" -eq 1 ]
+}
+
+if [ "$STAGE" = 1 ]; then
+	load_module liveupdate-test
+	next_kernel
+	run kexec_unknown-1 /selftests/ours/kexec_unknown 1
+	go
+else
+	load_module
+	run kexec_unknown-2 /selftests/ours/kexec_unknown 2
+	run log log_is_bounded
+fi

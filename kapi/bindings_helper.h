@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The C that the module uses beyond what the kernel crate binds: bindgen reads
- * this file, and helpers.c defines what is declared here. Only these two know
- * kernel versions.
+ * this file, and helpers.c, with the files that it includes, defines what is
+ * declared here. Only these know kernel versions.
  */
 
 #ifndef _LIVEUPDATE_BINDINGS_HELPER_H

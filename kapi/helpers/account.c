@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Who is charged for memory, and who may pin how much. */
+
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/memcontrol.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
+
+struct mem_cgroup *lu_memcg_get(void)
+{
+	return get_mem_cgroup_from_mm(current->mm);
+}
+
+void lu_memcg_put(struct mem_cgroup *memcg)
+{
+	mem_cgroup_put(memcg);
+}
+
+/* Whose pinned memory is limited: the current user, unless it has CAP_IPC_LOCK. */
+struct user_struct *lu_memlock_user(void)
+{
+	return capable(CAP_IPC_LOCK) ? NULL : get_uid(current_user());
+}
+
+/* The same account as that of io_uring and others that pin for a user. */
+bool lu_memlock_add(struct user_struct *user, unsigned long pages)
+{
+	unsigned long most = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	long now = atomic_long_read(&user->locked_vm);
+
+	do {
+		if (now + pages > most)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &now, now + pages));
+	return true;
+}
+
+void lu_memlock_put(struct user_struct *user, unsigned long pages)
+{
+	atomic_long_sub(pages, &user->locked_vm);
+	free_uid(user);
+}

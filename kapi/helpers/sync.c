@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Locks, and references to the module. */
+
+#include <linux/module.h>
+#include <linux/rwsem.h>
+
+void lu_rwsem_init(struct rw_semaphore *sem)
+{
+	init_rwsem(sem);
+}
+
+bool lu_module_get(void)
+{
+	return try_module_get(THIS_MODULE);
+}
+
+void lu_module_put(void)
+{
+	module_put(THIS_MODULE);
+}

@@ -17,9 +17,10 @@
 //! 2. The registries: [`Orchestrator::outgoing`] and [`Orchestrator::incoming`]. They are held for
 //!    one look-up or insertion, and never both.
 //! 3. The files of a session: `outgoing::Session::files` and `incoming::Session::state`. They are
-//!    not held while the pages of a file are walked, except when a kexec is entered. A file that is
-//!    being retrieved is marked as such meanwhile; whoever wants it, or to finish the session,
-//!    waits on `incoming::Session::retrieved`, which lets go of the lock.
+//!    not held while the pages of a file are walked, except when a kexec is entered, or when a
+//!    session that goes out is closed and nobody else has it any more. A file that is being
+//!    retrieved is marked as such meanwhile; whoever wants it, or to finish the session, waits on
+//!    `incoming::Session::retrieved`, which lets go of the lock.
 //! 4. The inode of a file that is preserved.
 //! 5. [`Identities`], and the root that is handed over.
 

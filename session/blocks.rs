@@ -37,9 +37,7 @@ const EMPTY: BlockHeader = BlockHeader { next: 0, count: 0 };
 ///
 /// The first `len` entries are written; each block that has any is linked to the one before it.
 pub(super) struct BlockWriter<E: Record> {
-    /// None before the first, because even an empty vector is something to free, and most sessions
-    /// are made and closed one by one.
-    blocks: Option<KVVec<PreservedPage>>,
+    blocks: KVVec<PreservedPage>,
     charge: Charge,
     len: usize,
     _entry: PhantomData<E>,
@@ -49,19 +47,11 @@ impl<E: Record> BlockWriter<E> {
     /// An empty chain, whose blocks are charged to who makes room for more.
     pub(super) const fn new(charge: Charge) -> Self {
         Self {
-            blocks: None,
+            blocks: KVVec::new(),
             charge,
             len: 0,
             _entry: PhantomData,
         }
-    }
-
-    fn blocks(&self) -> &[PreservedPage] {
-        self.blocks.as_deref().unwrap_or_default()
-    }
-
-    fn blocks_mut(&mut self) -> &mut [PreservedPage] {
-        self.blocks.as_deref_mut().unwrap_or_default()
     }
 
     /// Makes room for `total` entries. `ENOSPC` if a chain cannot be that long, `ENOMEM`.
@@ -70,20 +60,23 @@ impl<E: Record> BlockWriter<E> {
         if count > MAX_BLOCKS {
             return Err(ENOSPC);
         }
-        let blocks = self.blocks.get_or_insert_with(KVVec::new);
-        while blocks.len() < count {
+        while self.blocks.len() < count {
             let mut block = PreservedPage::new(self.charge)?;
             EMPTY.store(block.bytes_mut());
-            blocks.push(block, GFP_KERNEL)?;
+            self.blocks.push(block, GFP_KERNEL)?;
         }
         Ok(())
     }
 
     /// Frees what is not needed for `total` entries, which must not be fewer than are written.
     pub(super) fn shrink(&mut self, total: usize) {
-        let count = chain::blocks_for::<E>(total.max(self.len));
-        if let Some(blocks) = &mut self.blocks {
-            blocks.truncate(count);
+        let total = total.max(self.len);
+        // Most of the time there is nothing to free: this asks without a division.
+        while let Some(rest) = self.blocks.len().checked_sub(1) {
+            if rest * chain::entries_per_block::<E>() < total {
+                break;
+            }
+            self.blocks.truncate(rest);
         }
     }
 
@@ -91,10 +84,7 @@ impl<E: Record> BlockWriter<E> {
     pub(super) fn push(&mut self, entry: &E) -> Result {
         let slot = self.len % chain::entries_per_block::<E>();
         let index = self.len / chain::entries_per_block::<E>();
-        let (before, from) = self
-            .blocks_mut()
-            .split_at_mut_checked(index)
-            .ok_or(ENOSPC)?;
+        let (before, from) = self.blocks.split_at_mut_checked(index).ok_or(ENOSPC)?;
         let block = from.first_mut().ok_or(ENOSPC)?;
         chain::put(block.bytes_mut(), slot, entry);
         if let (0, Some(last)) = (slot, before.last_mut()) {
@@ -106,7 +96,7 @@ impl<E: Record> BlockWriter<E> {
 
     /// Begins anew with no entries, without freeing anything.
     pub(super) fn rewind(&mut self) {
-        for block in self.blocks_mut() {
+        for block in self.blocks.iter_mut() {
             EMPTY.store(block.bytes_mut());
         }
         self.len = 0;
@@ -114,7 +104,7 @@ impl<E: Record> BlockWriter<E> {
 
     /// The first block, or null if there are no entries.
     pub(super) fn head(&self) -> PhysAddr {
-        match self.blocks().first() {
+        match self.blocks.first() {
             Some(block) if self.len > 0 => block.addr(),
             _ => PhysAddr(0),
         }
@@ -172,7 +162,7 @@ mod tests {
 
     fn counts(blocks: &BlockWriter<FileEntry>) -> Result<KVec<(u64, bool)>> {
         let mut counts = KVec::new();
-        for block in blocks.blocks() {
+        for block in blocks.blocks.iter() {
             let header = BlockHeader::load(block.bytes());
             counts.push((header.count, header.next != 0), GFP_KERNEL)?;
         }
@@ -188,7 +178,7 @@ mod tests {
         }
         assert_eq!(&*counts(&blocks)?, &[(PER_BLOCK as u64, true), (1, false)]);
         let mut tokens = 0;
-        for block in blocks.blocks() {
+        for block in blocks.blocks.iter() {
             for found in chain::entries::<FileEntry>(block.bytes()) {
                 assert_eq!(found, entry(tokens));
                 tokens += 1;
@@ -225,11 +215,11 @@ mod tests {
             blocks.push(&entry(token))?;
         }
         blocks.shrink(0);
-        assert_eq!(blocks.blocks().len(), 2);
+        assert_eq!(blocks.blocks.len(), 2);
         blocks.rewind();
         assert_eq!(&*counts(&blocks)?, &[(0, false), (0, false)]);
         blocks.shrink(1);
-        assert_eq!(blocks.blocks().len(), 1);
+        assert_eq!(blocks.blocks.len(), 1);
         Ok(())
     }
 }

@@ -101,13 +101,19 @@ impl Registry {
         } else {
             self.blocks.reserve(count)
         };
-        room.inspect_err(|_| {
-            self.sessions.remove(&session.name);
-        })
+        room.inspect_err(|_| self.remove(&session.name))
     }
 
     fn remove(&mut self, name: &Name) {
         if self.sessions.remove(name) {
+            self.blocks.shrink(self.sessions.len());
+        }
+    }
+
+    /// As [`Registry::remove`], without a comparison of names.
+    fn remove_this(&mut self, session: &Session) {
+        let this = |other: &Arc<Session>| core::ptr::eq(&**other, session);
+        if self.sessions.remove_this(session.name.hash(), this) {
             self.blocks.shrink(self.sessions.len());
         }
     }
@@ -141,8 +147,10 @@ impl Registry {
 pub(super) struct Session {
     orchestrator: Arc<Orchestrator>,
     name: Name,
+    /// None before the first: many sessions are closed again without one, and an empty tree is
+    /// something to free too.
     #[pin]
-    files: Mutex<Files>,
+    files: Mutex<Option<Files>>,
 }
 
 impl Named for Session {
@@ -165,6 +173,24 @@ impl Files {
             count: 0,
             blocks: BlockWriter::new(Charge::Caller),
         }
+    }
+
+    /// The files that are preserved, by token.
+    fn preserved(&self) -> impl Iterator<Item = (&u64, &PreservedFile)> {
+        self.by_token.iter().filter_map(|(token, slot)| match slot {
+            Slot::Preserved(file) => Some((token, file)),
+            Slot::Reserved => None,
+        })
+    }
+
+    /// As [`Files::preserved`], to be changed.
+    fn preserved_mut(&mut self) -> impl Iterator<Item = (&u64, &mut PreservedFile)> {
+        self.by_token
+            .iter_mut()
+            .filter_map(|(token, slot)| match slot {
+                Slot::Preserved(file) => Some((token, file)),
+                Slot::Reserved => None,
+            })
     }
 }
 
@@ -189,7 +215,7 @@ impl Session {
             pin_init!(Self {
                 orchestrator,
                 name,
-                files <- new_mutex!(Files::new()),
+                files <- new_mutex!(None),
             }),
             GFP_KERNEL,
         )
@@ -217,22 +243,23 @@ impl Session {
     /// gives their number.
     fn freeze(&self, sessions: &mut BlockWriter<SessionEntry>) -> Result<usize> {
         let mut files = self.files.lock();
-        for (token, slot) in files.by_token.iter_mut() {
-            if let Slot::Preserved(file) = slot {
-                file.outgoing.freeze().inspect_err(|err| {
-                    pr_err!(
-                        "kexec refused: {} file {token:#x} of session {} cannot be frozen: {}\n",
-                        file.handler.compatible(),
-                        self.name,
-                        err.to_errno()
-                    );
-                })?;
-            }
+        for (token, file) in (*files).iter_mut().flat_map(Files::preserved_mut) {
+            file.outgoing.freeze().inspect_err(|err| {
+                pr_err!(
+                    "kexec refused: {} file {token:#x} of session {} cannot be frozen: {}\n",
+                    file.handler.compatible(),
+                    self.name,
+                    err.to_errno()
+                );
+            })?;
         }
-        let count = files.blocks.len();
+        let (head, count) = match &*files {
+            Some(files) => (files.blocks.head(), files.blocks.len()),
+            None => (PhysAddr(0), 0),
+        };
         sessions.push(&SessionEntry {
             name: *self.name.as_field(),
-            files: files.blocks.head().0,
+            files: head.0,
             count: count as u64,
         })?;
         Ok(count)
@@ -249,7 +276,7 @@ impl<'a> ReservedToken<'a> {
     /// `EEXIST` if the token is in use, `ENOSPC` if the session is full, `ENOMEM`.
     fn new(session: &'a Session, token: u64) -> Result<Self> {
         let mut files = session.files.lock();
-        let files = &mut *files;
+        let files = files.get_or_insert_with(Files::new);
         let Entry::Vacant(place) = files.by_token.entry(token) else {
             return Err(EEXIST);
         };
@@ -266,12 +293,12 @@ impl<'a> ReservedToken<'a> {
             token: self.token,
         };
         let mut files = self.session.files.lock();
-        // Room was reserved along with the token.
+        // They are there, and room was reserved along with the token.
+        let files = (*files).as_mut().ok_or(ENOSPC)?;
         files.blocks.push(&entry)?;
         if let Some(slot) = files.by_token.get_mut(&self.token) {
             *slot = Slot::Preserved(file);
         }
-        drop(files);
         core::mem::forget(self);
         Ok(())
     }
@@ -280,6 +307,9 @@ impl<'a> ReservedToken<'a> {
 impl Drop for ReservedToken<'_> {
     fn drop(&mut self) {
         let mut files = self.session.files.lock();
+        let Some(files) = (*files).as_mut() else {
+            return;
+        };
         if files.by_token.remove(&self.token).is_some() {
             files.count -= 1;
             let count = files.count;
@@ -325,23 +355,19 @@ impl AnonFile for Session {
 
     fn show_fdinfo(&self, to: &SeqFile) {
         seq_print!(to, "luo-name:\t{}\nluo-direction:\toutgoing\n", self.name);
-        for (token, slot) in self.files.lock().by_token.iter() {
-            if let Slot::Preserved(file) = slot {
-                let handler = file.handler.compatible();
-                seq_print!(
-                    to,
-                    "luo-file:\ttoken={token:#x} handler={handler} state=preserved\n"
-                );
-            }
+        for (token, file) in self.files.lock().iter().flat_map(Files::preserved) {
+            let handler = file.handler.compatible();
+            seq_print!(
+                to,
+                "luo-file:\ttoken={token:#x} handler={handler} state=preserved\n"
+            );
         }
     }
 
     fn release(self: Arc<Self>) {
-        // The lock outlives the session.
-        let orchestrator = self.orchestrator.clone();
-        let _running = orchestrator.freeze.read();
-        orchestrator.outgoing.lock().remove(&self.name);
-        // Nobody else can have the session now: this gives its files back.
-        drop(self);
+        let _running = self.orchestrator.freeze.read();
+        self.orchestrator.outgoing.lock().remove_this(&self);
+        // This gives them back before a kexec can be entered. Nobody is left to wait for the lock.
+        *self.files.lock() = None;
     }
 }

@@ -142,26 +142,36 @@ impl<V: Named> Table<V> {
 
     /// Drops the thing of that name, and says whether there was one.
     pub(super) fn remove(&mut self, name: &Name) -> bool {
-        self.try_remove(name).is_some()
+        self.try_remove(name.hash(), |value| value.name() == name)
+            .is_some()
     }
 
-    fn try_remove(&mut self, name: &Name) -> Option<()> {
-        let first = chain(&mut self.chains, name.hash())?;
-        let mut before = None;
+    /// Drops the thing that is `this`, whose name has that hash, and says whether there was one.
+    pub(super) fn remove_this(&mut self, hash: u32, this: impl Fn(&V) -> bool) -> bool {
+        self.try_remove(hash, this).is_some()
+    }
+
+    #[inline]
+    fn try_remove(&mut self, hash: u32, this: impl Fn(&V) -> bool) -> Option<()> {
+        let first = chain(&mut self.chains, hash)?;
+        let mut before = NONE;
         let mut index = *first;
-        while !self.entries.get(index as usize)?.is(name) {
-            before = Some(index);
-            index = self.entries.get(index as usize)?.next;
-        }
-        let entry = self.entries.get_mut(index as usize)?;
+        let entry = loop {
+            let entry = self.entries.get_mut(index as usize)?;
+            if entry.hash == hash && entry.value.as_ref().is_some_and(&this) {
+                break entry;
+            }
+            before = index;
+            index = entry.next;
+        };
         // INVARIANT: It goes from its chain to that of the vacant ones.
         let next = core::mem::replace(&mut entry.next, self.vacant);
         entry.value = None;
         self.vacant = index;
         self.len -= 1;
-        match before {
+        match self.entries.get_mut(before as usize) {
             None => *first = next,
-            Some(before) => self.entries.get_mut(before as usize)?.next = next,
+            Some(before) => before.next = next,
         }
         // There is no smaller step: what many sessions needed once, many may need again.
         if self.len == 0 && self.chains.len() > MIN_CHAINS {

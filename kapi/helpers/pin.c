@@ -62,24 +62,92 @@ static bool has_poisoned(struct address_space *mapping, pgoff_t index, pgoff_t l
 }
 
 /*
+ * Pins folios of a file where they are: those from page @index on, up to @last and
+ * the first that has to be brought in, moved, or waited for. What memfd_pin_folios()
+ * does for each folio is done once for all of them: a walk into the page cache, a
+ * look at what kind of memory it is, the statistics. It is called for all pages of
+ * a file, and is a loop over inline functions.
+ */
+static unsigned int pin_in_place(struct address_space *mapping, pgoff_t index, pgoff_t last,
+				 struct folio **folios, unsigned int max)
+{
+	XA_STATE(xas, &mapping->i_pages, index);
+	struct pglist_data *pgdat = NULL;
+	/* All pages of such a block are of one zone, and of one type. */
+	unsigned long pinnable = ULONG_MAX;
+	unsigned int nr = 0, counted = 0;
+	struct folio *folio;
+
+	rcu_read_lock();
+	for (folio = xas_load(&xas); nr < max && xas.xa_index <= last; folio = xas_next(&xas)) {
+		unsigned long block;
+
+		if (!folio || xa_is_internal(folio) || xa_is_value(folio) ||
+		    !folio_try_get(folio))
+			break;
+		/*
+		 * Whoever takes a folio out of a file locks it before it looks for
+		 * references: see stays_in_file(). folio_try_get() was a full barrier.
+		 */
+		if (folio_test_locked(folio) || folio_contain_hwpoisoned_page(folio))
+			goto leave;
+		smp_rmb(); /* As it was left by those who had the lock. */
+		if (folio != xas_reload(&xas))
+			goto leave;
+		block = folio_pfn(folio) >> pageblock_order;
+		if (block != pinnable) {
+			if (!folio_is_longterm_pinnable(folio))
+				goto leave;
+			pinnable = block;
+		}
+
+		if (folio_pgdat(folio) != pgdat) {
+			if (pgdat)
+				mod_node_page_state(pgdat, NR_FOLL_PIN_ACQUIRED, nr - counted);
+			pgdat = folio_pgdat(folio);
+			counted = nr;
+		}
+		if (folio_has_pincount(folio))
+			atomic_inc(&folio->_pincount);
+		else
+			folio_ref_add(folio, GUP_PIN_COUNTING_BIAS - 1);
+		folios[nr++] = folio;
+		if (folio_test_large(folio))
+			xas_advance(&xas, folio_next_index(folio) - 1);
+		continue;
+leave:
+		folio_put(folio);
+		break;
+	}
+	rcu_read_unlock();
+	if (nr)
+		mod_node_page_state(pgdat, NR_FOLL_PIN_ACQUIRED, nr - counted);
+	return nr;
+}
+
+/*
  * As memfd_pin_folios(), for a file of shmem whose inode is locked, but what is
- * pinned is what the file consists of from now on, and can be read.
+ * pinned is what the file consists of from now on, and can be read. It may be less
+ * than there is room for.
  */
 long lu_shmem_pin(struct file *file, loff_t start, loff_t end, struct folio **folios,
 		  unsigned int max)
 {
-	pgoff_t offset;
+	struct address_space *mapping = file->f_mapping;
+	pgoff_t index = start >> PAGE_SHIFT, last = end >> PAGE_SHIFT, offset;
 	long nr;
 
+	nr = pin_in_place(mapping, index, last, folios, max);
+	if (nr)
+		return nr;
 again:
-	if (lu_memory_failures() &&
-	    has_poisoned(file->f_mapping, start >> PAGE_SHIFT, end >> PAGE_SHIFT, max))
+	if (lu_memory_failures() && has_poisoned(mapping, index, last, max))
 		return -EHWPOISON;
 	nr = memfd_pin_folios(file, start, end, folios, max, &offset);
 	/* The pins can be seen before it is looked for locks. */
 	smp_mb();
 	for (long i = 0; i < nr; i++) {
-		bool stays = stays_in_file(folios[i], file->f_mapping);
+		bool stays = stays_in_file(folios[i], mapping);
 
 		if (stays && !folio_contain_hwpoisoned_page(folios[i]))
 			continue;

@@ -9,11 +9,14 @@
 //! # Locks
 //!
 //! From the outermost to the innermost; a lock is taken only while none that stands below it is
-//! held. All of them may sleep.
+//! held. All of them may sleep but the last. None is held while memory of a user is read or written,
+//! which takes as long as whoever provides that memory likes. `misc_mtx` of the kernel stands outside
+//! of all when the device is opened.
 //!
 //! 1. [`Orchestrator::freeze`]: held for reading by everything that changes a session, and for
-//!    writing from the moment a kexec is entered. If the kexec goes through, it is never released:
-//!    who comes later waits for a kernel that does not return.
+//!    writing from the moment a kexec is entered. If the kexec goes through, it is never released
+//!    ([`Orchestrator::frozen`] keeps it, a lock for that alone): who comes later waits for a kernel
+//!    that does not return.
 //! 2. The registries: [`Orchestrator::outgoing`] and [`Orchestrator::incoming`]. They are held for
 //!    one look-up or insertion, and never both.
 //! 3. The files of a session: `outgoing::Session::files` and `incoming::Session::state`. They are
@@ -21,8 +24,9 @@
 //!    session that goes out is closed and nobody else has it any more. A file that is being
 //!    retrieved is marked as such meanwhile; whoever wants it, or to finish the session, waits on
 //!    `incoming::Session::retrieved`, which lets go of the lock.
-//! 4. The inode of a file that is preserved.
+//! 4. The inode of a file that is preserved, when it is and when it is given back.
 //! 5. [`Identities`], and the root that is handed over.
+//! 6. `claim_lock` of `kapi/helpers/kho.c`, a spinlock, for a few hundred pages at a time.
 
 mod arrivals;
 mod blocks;

@@ -154,6 +154,9 @@ static int content_answer(const struct malform *m, const struct malform_call *ca
 	case RETRIEVE_SESSION:
 		return name_answer(m, false, arg->retrieve.name);
 	case PRESERVE_FD:
+		/* One that cannot be answered need not be looked at any further. */
+		if (!writable(call->offset, commands[PRESERVE_FD].size))
+			return -EFAULT;
 		if (arg->preserve.token == m->token)
 			return -EEXIST;
 		if (arg->preserve.fd == m->memfd)
@@ -162,7 +165,7 @@ static int content_answer(const struct malform *m, const struct malform_call *ca
 			return -EBUSY;
 		return arg->preserve.fd == m->other ? -ENOENT : -EBADF;
 	case RETRIEVE_FD:
-		/* One that cannot be answered need not be looked up. */
+		/* As above. */
 		if (!writable(call->offset, commands[RETRIEVE_FD].size))
 			return -EFAULT;
 		return arg->retrieve_fd.token == m->token ? 0 : -ENOENT;

@@ -212,19 +212,14 @@ impl Session {
     }
 
     /// Gives everything that was not retrieved back to the kernel, and lets go of the rest. That
-    /// happens only if all files are ready for it and `copy_out` succeeds.
-    fn finish(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        copy_out: impl FnOnce() -> Result,
-    ) -> Result {
+    /// happens only if all files are ready for it.
+    fn finish(&self, mut state: MutexGuard<'_, State>) -> Result {
         while state.retrieving > 0 {
             self.wait(&mut state);
         }
         if !state.files.iter().all(IncomingFile::can_finish) {
             return Err(EBUSY);
         }
-        copy_out()?;
         let files = core::mem::replace(&mut state.files, Files::none());
         drop(state);
         for file in files.iter() {
@@ -240,8 +235,9 @@ impl Session {
         let fd = FileDescriptorReservation::get_unused_fd_flags(fd::O_CLOEXEC)?;
         // A caller that cannot be answered must not change anything.
         arg.write(&args)?;
-        let _running = self.orchestrator.freeze.read();
+        let running = self.orchestrator.freeze.read();
         let file = self.retrieve_file(args.token)?;
+        drop(running);
         args.fd = fd.reserved_fd() as i32;
         arg.write(&args)?;
         fd.fd_install(file);
@@ -254,13 +250,14 @@ pub(super) fn retrieve(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Resul
     let mut args: liveupdate_ioctl_retrieve_session = arg.read()?;
     let name = Name::new(&args.name).ok_or(EINVAL)?;
     let fd = FileDescriptorReservation::get_unused_fd_flags(fd::O_CLOEXEC)?;
-    let _running = orchestrator.freeze.read();
+    let running = orchestrator.freeze.read();
 
     let session = Session::new(orchestrator.clone(), name)?;
     let mut buffer = [0; 96];
     let file_name = name.file_name(&mut buffer)?;
     session.take()?;
     let file = anon_file::open(file_name, session.clone()).inspect_err(|_| session.put_back())?;
+    drop(running);
     args.fd = fd.reserved_fd() as i32;
     // If this fails the file is closed before the caller continues, and the session is free again.
     arg.write(&args)?;
@@ -279,8 +276,10 @@ impl AnonFile for Session {
                 if args.reserved != 0 {
                     return Err(EINVAL);
                 }
+                // As when a file is preserved, the answer comes first.
+                command.arg.write(&args)?;
                 let _running = self.orchestrator.freeze.read();
-                self.finish(self.state.lock(), || command.arg.write(&args))?;
+                self.finish(self.state.lock())?;
             }
             SessionCommand::GET_NAME => command.get_name(&self.name)?,
             _ => return Err(EINVAL),
@@ -308,7 +307,7 @@ impl AnonFile for Session {
             self.put_back();
             return;
         }
-        match self.finish(state, || Ok(())) {
+        match self.finish(state) {
             Ok(()) => self.orchestrator.incoming.lock().remove(&self.name),
             Err(err) => {
                 pr_warn!(

@@ -221,8 +221,8 @@ impl Session {
         )
     }
 
-    /// Preserves a file under `token`. It is part of the session only if `copy_out` succeeds.
-    fn preserve(&self, token: u64, fd: i32, copy_out: impl FnOnce() -> Result) -> Result {
+    /// Preserves a file under `token`.
+    fn preserve(&self, token: u64, fd: i32) -> Result {
         let reserved = ReservedToken::new(self, token)?;
         let file = fd::get(fd)?;
         let (handler, id) = file_handlers::identify(&file).ok_or(ENOENT)?;
@@ -235,7 +235,6 @@ impl Session {
             _share: share,
             _file: file,
         };
-        copy_out()?;
         reserved.commit(preserved)
     }
 
@@ -323,7 +322,7 @@ pub(super) fn create(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Result 
     let mut args: liveupdate_ioctl_create_session = arg.read()?;
     let name = Name::new(&args.name).ok_or(EINVAL)?;
     let fd = FileDescriptorReservation::get_unused_fd_flags(fd::O_CLOEXEC)?;
-    let _running = orchestrator.freeze.read();
+    let running = orchestrator.freeze.read();
 
     let session = Session::new(orchestrator.clone(), name)?;
     let mut buffer = [0; 96];
@@ -331,6 +330,7 @@ pub(super) fn create(orchestrator: &Arc<Orchestrator>, arg: &UserArg) -> Result 
     orchestrator.outgoing.lock().insert(&session)?;
     let file = anon_file::open(file_name, session)
         .inspect_err(|_| orchestrator.outgoing.lock().remove(&name))?;
+    drop(running);
     args.fd = fd.reserved_fd() as i32;
     // If this fails the file is closed before the caller continues, and the session with it.
     arg.write(&args)?;
@@ -344,8 +344,11 @@ impl AnonFile for Session {
         match command.nr {
             SessionCommand::PRESERVE_FD => {
                 let args: liveupdate_session_preserve_fd = command.arg.read()?;
+                // What goes out is what came in. It comes first, because who cannot be answered must
+                // not have changed anything, and nobody shall wait for memory of the caller.
+                command.arg.write(&args)?;
                 let _running = self.orchestrator.freeze.read();
-                self.preserve(args.token, args.fd, || command.arg.write(&args))?;
+                self.preserve(args.token, args.fd)?;
             }
             SessionCommand::GET_NAME => command.get_name(&self.name)?,
             _ => return Err(EINVAL),

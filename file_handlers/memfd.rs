@@ -54,7 +54,6 @@ use crate::{
         memlock::Pinned,
         shmem::{
             inode_id,
-            InodeGuard,
             PinBatch,
             Refill,
             ShmemFile, //
@@ -88,7 +87,7 @@ pub(crate) struct Outgoing {
     folios: FolioArray,
     /// How much memory had been found to be bad when that of the file was not among it.
     failures: u64,
-    _pinned: Pinned,
+    account: Pinned,
 }
 
 impl Outgoing {
@@ -104,14 +103,14 @@ impl Outgoing {
         let failures = memory_failures();
         let inode = file.lock();
         let seals = known_seals(&file)?;
-        let size = inode.size();
+        let size = file.size();
         let pages = size.div_ceil(PAGE_SIZE as u64);
         if pages > MAX_PAGES {
             return Err(EFBIG);
         }
         inode.freeze(true);
         let pinned = PinBatch::new(pages).and_then(|mut batch| {
-            inode.pin_range(0..pages, &mut batch, |pinned| {
+            file.pin_range(0..pages, &mut batch, |pinned| {
                 account.add(folios.extend(pinned)?)
             })
         });
@@ -127,7 +126,7 @@ impl Outgoing {
             header,
             folios,
             failures,
-            _pinned: account,
+            account,
         })
     }
 
@@ -147,11 +146,15 @@ impl Outgoing {
             Header::refresh(self.header.bytes_mut(), self.file.pos() as u64, seals);
             return Ok(());
         }
-        let inode = self.file.lock();
-        let size = inode.size();
-        let late = pin_late(&inode, size, &self.folios)?;
+        // Its inode is not locked: who writes to the file can hold it for as long as it likes, and
+        // because the file is frozen, only more pages can come meanwhile, as after this.
+        let size = self.file.size();
+        let late = pin_late(&self.file, size, &self.folios)?;
         if late.len() > 0 {
+            let pages = late.pages();
             self.folios.merge(late)?;
+            // It is too late to ask whether the limit allows it.
+            self.account.add_anyway(pages);
         }
         describe(&self.file, size, seals, &mut self.folios).store(self.header.bytes_mut());
         Ok(())
@@ -189,7 +192,7 @@ fn describe(file: &ShmemFile, size: u64, seals: u32, folios: &mut FolioArray) ->
 
 /// Pins and preserves the pages of a file that `known` does not have: it looks at what lies
 /// between the folios in there.
-fn pin_late(inode: &InodeGuard<'_>, size: u64, known: &FolioArray) -> Result<FolioArray> {
+fn pin_late(file: &ShmemFile, size: u64, known: &FolioArray) -> Result<FolioArray> {
     let mut late = FolioArray::new();
     let end = size.div_ceil(PAGE_SIZE as u64);
     let mut batch = PinBatch::new(end)?;
@@ -197,7 +200,7 @@ fn pin_late(inode: &InodeGuard<'_>, size: u64, known: &FolioArray) -> Result<Fol
         if range.is_empty() {
             return Ok(());
         }
-        inode.pin_range(range, &mut batch, |pinned| late.extend(pinned).map(|_| ()))
+        file.pin_range(range, &mut batch, |pinned| late.extend(pinned).map(|_| ()))
     };
     let mut from = 0;
     for (entry, nr_pages) in known.entries() {

@@ -73,6 +73,7 @@ void lu_memcg_put(struct mem_cgroup *memcg);
 /* Pinned memory of a user. */
 struct user_struct *lu_memlock_user(void);
 bool lu_memlock_add(struct user_struct *user, unsigned long pages);
+void lu_memlock_add_anyway(struct user_struct *user, unsigned long pages);
 void lu_memlock_put(struct user_struct *user, unsigned long pages);
 
 /* Files. */

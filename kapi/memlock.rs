@@ -45,6 +45,16 @@ impl Pinned {
         self.pages += pages as usize;
         Ok(())
     }
+
+    /// Adds `pages` whether the limit allows it or not.
+    pub(crate) fn add_anyway(&mut self, pages: u64) {
+        if let Some(user) = self.user {
+            // SAFETY: By the type invariant the user is valid.
+            unsafe { bindings::lu_memlock_add_anyway(user.as_ptr(), pages as usize) };
+            // INVARIANT: They were accounted.
+            self.pages += pages as usize;
+        }
+    }
 }
 
 impl Drop for Pinned {

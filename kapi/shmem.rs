@@ -14,7 +14,8 @@ use kernel::{
     },
     fs::File,
     prelude::*,
-    sync::aref::ARef, //
+    sync::aref::ARef,
+    types::NotThreadSafe, //
 };
 
 use super::{
@@ -101,41 +102,34 @@ impl ShmemFile {
         Ok(seals as u32)
     }
 
-    /// How many pages are in memory or swapped out, also past the end of the file. It only grows
-    /// while the file is frozen.
+    /// How many pages are in memory or swapped out, also past the end of the file.
+    ///
+    /// While the file is frozen it grows, with one exception: a page that cannot be read back from
+    /// the swap area is no longer counted.
     pub(crate) fn pages_in_use(&self) -> u64 {
         // SAFETY: The file is open, so it has an inode, which is one of shmem by the invariant.
-        unsafe { bindings::lu_shmem_pages(bindings::lu_file_inode(self.file.as_ptr())) as u64 }
+        unsafe { bindings::lu_shmem_pages(self.inode()) as u64 }
     }
 
-    /// Keeps everybody else from changing the inode, as long as the guard lives. May sleep.
-    pub(crate) fn lock(&self) -> InodeGuard<'_> {
-        // SAFETY: The file is open, so it has an inode.
-        unsafe { bindings::lu_inode_lock(bindings::lu_file_inode(self.file.as_ptr())) };
-        InodeGuard { file: self }
-    }
-}
-
-/// The inode of a file, locked.
-pub(crate) struct InodeGuard<'a> {
-    file: &'a ShmemFile,
-}
-
-impl InodeGuard<'_> {
     fn inode(&self) -> *mut bindings::inode {
         // SAFETY: The file is open, so it has an inode.
-        unsafe { bindings::lu_file_inode(self.file.file.as_ptr()) }
+        unsafe { bindings::lu_file_inode(self.file.as_ptr()) }
     }
 
-    /// Forbids, or allows again, to change the size of the file and to punch holes into it.
-    pub(crate) fn freeze(&self, freeze: bool) {
-        // SAFETY: The inode is locked, and one of shmem by the invariant of `ShmemFile`.
-        unsafe { bindings::lu_shmem_freeze(self.inode(), freeze) };
+    /// Keeps everybody else from changing the inode, as long as the guard lives. May sleep, as long
+    /// as somebody who writes to the file makes it wait.
+    pub(crate) fn lock(&self) -> InodeGuard<'_> {
+        // SAFETY: The inode is that of an open file.
+        unsafe { bindings::lu_inode_lock(self.inode()) };
+        InodeGuard {
+            file: self,
+            _not_send: NotThreadSafe,
+        }
     }
 
-    /// The size in bytes.
+    /// The size in bytes. It does not change while the file is frozen.
     pub(crate) fn size(&self) -> u64 {
-        // SAFETY: The inode is valid.
+        // SAFETY: The inode is that of an open file.
         unsafe { bindings::lu_shmem_size(self.inode()) as u64 }
     }
 
@@ -143,7 +137,7 @@ impl InodeGuard<'_> {
     /// swapped out: where it begins, and its length, which is cut off at `most`.
     fn next_run(&self, start: u64, end: u64, most: u64) -> Option<(u64, u64)> {
         let mut start = start as usize;
-        // SAFETY: The inode is valid.
+        // SAFETY: The inode is that of an open file.
         let length = unsafe {
             bindings::lu_shmem_next_run(self.inode(), &mut start, end as usize, most as usize)
         };
@@ -154,7 +148,8 @@ impl InodeGuard<'_> {
     /// them, and gives them to `keep` in ascending order. Holes stay holes. What `keep` leaves is
     /// let go, and the walk ends with its error.
     ///
-    /// The file must be frozen, and the range within it. May sleep.
+    /// The file must be frozen, and the range within it: else holes may be filled, or pages be
+    /// missed. `EHWPOISON` for memory that is broken, `ENOMEM`, `EIO`. May sleep.
     pub(crate) fn pin_range(
         &self,
         range: Range<u64>,
@@ -163,7 +158,7 @@ impl InodeGuard<'_> {
     ) -> Result {
         // Without a hole in it, which is the rule, there is no need to look for runs.
         let dense = range.start == 0
-            && self.file.pages_in_use() == range.end
+            && self.pages_in_use() == range.end
             && self
                 .next_run(range.end, u64::MAX >> PAGE_SHIFT, 1)
                 .is_none();
@@ -192,11 +187,11 @@ impl InodeGuard<'_> {
     ) -> Result<PinnedFolios<'a>> {
         // The last page of the file may be there in part.
         let end = self.size().min((start + length) << PAGE_SHIFT);
-        // SAFETY: The file is of shmem, its inode is locked, the range is within it, and there is
-        // room for as many folios.
+        // SAFETY: The file is one of shmem by the type invariant, and there is room for as many
+        // folios. A range that is not within the file gives an error.
         let pinned = unsafe {
             bindings::lu_shmem_pin(
-                self.file.file.as_ptr(),
+                self.file.as_ptr(),
                 (start << PAGE_SHIFT) as i64,
                 end as i64 - 1,
                 batch.0.as_mut_ptr().cast(),
@@ -210,6 +205,20 @@ impl InodeGuard<'_> {
             Some(folios) if pinned > 0 => Ok(PinnedFolios { folios }),
             _ => Err(EFAULT),
         }
+    }
+}
+
+/// The inode of a file, locked.
+pub(crate) struct InodeGuard<'a> {
+    file: &'a ShmemFile,
+    _not_send: NotThreadSafe,
+}
+
+impl InodeGuard<'_> {
+    /// Forbids, or allows again, to change the size of the file and to punch holes into it.
+    pub(crate) fn freeze(&self, freeze: bool) {
+        // SAFETY: The inode is locked, and one of shmem by the invariant of `ShmemFile`.
+        unsafe { bindings::lu_shmem_freeze(self.file.inode(), freeze) };
     }
 }
 
@@ -230,7 +239,7 @@ impl PinBatch {
 impl Drop for InodeGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: The existence of the guard means that the inode is locked.
-        unsafe { bindings::lu_inode_unlock(self.inode()) };
+        unsafe { bindings::lu_inode_unlock(self.file.inode()) };
     }
 }
 
@@ -243,7 +252,7 @@ struct FolioPtr(*mut bindings::folio);
 ///
 /// # Invariants
 ///
-/// We own a pin of each of `folios`, and their inode is locked.
+/// We own a pin of each of `folios`.
 pub(crate) struct PinnedFolios<'a> {
     folios: &'a mut [FolioPtr],
 }

@@ -38,6 +38,11 @@ bool lu_memlock_add(struct user_struct *user, unsigned long pages)
 	return true;
 }
 
+void lu_memlock_add_anyway(struct user_struct *user, unsigned long pages)
+{
+	atomic_long_add(pages, &user->locked_vm);
+}
+
 void lu_memlock_put(struct user_struct *user, unsigned long pages)
 {
 	atomic_long_sub(pages, &user->locked_vm);

@@ -11,12 +11,13 @@
  * Whether a pinned folio stays in the page cache as long as it is pinned. Who
  * takes folios out of it, to make a huge page of them or to swap them out, checks
  * for pins once, and then goes on under their locks. Who finds a folio without its
- * lock may be late for that check, but nobody who locks it later is.
+ * lock may be late for that check, but nobody who locks it later is: on x86, both
+ * to take a reference and to take the lock are full barriers.
  */
 static bool stays_in_file(struct folio *folio, struct address_space *mapping)
 {
 	folio_wait_locked(folio);
-	/* As it was left by those who had the lock. */
+	/* As it was left by those who had the lock: it pairs with folio_unlock(). */
 	smp_rmb();
 	return READ_ONCE(folio->mapping) == mapping;
 }
@@ -91,7 +92,7 @@ static unsigned int pin_in_place(struct address_space *mapping, pgoff_t index, p
 		 */
 		if (folio_test_locked(folio) || folio_contain_hwpoisoned_page(folio))
 			goto leave;
-		smp_rmb(); /* As it was left by those who had the lock. */
+		smp_rmb(); /* It pairs with folio_unlock(), as in stays_in_file(). */
 		if (folio != xas_reload(&xas))
 			goto leave;
 		block = folio_pfn(folio) >> pageblock_order;
@@ -126,9 +127,9 @@ leave:
 }
 
 /*
- * As memfd_pin_folios(), for a file of shmem whose inode is locked, but what is
- * pinned is what the file consists of from now on, and can be read. It may be less
- * than there is room for.
+ * As memfd_pin_folios(), for a file of shmem that is frozen, but what is pinned is
+ * what the file consists of from now on, and can be read. It may be less than there
+ * is room for.
  */
 long lu_shmem_pin(struct file *file, loff_t start, loff_t end, struct folio **folios,
 		  unsigned int max)

@@ -23,7 +23,11 @@ loff_t lu_shmem_size(struct inode *inode)
 	return i_size_read(inode);
 }
 
-/* How many pages the file has in memory or swapped out, those past its end too. */
+/*
+ * How many pages the file has in memory or swapped out, those past its end too. One
+ * that is just being swapped out counts twice, never not at all: shmem counts it as
+ * swapped, under this lock, before it is taken out of the page cache.
+ */
 unsigned long lu_shmem_pages(struct inode *inode)
 {
 	struct shmem_inode_info *info = SHMEM_I(inode);
@@ -68,10 +72,10 @@ void lu_shmem_set(struct file *file, loff_t size, loff_t pos)
 	vfs_setpos(file, pos, MAX_LFS_FILESIZE);
 }
 
-/* The largest folio that the page cache can have. */
+/* The largest folio that the page cache can have: entries may be for one page only. */
 unsigned int lu_shmem_max_order(void)
 {
-	return MAX_PAGECACHE_ORDER;
+	return IS_ENABLED(CONFIG_XARRAY_MULTI) ? MAX_PAGECACHE_ORDER : 0;
 }
 
 /*

@@ -44,7 +44,7 @@ pub(crate) fn open<T: AnonFile>(name: &CStr, value: Arc<T>) -> Result<ARef<File>
     let file = from_err_ptr(unsafe {
         super::bindings::anon_inode_getfile(
             name.as_char_ptr(),
-            &Operations::<T>::TABLE,
+            Operations::<T>::TABLE,
             private.cast(),
             kernel_bindings::O_RDWR as c_int,
         )
@@ -63,7 +63,7 @@ pub(crate) fn open<T: AnonFile>(name: &CStr, value: Arc<T>) -> Result<ARef<File>
 struct Operations<T>(core::marker::PhantomData<T>);
 
 impl<T: AnonFile> Operations<T> {
-    const TABLE: kernel_bindings::file_operations = kernel_bindings::file_operations {
+    const TABLE: &'static kernel_bindings::file_operations = &kernel_bindings::file_operations {
         owner: &raw mut super::bindings::__this_module,
         release: Some(Self::release),
         unlocked_ioctl: Some(Self::ioctl),

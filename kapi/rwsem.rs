@@ -71,6 +71,8 @@ pub(crate) trait HasRwSem {
 
 /// Keeps everybody else out as long as it lives. It can be kept across calls, because it shares
 /// the ownership of what contains the semaphore.
+///
+/// It can be given to another thread, but lockdep wants to see it dropped by the task that made it.
 pub(crate) struct WriteGuard<T: HasRwSem> {
     owner: Arc<T>,
 }

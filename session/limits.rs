@@ -34,8 +34,10 @@ impl Limit {
 
     /// The right to one more. `ENOSPC` if there are as many as allowed.
     pub(super) fn take(self: &Arc<Self>) -> Result<Share> {
+        let before = self.used.fetch_add(1, Relaxed);
+        // INVARIANT: It was counted, even if it is one too many: then it is dropped at once.
         let share = Share(self.clone());
-        if self.used.fetch_add(1, Relaxed) >= self.most {
+        if before >= self.most {
             return Err(ENOSPC);
         }
         Ok(share)

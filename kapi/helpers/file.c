@@ -30,8 +30,10 @@ int lu_file_pin_module(struct file *file)
 		return 0;
 	if (!try_module_get(THIS_MODULE))
 		return -ENODEV;
-	owned = *file->f_op;
-	owned.owner = THIS_MODULE;
+	if (!owned.owner) {
+		owned = *file->f_op;
+		owned.owner = THIS_MODULE;
+	}
 	file->f_op = &owned;
 	return 0;
 }

@@ -23,10 +23,8 @@ use super::{
     memcg::Memcg, //
 };
 use crate::abi::{
-    memfd::{
-        FolioEntry,
-        FolioRun, //
-    },
+    folios::FolioRun,
+    memfd::FolioEntry,
     Record,
     PAGE_SIZE, //
 };

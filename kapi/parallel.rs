@@ -14,7 +14,7 @@ use kernel::{
 use super::bindings;
 
 /// No more kernel threads than this help: what they all need sets a limit.
-pub(crate) const MAX_HELPERS: usize = 15;
+pub(crate) const MAX_HELPERS: usize = 7;
 
 /// Calls `work` here, and at the same time on up to `helpers` kernel threads: as many as
 /// [`MAX_HELPERS`] and the other CPUs that are online allow. All calls have returned when this does.

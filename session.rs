@@ -22,6 +22,9 @@
 //!    waits on `incoming::Session::retrieved`, which lets go of the lock.
 //! 4. The inode of a file that is preserved.
 //! 5. [`Identities`], and the root that is handed over.
+//! 6. What is left of the array of a memfd that is being retrieved: for as long as it takes to claim
+//!    a part of it. Kernel threads that help take this one only, and who they help holds none of
+//!    2 to 6 when it waits for them.
 
 mod arrivals;
 mod blocks;

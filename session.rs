@@ -26,7 +26,10 @@
 //!    `incoming::Session::retrieved`, which lets go of the lock.
 //! 4. The inode of a file that is preserved, when it is and when it is given back.
 //! 5. [`Identities`], and the root that is handed over.
-//! 6. `claim_lock` of `kapi/helpers/kho.c`, a spinlock, for a few hundred pages at a time.
+//! 6. What is left of the array of a memfd that is being retrieved: for as long as it takes to claim
+//!    a part of it. Kernel threads that help take this one and the next only, and who they help
+//!    holds none of 2 to 7 when it waits for them.
+//! 7. `claim_lock` of `kapi/helpers/kho.c`, a spinlock, for a few hundred pages at a time.
 
 mod arrivals;
 mod blocks;

@@ -13,6 +13,7 @@
 mod record;
 
 pub(crate) mod chain;
+pub(crate) mod folios;
 pub(crate) mod luo;
 pub(crate) mod memfd;
 pub(crate) mod memory;

@@ -17,14 +17,27 @@
 use core::ops::Range;
 
 use kernel::{
+    error::to_result,
     fs::File,
+    new_mutex,
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        }, //
+    }, //
 };
+use pin_init::stack_pin_init;
 
 use super::Failure;
 use crate::{
     abi::{
+        folios::{
+            Piece,
+            Walk, //
+        },
         memfd::{
             Header,
             Memfd,
@@ -52,6 +65,10 @@ use crate::{
             PreservedPage, //
         },
         memlock::Pinned,
+        parallel::{
+            self,
+            MAX_HELPERS, //
+        },
         shmem::{
             inode_id,
             PinBatch,
@@ -65,6 +82,14 @@ pub(crate) use crate::abi::memfd::COMPATIBLE;
 
 /// No more folios than this: the C implementation counts them in 32 bits.
 const MAX_PAGES: u64 = u32::MAX as u64;
+
+/// One more CPU restores a file for so many parts of its array, of 256 folios each. With less to
+/// do, it would come too late.
+const PARTS_EACH: usize = 8;
+
+/// Memory that those who restore a file may be charged for beyond its pages: what the kernel
+/// charges ahead on each CPU, and nodes of the page cache.
+const SPARE_PAGES: u64 = 2048;
 
 /// The seals of a file. `EOPNOTSUPP` if there are some that cannot cross.
 fn known_seals(file: &ShmemFile) -> Result<u32> {
@@ -220,32 +245,81 @@ impl Drop for Outgoing {
     }
 }
 
-/// Gives the file back that `data` describes.
+/// What is wrong with a file, of all that those who restore it have found: the first in its order,
+/// which is what one who does it alone would find.
+struct Pieces<'a> {
+    walk: Walk<'a, Handover>,
+    refused: Option<(usize, Refusal)>,
+}
+
+impl Pieces<'_> {
+    /// The next piece, if nothing is wrong so far.
+    fn next(&mut self) -> Option<Piece<ClaimedPages>> {
+        if self.refused.is_some() {
+            return None;
+        }
+        let piece = self.walk.next_piece();
+        piece
+            .inspect_err(|why| self.refuse(self.walk.given() + 1, *why))
+            .unwrap_or_default()
+    }
+
+    /// Notes what is wrong with piece `nr`.
+    fn refuse(&mut self, nr: usize, why: Refusal) {
+        if self.refused.is_none_or(|(first, _)| nr < first) {
+            self.refused = Some((nr, why));
+        }
+    }
+}
+
+/// How many kernel threads shall help to restore a file.
+///
+/// They make the caller's memory cgroup pay, but when it is full, only the caller itself can wait
+/// for somebody to be killed, or be killed. So there must be clearly more room than is needed.
+fn helpers(memfd: &Memfd, refill: &Refill) -> usize {
+    let helpers = (memfd.parts() / PARTS_EACH).min(MAX_HELPERS);
+    if helpers == 0 || refill.payer().room() < memfd.pages() + memfd.pages() / 4 + SPARE_PAGES {
+        return 0;
+    }
+    helpers
+}
+
+/// Gives the file back that `data` describes. Several CPUs do it if it is large.
 ///
 /// Whatever the outcome, nothing of it is left to be retrieved or discarded afterwards.
 pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
     let memfd = claim_header(data)?;
-    let mut error = None;
-    let mut refill = match ShmemFile::with_seals(memfd.seals()) {
-        Ok(file) => Some(Refill::new(file)),
-        Err(err) => {
-            error = Some(err);
-            None
+    let refill = ShmemFile::with_seals(memfd.seals()).map(Refill::new);
+    // The first error, or 0.
+    let error = Atomic::new(refill.as_ref().err().map_or(0, |err| err.to_errno()));
+    stack_pin_init!(let pieces = new_mutex!(Pieces {
+        walk: memfd.walk(&Handover),
+        refused: None,
+    }));
+    let restore = || loop {
+        let Some(piece) = pieces.lock().next() else {
+            break;
+        };
+        let nr = piece.nr;
+        // After an error the walk goes on, to free what is left.
+        let done = piece.for_each_run(&Handover, |folios, run| {
+            if let (Ok(refill), 0) = (&refill, error.load(Relaxed)) {
+                if let Err(err) = refill.insert(folios, run) {
+                    let _ = error.cmpxchg(0, err.to_errno(), Relaxed);
+                }
+            }
+        });
+        if let Err(why) = done {
+            pieces.lock().refuse(nr, why);
         }
     };
-    // After an error the walk goes on, to free what is left.
-    memfd.for_each_run(&Handover, |folios, run| {
-        if let Some(to) = refill.as_mut() {
-            if let Err(err) = to.insert(folios, run) {
-                error = Some(err);
-                refill = None;
-            }
-        }
-    })?;
-    match (refill, error) {
-        (Some(refill), None) => Ok(refill.finish(memfd.size(), memfd.pos())),
-        (_, err) => Err(err.unwrap_or(EIO).into()),
+    let helpers = refill.as_ref().map_or(0, |refill| helpers(&memfd, refill));
+    parallel::run(helpers, restore);
+    if let Some((_, why)) = pieces.lock().refused {
+        return Err(why.into());
     }
+    to_result(error.load(Relaxed))?;
+    Ok(refill?.finish(memfd.size(), memfd.pos()))
 }
 
 /// Frees the file that `data` describes.

@@ -46,7 +46,8 @@ enum {
 	LU_NO_ORDER = 0xff,
 };
 
-/* Macros with an initialiser, and locks that are inline functions. */
+/* CPUs, macros with an initialiser, and locks that are inline functions. */
+unsigned int lu_other_cpus(void);
 void lu_rwsem_init(struct rw_semaphore *sem);
 bool lu_module_get(void);
 void lu_module_put(void);
@@ -69,6 +70,7 @@ void lu_free_pages(void *virt, unsigned int order);
 /* Who is charged. */
 struct mem_cgroup *lu_memcg_get(void);
 void lu_memcg_put(struct mem_cgroup *memcg);
+unsigned long lu_memcg_room(struct mem_cgroup *memcg);
 
 /* Pinned memory of a user. */
 struct user_struct *lu_memlock_user(void);

@@ -15,6 +15,12 @@ pub(crate) struct Memcg {
     memcg: *mut kernel_bindings::mem_cgroup,
 }
 
+// SAFETY: A reference to a memory cgroup is not bound to a thread.
+unsafe impl Send for Memcg {}
+// SAFETY: A shared reference only reads, and what C does with the pointer may be done by several
+// threads at once.
+unsafe impl Sync for Memcg {}
+
 impl Memcg {
     /// That of the current task.
     pub(crate) fn current() -> Self {
@@ -23,6 +29,13 @@ impl Memcg {
             // SAFETY: There are no requirements in process context.
             memcg: unsafe { bindings::lu_memcg_get() },
         }
+    }
+
+    /// How many pages can be charged to it without a wait for some to be freed, if nobody else
+    /// charges any. Without memory cgroups, there is no limit.
+    pub(crate) fn room(&self) -> u64 {
+        // SAFETY: By the type invariant it is valid, or null.
+        unsafe { bindings::lu_memcg_room(self.memcg) as u64 }
     }
 
     pub(super) fn as_ptr(&self) -> *mut kernel_bindings::mem_cgroup {

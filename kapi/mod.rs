@@ -16,6 +16,7 @@ mod layout;
 pub(crate) mod memcg;
 pub(crate) mod memlock;
 pub(crate) mod module;
+pub(crate) mod parallel;
 pub(crate) mod rwsem;
 pub(crate) mod shmem;
 pub(crate) mod uarg;

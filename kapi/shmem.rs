@@ -14,7 +14,13 @@ use kernel::{
     },
     fs::File,
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        }, //
+    },
     types::NotThreadSafe, //
 };
 
@@ -24,10 +30,8 @@ use super::{
     memcg::Memcg, //
 };
 use crate::abi::{
-    memfd::{
-        FolioEntry,
-        FolioRun, //
-    },
+    folios::FolioRun,
+    memfd::FolioEntry,
     Record,
     PAGE_SIZE, //
 };
@@ -313,12 +317,12 @@ impl Drop for PinnedFolios<'_> {
     }
 }
 
-/// A memfd that is being filled with claimed folios.
+/// A memfd that is being filled with claimed folios, by one thread or by several.
 pub(crate) struct Refill {
     file: ARef<File>,
     payer: Memcg,
     /// Pages that were accounted to the file and not settled yet.
-    pages: isize,
+    pages: Atomic<i64>,
 }
 
 impl Refill {
@@ -327,7 +331,7 @@ impl Refill {
         Self {
             file,
             payer: Memcg::current(),
-            pages: 0,
+            pages: Atomic::new(0),
         }
     }
 
@@ -336,10 +340,15 @@ impl Refill {
         unsafe { bindings::lu_file_inode(self.file.as_ptr()) }
     }
 
-    /// Puts folios where they belong. May sleep.
+    /// Who pays for the pages.
+    pub(crate) fn payer(&self) -> &Memcg {
+        &self.payer
+    }
+
+    /// Puts folios where they belong, which must be where none are. May sleep.
     ///
     /// `ENOMEM` or `ENOSPC` if the limits of who is charged or the machine do not allow it.
-    pub(crate) fn insert(&mut self, mut folios: ClaimedFolios<'_>, run: &FolioRun) -> Result {
+    pub(crate) fn insert(&self, mut folios: ClaimedFolios<'_>, run: &FolioRun) -> Result {
         let mut err = 0;
         let (folio, count) = folios.as_raw();
         // SAFETY: The file is a memfd, nobody else knows the folios, and they have as many pages.
@@ -360,7 +369,7 @@ impl Refill {
         let result = to_result(err);
         // Then nothing was accounted.
         if result != Err(ENOSPC) {
-            self.pages += run.pages as isize;
+            self.pages.fetch_add(run.pages as i64, Relaxed);
         }
         result
     }
@@ -376,6 +385,6 @@ impl Refill {
 impl Drop for Refill {
     fn drop(&mut self) {
         // SAFETY: The file is a memfd; the pages are those that were accounted.
-        unsafe { bindings::lu_shmem_settle(self.inode(), self.pages) };
+        unsafe { bindings::lu_shmem_settle(self.inode(), self.pages.load(Relaxed) as isize) };
     }
 }

@@ -59,6 +59,11 @@ static const struct forged_case memfd[] = {
 	{ }
 };
 
+static const struct forged_case pieces[] = {
+#include "forge/pieces.h"
+	{ }
+};
+
 static const struct forged_case longest[] = {
 #include "forge/long.h"
 	{ }
@@ -76,6 +81,7 @@ static const struct {
 	{ "addresses", addresses },
 	{ "chains", chains },
 	{ "memfd", memfd },
+	{ "pieces", pieces },
 	{ "long", longest },
 	{ "million", million },
 };
@@ -266,7 +272,8 @@ static void expect_forged(int dev)
 	fd = session(dev, name);
 	expect_file(fd, 1, FORGE_PAGES, FORGE_SEED(1), now->expected == NO_FILES ? -EIO : 0);
 	expect_file(fd, 3, FORGE_PAGES, FORGE_SEED(3), 0);
-	expect_file(fd, 2, is("long_") ? FORGE_LONG : FORGE_PAGES_2, FORGE_SEED(2), err);
+	expect_file(fd, 2, is("long_") ? FORGE_LONG : is("piece_") ? FORGE_PIECES : FORGE_PAGES_2,
+		    FORGE_SEED(2), err);
 	expect_err(luo_retrieve_fd(fd, 4), -ENOENT, "a token that is not there");
 	end_session(dev, fd, name);
 }

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Locks, and references to the module. */
+/* CPUs, locks, and references to the module. */
 
+#include <linux/cpumask.h>
 #include <linux/module.h>
 #include <linux/rwsem.h>
+
+/* How many CPUs there are but this one. */
+unsigned int lu_other_cpus(void)
+{
+	return num_online_cpus() - 1;
+}
 
 void lu_rwsem_init(struct rw_semaphore *sem)
 {

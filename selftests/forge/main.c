@@ -96,6 +96,14 @@ static void share_frame(struct forged *f, struct memfd_luo_folio_ser *entry,
 	f->value = PFN_PHYS(with->pfn);
 }
 
+/* An entry of the array of a memfd with many. */
+static struct memfd_luo_folio_ser *entry(struct forged *f, unsigned int part, unsigned int i)
+{
+	struct memfd_luo_folio_ser *entries = phys_to_virt(f->memfd[1].list->phys[part]);
+
+	return &entries[i];
+}
+
 /* The same block, but handed over as more than a block can be. */
 static void enlarge(struct forged *f, u64 *field)
 {
@@ -158,6 +166,7 @@ static void many_files(struct forged *f, unsigned long total)
 #include "addresses.h"
 #include "chains.h"
 #include "memfd.h"
+#include "pieces.h"
 #include "long.h"
 #include "million.h"
 #undef FORGERY
@@ -170,6 +179,7 @@ static const struct {
 #include "addresses.h"
 #include "chains.h"
 #include "memfd.h"
+#include "pieces.h"
 #include "long.h"
 #include "million.h"
 };
@@ -187,6 +197,8 @@ static int __init forge(struct forged *f, const char *name)
 		return -EINVAL;
 	if (strstarts(name, "long_"))
 		folios = FORGE_LONG;
+	if (strstarts(name, "piece_"))
+		folios = FORGE_PIECES;
 	err = forge_session(f, name, folios);
 	if (err)
 		return err;

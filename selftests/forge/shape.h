@@ -18,6 +18,9 @@
 /* A memfd 2 whose array needs a second list page: one page to a folio. */
 #define FORGE_LONG	(511UL * 256 + 1)
 
+/* One that several CPUs restore: 32 parts of its array are full. */
+#define FORGE_PIECES	(32UL * 256)
+
 /* Of a long one, so much is filled at both ends. */
 #define FORGE_FILLED	8
 
@@ -33,7 +36,8 @@
 #define FORGE_EXTRA	"extra-%lu"
 
 /*
- * The cases stand in addresses.h, chains.h, memfd.h, long.h and million.h, as
+ * The cases stand in addresses.h, chains.h, memfd.h, pieces.h, long.h and
+ * million.h, as
  *
  *	FORGERY(name, what is expected, what the log says, the change)
  *

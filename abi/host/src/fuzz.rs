@@ -210,4 +210,27 @@ pub fn folios(data: &[u8]) {
     });
     assert!(count <= memfd.nr_folios());
     assert!(walked.is_err() || count == memfd.nr_folios());
+    pieces(&memfd, &pages(rest));
+}
+
+/// Whatever the pieces of a memfd list, and in whatever order they are taken to pieces themselves:
+/// no two folios are at the same index.
+fn pieces(memfd: &Memfd, memory: &Pages) {
+    let mut walk = memfd.walk(memory);
+    let mut pieces = Vec::new();
+    while let Ok(Some(piece)) = walk.next_piece() {
+        pieces.push(piece);
+        assert_eq!(pieces.last().unwrap().nr, walk.given());
+    }
+    assert!(walk.next_piece().is_ok_and(|piece| piece.is_none()));
+    assert!(pieces.len() <= memfd.parts());
+    let mut ceiling = u64::MAX;
+    for piece in pieces.into_iter().rev() {
+        let mut floor = ceiling;
+        let _ = piece.for_each_run(memory, |_, run| {
+            assert!(run.index + run.pages <= ceiling);
+            floor = floor.min(run.index);
+        });
+        ceiling = floor;
+    }
 }

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use crate::{
     abi::{
         chain::{self, BlockHeader, Survey},
+        folios::FolioOrder,
         luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
-        memfd::{FolioEntry, FolioOrder, Header, Memfd, ALL_SEALS},
+        memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
         vmalloc::{self, Descriptor},
         PhysAddr, Record, Refusal, PAGE_SIZE,
     },
@@ -289,7 +290,7 @@ proptest! {
     fn accepted_folios_do_not_overlap(
         entries in prop::collection::vec((0..4096u64, 0..10u8), 0..64)
     ) {
-        let mut order = FolioOrder::new(4096, 9);
+        let mut order = FolioOrder::to_the_end(0..4096, 9);
         let mut end = 0;
         for (index, size) in entries {
             if let Ok(run) = order.begin(&FolioEntry::new(1, 0, index), size) {

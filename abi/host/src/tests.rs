@@ -5,8 +5,9 @@
 use crate::{
     abi::{
         chain::{self, BlockHeader, Survey, MAX_BLOCKS},
+        folios::{FolioOrder, FolioRun},
         luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
-        memfd::{FolioEntry, FolioOrder, Header, Memfd},
+        memfd::{FolioEntry, Header, Memfd},
         memory::NO_ORDER,
         vmalloc::{self, Descriptor},
         Memory, PhysAddr, Record, Refusal, PAGE_SIZE,
@@ -380,7 +381,7 @@ fn array_descriptors() {
 #[test]
 fn folios_in_order() {
     let entry = |index| FolioEntry::new(1, 3, index);
-    let mut order = FolioOrder::new(1026, 9);
+    let mut order = FolioOrder::to_the_end(0..1026, 9);
     assert_eq!(order.begin(&entry(0), 0).map(|run| run.pages), Ok(1));
     assert_eq!(order.begin(&entry(0), 0), Err(Refusal::FolioIndex(0)));
     assert_eq!(order.begin(&entry(1), 9), Err(Refusal::FolioIndex(1)));
@@ -405,13 +406,13 @@ fn folios_in_order() {
 #[test]
 fn folios_at_the_end_of_all_indexes() {
     let last = FolioEntry::new(1, 3, u64::MAX - 1023);
-    let mut order = FolioOrder::new(u64::MAX, 63);
+    let mut order = FolioOrder::to_the_end(0..u64::MAX, 63);
     assert_eq!(order.begin(&last, 10).map(|run| run.pages), Ok(1024));
     assert_eq!(
         order.begin(&last, 0),
         Err(Refusal::FolioIndex(u64::MAX - 1023))
     );
-    let mut order = FolioOrder::new(u64::MAX, 63);
+    let mut order = FolioOrder::to_the_end(0..u64::MAX, 63);
     assert_eq!(
         order
             .begin(&FolioEntry::new(1, 3, 1 << 63), 63)
@@ -422,4 +423,23 @@ fn folios_at_the_end_of_all_indexes() {
         order.begin(&FolioEntry::new(1, 3, 1 << 63), 64),
         Err(Refusal::FolioOrder(64))
     );
+}
+
+/// Where other folios begin, one may end but not reach over.
+#[test]
+fn folios_between_others() {
+    let entry = |index| FolioEntry::new(1, 3, index);
+    let pages = |run: FolioRun| run.pages;
+    let mut order = FolioOrder::within(8..18, 9);
+    assert_eq!(order.begin(&entry(0), 3), Err(Refusal::FolioIndex(0)));
+    assert_eq!(order.begin(&entry(7), 0), Err(Refusal::FolioIndex(7)));
+    assert_eq!(order.begin(&entry(8), 4), Err(Refusal::FolioIndex(8)));
+    assert_eq!(order.begin(&entry(8), 3).map(pages), Ok(8));
+    assert_eq!(order.begin(&entry(16), 2), Err(Refusal::FolioIndex(16)));
+    assert_eq!(order.begin(&entry(16), 1).map(pages), Ok(2));
+    assert_eq!(order.begin(&entry(18), 0), Err(Refusal::FolioIndex(18)));
+    // The end of the file may be within one.
+    let mut order = FolioOrder::to_the_end(8..18, 9);
+    assert_eq!(order.begin(&entry(16), 2).map(pages), Ok(4));
+    assert_eq!(order.begin(&entry(18), 0), Err(Refusal::FolioIndex(18)));
 }

@@ -206,6 +206,9 @@ proptest! {
             memory.remove(entry.addr().0);
         }
         let (visited, end) = state.walk(&memory);
+        // Where a part begins, the part before it must have ended: its last folio is too late.
+        let begins_part = which % state.per_part() == 0;
+        let which = which - usize::from(begins_part && matches!(damage, Damage::Before));
         for (entry, _) in &state.folios[..which] {
             prop_assert!(memory.order(entry.addr()).is_err(), "{} is left", entry.addr());
         }
@@ -270,6 +273,126 @@ proptest! {
         prop_assert_eq!(state.walk(&memory), (0, Err(Refusal::ArrayForm)));
         prop_assert_eq!(memory.left(), memory.len());
     }
+}
+
+/// The same as a walk, but all pieces are given before the folios of the first are claimed, and the
+/// last piece comes first. What was claimed, in the order of the file, and what is wrong with each
+/// piece; behind the last, with the walk itself.
+fn backwards(state: &State, memory: &Pages) -> (Vec<u64>, Vec<(usize, Refusal)>) {
+    let memfd = Memfd::new(state.header).unwrap();
+    let mut walk = memfd.walk(memory);
+    let mut pieces = Vec::new();
+    let end = loop {
+        match walk.next_piece() {
+            Ok(Some(piece)) => pieces.push(piece),
+            end => break end.map(|_| ()),
+        }
+    };
+    let mut claimed = Vec::new();
+    let mut refused: Vec<_> = end
+        .err()
+        .map(|why| (walk.given() + 1, why))
+        .into_iter()
+        .collect();
+    for piece in pieces.into_iter().rev() {
+        let nr = piece.nr;
+        let mut of_piece = Vec::new();
+        let end = piece.for_each_run(memory, |folios, _| {
+            of_piece.extend(folios.iter().map(|(at, _)| *at));
+        });
+        of_piece.append(&mut claimed);
+        claimed = of_piece;
+        refused.extend(end.err().map(|why| (nr, why)));
+    }
+    refused.reverse();
+    (claimed, refused)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn pieces_in_any_order(state in states()) {
+        let memory = state.memory();
+        let (claimed, refused) = backwards(&state, &memory);
+        prop_assert!(refused.is_empty());
+        prop_assert_eq!(memory.left(), 0);
+        let all: Vec<_> = state.folios.iter().map(|(entry, _)| entry.addr().0).collect();
+        prop_assert_eq!(claimed, all);
+    }
+
+    /// What is wrong with the first piece of those that are refused is what a walk tells; the
+    /// pieces before it are claimed all the same.
+    #[test]
+    fn first_refusal_of_pieces(
+        mut state in states(), which: prop::sample::Index, index: prop::sample::Index, end: bool
+    ) {
+        let which = which.index(state.folios.len());
+        let pages = (state.header.size / PAGE) as usize;
+        let index = if end { u64::MAX } else { index.index(pages) as u64 };
+        let (entry, _) = state.folios[which];
+        state.folios[which].0 = FolioEntry::new(entry.pfn(), entry.flags(), index);
+        prop_assume!(index != entry.index);
+        let memory = state.memory();
+        let (visited, walked) = state.walk(&memory);
+        let memory = state.memory();
+        let (claimed, refused) = backwards(&state, &memory);
+        prop_assert_eq!(refused.first().map(|(_, why)| *why), walked.err());
+        let before: Vec<_> = state.folios[..visited].iter().map(|(e, _)| e.addr().0).collect();
+        prop_assert!(claimed.starts_with(&before[..visited / state.per_part() * state.per_part()]));
+    }
+}
+
+/// Two parts, of which the second begins where it must not.
+#[test]
+fn part_that_begins_before_the_former() {
+    // Not behind the start of the former: all of that one is claimed.
+    for index in [0, u64::MAX, 512] {
+        let mut state = large(2);
+        state.folios[256].0 = FolioEntry::new(FOLIOS / PAGE + 256, 3, index);
+        let why = Refusal::FolioIndex(index);
+        assert_eq!(state.walk(&state.memory()), (256, Err(why)), "{index}");
+        assert_eq!(backwards(&state, &state.memory()).1, [(2, why)], "{index}");
+    }
+    // Within it: what it has there is refused.
+    for index in [1, 64, 255] {
+        let mut state = large(2);
+        state.folios[256].0 = FolioEntry::new(FOLIOS / PAGE + 256, 3, index);
+        let why = Refusal::FolioIndex(index);
+        assert_eq!(state.walk(&state.memory()), (index as usize, Err(why)));
+        let (claimed, refused) = backwards(&state, &state.memory());
+        assert_eq!(refused[0], (1, why));
+        // The other one goes on, and has nothing there.
+        assert_eq!(claimed.len(), index as usize + 256);
+        assert_eq!(refused.len(), 1);
+    }
+}
+
+/// A folio that begins before the next part does and ends behind that.
+#[test]
+fn folio_that_reaches_into_the_next_part() {
+    let mut state = large(2);
+    state.folios[255] = (FolioEntry::new(FOLIOS / PAGE + 1024, 3, 256), 3);
+    for (i, (entry, _)) in state.folios[256..].iter_mut().enumerate() {
+        *entry = FolioEntry::new(entry.pfn(), 3, 260 + i as u64);
+    }
+    state.header.size += 8 * PAGE;
+    let why = Refusal::FolioIndex(256);
+    assert_eq!(state.walk(&state.memory()), (255, Err(why)));
+    assert_eq!(backwards(&state, &state.memory()).1, [(1, why)]);
+    // As the last of a run, too.
+    state.folios[255].0 = FolioEntry::new(FOLIOS / PAGE + 1024, 3, 256);
+    state.folios[254] = (FolioEntry::new(FOLIOS / PAGE + 2048, 3, 254), 1);
+    assert_eq!(state.walk(&state.memory()), (255, Err(why)));
+    // One that ends there is fine.
+    for (i, (entry, _)) in state.folios[256..].iter_mut().enumerate() {
+        *entry = FolioEntry::new(entry.pfn(), 3, 264 + i as u64);
+    }
+    assert_eq!(state.walk(&state.memory()), (512, Ok(())));
+    // And the last of the file may reach over its end.
+    state.folios[511] = (FolioEntry::new(FOLIOS / PAGE + 4096, 3, 520), 3);
+    state.header.size = 521 * PAGE;
+    assert_eq!(state.walk(&state.memory()), (512, Ok(())));
 }
 
 /// A file of `parts` full pages of array; it is `nr_folios` that makes lists long.

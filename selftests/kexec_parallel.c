@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Large memfds, which several CPUs restore: with the help of kernel threads, or
+ * without where there is only one CPU or a memory cgroup could become full, the
+ * outcome is the same. What a CPU cannot insert, all of them free.
+ *
+ * debug: yes
+ * memory: 2G
+ * timeout: 240
+ */
+#include "pressure.h"
+#include "stages.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SIZE		(96 * MIB - 100)
+#define PAGES		((SIZE + LUO_PAGE - 1) / LUO_PAGE)
+#define NOISE		512	/* pages that come and go */
+
+#define OTHER_CPU	"/sys/devices/system/cpu/cpu1/online"
+
+/* How long all workers of unbound work have run, in microseconds. */
+static long worker_time(void)
+{
+	struct dirent *entry;
+	char path[300], *at;
+	char text[8192];
+	double total = 0, ms;
+	DIR *proc;
+	FILE *f;
+
+	proc = opendir("/proc");
+	need_eq(!proc, 0, "no /proc");
+	while ((entry = readdir(proc))) {
+		snprintf(path, sizeof(path), "/proc/%s/sched", entry->d_name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		text[fread(text, 1, sizeof(text) - 1, f)] = 0;
+		fclose(f);
+		if (strncmp(text, "kworker/u", 9))
+			continue;
+		at = strstr(text, "se.sum_exec_runtime");
+		need_eq(at && sscanf(at, "%*s : %lf", &ms) == 1, true, "the time in %s", path);
+		total += ms;
+	}
+	closedir(proc);
+	return total * 1000;
+}
+
+/* How long this thread has. */
+static long own_time(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void preserved(struct stage_ctx *ctx, int fd)
+{
+	struct stat st;
+
+	need_eq(luo_preserve(ctx->out, fd, 1), 0, "preserve_fd");
+	stage_save_pfns("file", fd);
+	need_eq(fstat(fd, &st), 0, "fstat");
+	stage_save("blocks", &st.st_blocks, sizeof(st.st_blocks));
+	close(fd);
+}
+
+/* Retrieves the file, whether with the help of others or alone. */
+static int retrieve(struct stage_ctx *ctx, struct group *group, bool helped)
+{
+	int fd, cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	long us = worker_time(), own, least;
+	blkcnt_t blocks;
+	struct stat st;
+
+	if (group)
+		need_eq(group_enter(group), 0, "enter the cgroup");
+	own = own_time();
+	fd = luo_retrieve_fd(ctx->in, 1);
+	own = own_time() - own;
+	if (group)
+		need_eq(group_leave(group), 0, "leave the cgroup");
+	need_fd(fd, "retrieve_fd");
+	us = worker_time() - us;
+	stage_note("%ld us here, %ld us in kernel threads, %d CPUs", own, us, cpus);
+	/* What they do for others, and later, is next to nothing. */
+	least = own / 20;
+	if (helped && cpus > 1)
+		expect_range(us, least, LONG_MAX, "us of the kernel threads that helped");
+	else
+		expect_range(us, 0, least, "us of the kernel threads, which should not help");
+
+	/* Compaction moves what is not pinned. */
+	stage_same_pfns("file", fd);
+	stage_load("blocks", &blocks, sizeof(blocks));
+	need_eq(fstat(fd, &st), 0, "fstat");
+	expect_eq(st.st_blocks, blocks, "blocks");
+	return fd;
+}
+
+static void end(struct stage_ctx *ctx, int fd)
+{
+	long before = stage_free_pages();
+	blkcnt_t blocks;
+
+	stage_load("blocks", &blocks, sizeof(blocks));
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+	close(fd);
+	expect_freed(before, blocks * 512 / LUO_PAGE, NOISE, "closing the file");
+}
+
+/* All pages of it are there. */
+
+static void dense_before(struct stage_ctx *ctx)
+{
+	preserved(ctx, need_fd(luo_memfd(0, SIZE, 1), "a memfd"));
+}
+
+static void several_after(struct stage_ctx *ctx)
+{
+	long shmem = luo_meminfo("Shmem");
+	int fd = retrieve(ctx, NULL, true);
+
+	expect_range(luo_meminfo("Shmem"), shmem + PAGES - 64, shmem + PAGES + 64,
+		     "pages of Shmem with it retrieved (%ld before)", shmem);
+	expect_pattern(fd, 0, SIZE, 1, "content");
+	end(ctx, fd);
+	expect_range(luo_meminfo("Shmem"), shmem - 64, shmem + 64,
+		     "pages of Shmem with it closed");
+}
+
+static void alone_after(struct stage_ctx *ctx)
+{
+	bool others = !luo_write_file(OTHER_CPU, "0");
+	int fd;
+
+	if (!others && sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		stage_skip("no CPU can be taken offline");
+	fd = retrieve(ctx, NULL, false);
+	if (others)
+		need_eq(luo_write_file(OTHER_CPU, "1"), 0, "a CPU is back");
+	expect_pattern(fd, 0, SIZE, 1, "content");
+	end(ctx, fd);
+}
+
+/* In a cgroup with room for the file, and none that could be taken for more. */
+
+static void limited_after(struct stage_ctx *ctx)
+{
+	struct group group;
+	long long charged;
+	int fd;
+
+	need_eq(group_make(&group, "luo-limited"), 0, "a memory cgroup");
+	need_eq(group_set(&group, "memory.swap.max", "0"), 0, "memory.swap.max");
+	need_eq(group_limit(&group, SIZE + 8 * MIB), 0, "memory.max");
+	fd = retrieve(ctx, &group, false);
+	expect_pattern(fd, 0, SIZE, 1, "content");
+	charged = group_get(&group, "memory.current") / LUO_PAGE;
+	expect_range(charged, PAGES, PAGES + 8 * MIB / LUO_PAGE, "pages charged to the cgroup");
+	end(ctx, fd);
+	group_set(&group, "memory.reclaim", "1G");
+	expect_eq(group_drop(&group), 0, "rmdir of the cgroup");
+}
+
+/* With room, those who help charge the cgroup of who calls. */
+
+static void roomy_after(struct stage_ctx *ctx)
+{
+	struct group group;
+	long long charged;
+	int fd;
+
+	need_eq(group_make(&group, "luo-roomy"), 0, "a memory cgroup");
+	need_eq(group_limit(&group, 2 * SIZE), 0, "memory.max");
+	fd = retrieve(ctx, &group, true);
+	charged = group_get(&group, "memory.current") / LUO_PAGE;
+	expect_range(charged, PAGES, PAGES + 8 * MIB / LUO_PAGE, "pages charged to the cgroup");
+	expect_pattern(fd, 0, SIZE, 1, "content");
+	end(ctx, fd);
+	group_set(&group, "memory.reclaim", "1G");
+	expect_eq(group_drop(&group), 0, "rmdir of the cgroup");
+}
+
+/* Half of it may be committed: somebody is the first to get an error. */
+
+static void committed_after(struct stage_ctx *ctx)
+{
+	long before = stage_free_pages(), shmem = luo_meminfo("Shmem"), committed;
+	char text[32];
+
+	committed = luo_meminfo("Committed_AS");
+	snprintf(text, sizeof(text), "%ld", (committed + PAGES / 2) * (LUO_PAGE / 1024));
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_kbytes", text), 0, "overcommit_kbytes");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "2"), 0, "overcommit_memory");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0, "overcommit_memory");
+	luo_write_file("/proc/sys/vm/overcommit_ratio", "50");
+	expect_freed(before, PAGES, NOISE, "the retrieve that failed");
+	expect_range(luo_meminfo("Shmem"), shmem - 64, shmem + 64, "pages of Shmem");
+	expect_range(luo_meminfo("Committed_AS"), committed - 64, committed + 64,
+		     "pages that are committed");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd for a second time");
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+}
+
+/*
+ * Runs of pages and holes, so that pieces of the array begin anywhere in the file,
+ * and the last page within a folio.
+ */
+
+#define RUNS		900
+#define STRIDE		64
+
+static unsigned int run_length(int run)
+{
+	return 1 + luo_mix(5, run) % (STRIDE - 1);
+}
+
+static void holes_before(struct stage_ctx *ctx)
+{
+	int run, fd = need_fd(memfd_create("holes", 0), "a memfd");
+
+	need_eq(luo_truncate(fd, (off_t)RUNS * STRIDE * LUO_PAGE), 0, "ftruncate");
+	for (run = 0; run < RUNS; run++)
+		need_eq(luo_fill(fd, (off_t)run * STRIDE * LUO_PAGE,
+				 run_length(run) * LUO_PAGE, run), 0, "write run %d", run);
+	preserved(ctx, fd);
+}
+
+static void holes_after(struct stage_ctx *ctx)
+{
+	int run, fd = retrieve(ctx, NULL, true);
+
+	for (run = 0; run < RUNS; run++) {
+		off_t at = (off_t)run * STRIDE * LUO_PAGE;
+		size_t length = run_length(run) * LUO_PAGE;
+
+		if (!expect_pattern(fd, at, length, run, "a run"))
+			stage_note("the run is %d", run);
+	}
+	for (run = 0; run < RUNS; run += 50)
+		expect_zero(fd, ((off_t)run * STRIDE + run_length(run)) * LUO_PAGE,
+			    (STRIDE - run_length(run)) * LUO_PAGE, "a hole");
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+	close(fd);
+}
+
+static const struct stage_case cases[] = {
+	{ "several", false, { dense_before, several_after } },
+	{ "alone", false, { dense_before, alone_after } },
+	{ "limited", false, { dense_before, limited_after } },
+	{ "roomy", false, { dense_before, roomy_after } },
+	{ "committed", false, { dense_before, committed_after } },
+	{ "holes", false, { holes_before, holes_after } },
+	{ }
+};
+
+static const struct stage_program program = {
+	.name = "kexec_parallel", .stages = 2, .cases = cases,
+};
+
+int main(int argc, char **argv)
+{
+	/* No page of this program is to be charged while it is in a cgroup. */
+	mlockall(MCL_CURRENT | MCL_FUTURE);
+	return stage_main(argc, argv, &program);
+}

@@ -238,6 +238,10 @@ impl<P: AsRef<[u8]>> Piece<P> {
 /// As many folios as a small file has.
 const FEW: usize = 2;
 
+/// No run has more pages, but for one of a single folio. What is claimed together is under one lock,
+/// and in memory until all of it was charged to somebody.
+pub(crate) const MAX_RUN: u64 = 512;
+
 /// Folios of one order that follow each other in a file, without a hole between them, and have the
 /// same flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,7 +343,8 @@ impl FolioOrder {
         };
         let mut run = self.begin(&first, order)?;
         // Of one order, they are aligned as the first one is.
-        let fit = self.end.saturating_sub(self.next) >> (order & 63);
+        let room = self.end.saturating_sub(self.next);
+        let fit = room.min(MAX_RUN.saturating_sub(run.pages)) >> (order & 63);
         let mut next = self.next;
         let more = folios
             .take(fit as usize)

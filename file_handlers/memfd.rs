@@ -289,7 +289,8 @@ fn helpers(memfd: &Memfd, refill: &Refill) -> usize {
 /// Whatever the outcome, nothing of it is left to be retrieved or discarded afterwards.
 pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
     let memfd = claim_header(data)?;
-    let refill = ShmemFile::with_seals(memfd.seals()).map(Refill::new);
+    let refill = ShmemFile::with_seals(memfd.seals())
+        .map(|file| Refill::new(file, memfd.size(), memfd.pos()));
     // The first error, or 0.
     let error = Atomic::new(refill.as_ref().err().map_or(0, |err| err.to_errno()));
     stack_pin_init!(let pieces = new_mutex!(Pieces {
@@ -319,7 +320,7 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
         return Err(why.into());
     }
     to_result(error.load(Relaxed))?;
-    Ok(refill?.finish(memfd.size(), memfd.pos()))
+    Ok(refill?.finish())
 }
 
 /// Frees the file that `data` describes.

@@ -326,8 +326,14 @@ pub(crate) struct Refill {
 }
 
 impl Refill {
-    /// Begins with an empty memfd, whose pages will be charged to the current task.
-    pub(crate) fn new(file: ARef<File>) -> Self {
+    /// Begins with an empty memfd that nobody else has, to which it gives a size and a position.
+    /// Its pages will be charged to the current task.
+    ///
+    /// The size comes first: as soon as a large folio is in the page cache it can be split, which
+    /// throws away what lies beyond the end of the file.
+    pub(crate) fn new(file: ARef<File>, size: i64, pos: i64) -> Self {
+        // SAFETY: The file is a memfd, and nobody else has it.
+        unsafe { bindings::lu_shmem_set(file.as_ptr(), size, pos) };
         Self {
             file,
             payer: Memcg::current(),
@@ -374,10 +380,8 @@ impl Refill {
         result
     }
 
-    /// Ends with the size and position that the file shall have.
-    pub(crate) fn finish(self, size: i64, pos: i64) -> ARef<File> {
-        // SAFETY: The file is a memfd, and nobody else has it.
-        unsafe { bindings::lu_shmem_set(self.file.as_ptr(), size, pos) };
+    /// The file, which has got all that it shall have.
+    pub(crate) fn finish(self) -> ARef<File> {
         self.file.clone()
     }
 }

@@ -309,6 +309,38 @@ static void swapping_after(struct stage_ctx *ctx)
 	drop_group();
 }
 
+/*
+ * The same for huge pages. There is memory for two of the four, and swap for one. For
+ * the last to fit, one has to be split, and go in part, before the file is complete.
+ */
+
+#define HUGE_PAGES	(2 * MIB / LUO_PAGE)
+#define HUGE_ROOM	(11 * MIB / 2)
+#define HUGE_SWAP	"3670016"	/* 7 / 2 MiB */
+
+static void splitting_before(struct stage_ctx *ctx)
+{
+	int fd = need_fd(luo_memfd(0, SIZE, 1), "a memfd");
+
+	need_eq(collapse(fd, SIZE), 0, "huge pages");
+	need_eq(luo_preserve(ctx->out, fd, 1), 0, "preserve_fd");
+	close(fd);
+}
+
+static void splitting_after(struct stage_ctx *ctx)
+{
+	int fd;
+
+	need_group("luo-splitting", HUGE_SWAP);
+	need_eq(group_limit(&group, HUGE_ROOM), 0, "memory.max");
+	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 1), "retrieve_fd in the cgroup");
+	expect_range(swap_used(), HUGE_PAGES + 1, 2 * HUGE_PAGES - 1, "pages of swap in use");
+	expect_pattern(fd, 0, SIZE, 1, "content");
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+	close(fd);
+	drop_group();
+}
+
 /* Somebody is killed for want of memory while retrieving; others have the session. */
 
 static void killed_after(struct stage_ctx *ctx)
@@ -446,6 +478,7 @@ static const struct stage_case cases[] = {
 	{ "none", true, { none_before, none_after } },
 	{ "refused", false, { left_before, refused_after } },
 	{ "swapping", false, { left_before, swapping_after } },
+	{ "splitting", false, { splitting_before, splitting_after } },
 	{ "killed", false, { killed_before, killed_after } },
 	{ "files", true, { files_before, files_after } },
 	{ "swapoff", true, { NULL, swap_off } },

@@ -45,9 +45,6 @@ void *lu_kho_alloc(bool charge)
  */
 static DEFINE_SPINLOCK(claim_lock);
 
-/* When so many pages were claimed, the lock is given to others. */
-#define CLAIM_PAGES	256
-
 /* The order in the mark of the page at @pfn, or -1 if it has none. */
 static int kho_mark(unsigned long pfn)
 {
@@ -166,27 +163,19 @@ void lu_kho_orders(const u64 *pfns, unsigned int nr, u64 root, u8 *orders)
 unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
 				 struct folio **folios)
 {
-	unsigned int i = 0;
+	guard(spinlock)(&claim_lock);
+	for (unsigned int i = 0; i < nr; i++) {
+		struct page *page = pfn_to_page(pfns[i]);
 
-	while (i < nr) {
-		unsigned long pages = 0;
-
-		guard(spinlock)(&claim_lock);
-		/* All pages of a folio are looked at: others must not wait for too many. */
-		for (; i < nr && pages < CLAIM_PAGES; i++) {
-			struct page *page = pfn_to_page(pfns[i]);
-
-			if (page->private != KHO_MARK(orders[i]))
-				return i;
-			/* What has the page behind one that is alone, has that one too. */
-			if ((orders[i] || !i || pfns[i] != pfns[i - 1] + (1UL << orders[i - 1])) &&
-			    !kho_alone(page, pfns[i], orders[i]))
-				return i;
-			folios[i] = kho_restore_folio(PFN_PHYS(pfns[i]));
-			if (!folios[i])
-				return i;
-			pages += 1UL << orders[i];
-		}
+		if (page->private != KHO_MARK(orders[i]))
+			return i;
+		/* What has the page behind one that is alone, has that one too. */
+		if ((orders[i] || !i || pfns[i] != pfns[i - 1] + (1UL << orders[i - 1])) &&
+		    !kho_alone(page, pfns[i], orders[i]))
+			return i;
+		folios[i] = kho_restore_folio(PFN_PHYS(pfns[i]));
+		if (!folios[i])
+			return i;
 	}
 	return nr;
 }

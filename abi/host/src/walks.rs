@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use crate::{
     abi::{
+        folios::MAX_RUN,
         memfd::{FolioEntry, Header, Memfd},
         vmalloc::{self, PARTS_PER_CHUNK},
         PhysAddr, Record, Refusal, PAGE_SIZE,
@@ -77,6 +78,7 @@ impl State {
         let mut visited = 0;
         let memfd = Memfd::new(self.header).expect("the header is not what is damaged here");
         let end = memfd.for_each_run(memory, |folios, run| {
+            assert!(folios.len() == 1 || run.pages <= MAX_RUN);
             let mut index = run.index;
             for (at, order) in folios {
                 let (entry, its_order) = &self.folios[visited];
@@ -91,10 +93,11 @@ impl State {
     }
 }
 
-/// Any folios that follow each other.
+/// Any folios that follow each other: many small ones, or few of one size.
 fn states() -> impl Strategy<Value = State> {
-    let folios = prop::collection::vec((0..3u64, 0..=4u32, 0..4u64), 1..1200);
-    (folios, 0..=2u16).prop_map(|(folios, order)| {
+    let any = prop::collection::vec((0..3u64, 0..=4u32, 0..4u64), 1..1200);
+    let alike = (0..=9u32, 1..200usize).prop_map(|(order, nr)| vec![(0, order, 3); nr]);
+    (prop_oneof![3 => any, 1 => alike], 0..=2u16).prop_map(|(folios, order)| {
         let mut next = 0u64;
         let folios: Vec<_> = folios
             .into_iter()
@@ -103,7 +106,7 @@ fn states() -> impl Strategy<Value = State> {
                 let size = 1 << order;
                 let index = (next + hole * size).next_multiple_of(size);
                 next = index + size;
-                let pfn = FOLIOS / PAGE + i as u64 * 16;
+                let pfn = FOLIOS / PAGE + i as u64 * 512;
                 (FolioEntry::new(pfn, flags, index), order)
             })
             .collect();

@@ -3,10 +3,7 @@
 //! How the folios of a memfd are claimed: the array that lists them is taken part by part, and
 //! what a part lists does not depend on the others, so that several CPUs can do it at once.
 
-use core::{
-    mem,
-    ops::Range, //
-};
+use core::ops::Range;
 
 use super::{
     memfd::{
@@ -75,7 +72,9 @@ pub(crate) struct Walk<'a, M: ClaimMemory> {
     list: Option<M::Pages>,
     slot: usize,
     next_list: u64,
-    ahead: Result<Option<Part<M::Pages>>, Refusal>,
+    /// The part that was claimed and not given away yet, and what is wrong behind it.
+    ahead: Option<Part<M::Pages>>,
+    wrong: Option<Refusal>,
     given: usize,
 }
 
@@ -103,16 +102,20 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
             list: None,
             slot: 0,
             next_list: array.first,
-            ahead: Ok(None),
+            ahead: None,
+            wrong: None,
             given: 0,
         };
         // There is no array for no folios.
         if walk.nr_folios > 0 {
-            walk.ahead = array.check().and_then(|parts| {
-                walk.parts_left = parts;
-                walk.lists_left = vmalloc::lists_for(parts);
-                walk.claim_part()
-            });
+            match array.check() {
+                Ok(parts) => {
+                    walk.parts_left = parts;
+                    walk.lists_left = vmalloc::lists_for(parts);
+                    walk.look_ahead(None);
+                }
+                Err(why) => walk.wrong = Some(why),
+            }
         }
         walk
     }
@@ -121,18 +124,13 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
     ///
     /// What is wrong is told when all pieces before it were given.
     pub(crate) fn next_piece(&mut self) -> Result<Option<Piece<M::Pages>>, Refusal> {
-        let Some(part) = mem::replace(&mut self.ahead, Ok(None))? else {
-            return Ok(None);
+        let Some(part) = self.ahead.take() else {
+            return self.wrong.take().map_or(Ok(None), Err);
         };
-        self.ahead = self.claim_part().and_then(|next| match next {
-            Some(next) if next.first <= part.first || next.first >= self.pages => {
-                Err(Refusal::FolioIndex(next.first))
-            }
-            next => Ok(next),
-        });
+        self.look_ahead(Some(part.first));
         let in_order = match &self.ahead {
-            Ok(Some(next)) => FolioOrder::within(part.first..next.first, self.max_order),
-            _ => FolioOrder::to_the_end(part.first..self.pages, self.max_order),
+            Some(next) => FolioOrder::within(part.first..next.first, self.max_order),
+            None => FolioOrder::to_the_end(part.first..self.pages, self.max_order),
         };
         self.given += 1;
         Ok(Some(Piece {
@@ -141,6 +139,19 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
             count: part.count,
             in_order,
         }))
+    }
+
+    /// Claims the next part, which must begin behind the one before it.
+    fn look_ahead(&mut self, before: Option<u64>) {
+        match self.claim_part() {
+            Ok(Some(next))
+                if before.is_some_and(|b| next.first <= b || next.first >= self.pages) =>
+            {
+                self.wrong = Some(Refusal::FolioIndex(next.first));
+            }
+            Ok(next) => self.ahead = next,
+            Err(why) => self.wrong = Some(why),
+        }
     }
 
     /// How many pieces were given.
@@ -237,10 +248,6 @@ impl<P: AsRef<[u8]>> Piece<P> {
 
 /// As many folios as a small file has.
 const FEW: usize = 2;
-
-/// No run has more pages, but for one of a single folio. What is claimed together is under one lock,
-/// and in memory until all of it was charged to somebody.
-pub(crate) const MAX_RUN: u64 = 512;
 
 /// Folios of one order that follow each other in a file, without a hole between them, and have the
 /// same flags.
@@ -343,8 +350,7 @@ impl FolioOrder {
         };
         let mut run = self.begin(&first, order)?;
         // Of one order, they are aligned as the first one is.
-        let room = self.end.saturating_sub(self.next);
-        let fit = room.min(MAX_RUN.saturating_sub(run.pages)) >> (order & 63);
+        let fit = self.end.saturating_sub(self.next) >> (order & 63);
         let mut next = self.next;
         let more = folios
             .take(fit as usize)

@@ -35,6 +35,7 @@ use super::Failure;
 use crate::{
     abi::{
         folios::{
+            FolioRun,
             Piece,
             Walk, //
         },
@@ -56,6 +57,7 @@ use crate::{
         },
         folio::{
             memory_failures,
+            ClaimedFolios,
             FolioArray, //
         },
         kho::{
@@ -245,6 +247,43 @@ impl Drop for Outgoing {
     }
 }
 
+/// Gives the file back that `data` describes. Several CPUs do it if it is large.
+///
+/// Whatever the outcome, nothing of it is left to be retrieved or discarded afterwards.
+pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
+    let memfd = claim_header(data)?;
+    let refill = ShmemFile::with_seals(memfd.seals())
+        .map(|file| Refill::new(file, memfd.size(), memfd.pos()));
+    // The first error, or 0.
+    let error = Atomic::new(refill.as_ref().err().map_or(0, |err| err.to_errno()));
+    // After an error the walk goes on, to free what is left.
+    let insert = |folios: ClaimedFolios<'_>, run: &FolioRun| {
+        if let (Ok(refill), 0) = (&refill, error.load(Relaxed)) {
+            if let Err(err) = refill.insert(folios, run) {
+                let _ = error.cmpxchg(0, err.to_errno(), Relaxed);
+            }
+        }
+    };
+    match refill.as_ref().map_or(0, |refill| helpers(&memfd, refill)) {
+        0 => memfd.for_each_run(&Handover, insert)?,
+        helpers => walk_together(&memfd, helpers, insert)?,
+    }
+    to_result(error.load(Relaxed))?;
+    Ok(refill?.finish())
+}
+
+/// How many kernel threads shall help to restore a file.
+///
+/// They make the caller's memory cgroup pay, but when it is full, only the caller itself can wait
+/// for somebody to be killed, or be killed. So there must be clearly more room than is needed.
+fn helpers(memfd: &Memfd, refill: &Refill) -> usize {
+    let helpers = (memfd.parts() / PARTS_EACH).min(MAX_HELPERS);
+    if helpers == 0 || refill.payer().room() < memfd.pages() + memfd.pages() / 4 + SPARE_PAGES {
+        return 0;
+    }
+    helpers
+}
+
 /// What is wrong with a file, of all that those who restore it have found: the first in its order,
 /// which is what one who does it alone would find.
 struct Pieces<'a> {
@@ -272,55 +311,27 @@ impl Pieces<'_> {
     }
 }
 
-/// How many kernel threads shall help to restore a file.
-///
-/// They make the caller's memory cgroup pay, but when it is full, only the caller itself can wait
-/// for somebody to be killed, or be killed. So there must be clearly more room than is needed.
-fn helpers(memfd: &Memfd, refill: &Refill) -> usize {
-    let helpers = (memfd.parts() / PARTS_EACH).min(MAX_HELPERS);
-    if helpers == 0 || refill.payer().room() < memfd.pages() + memfd.pages() / 4 + SPARE_PAGES {
-        return 0;
-    }
-    helpers
-}
-
-/// Gives the file back that `data` describes. Several CPUs do it if it is large.
-///
-/// Whatever the outcome, nothing of it is left to be retrieved or discarded afterwards.
-pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
-    let memfd = claim_header(data)?;
-    let refill = ShmemFile::with_seals(memfd.seals())
-        .map(|file| Refill::new(file, memfd.size(), memfd.pos()));
-    // The first error, or 0.
-    let error = Atomic::new(refill.as_ref().err().map_or(0, |err| err.to_errno()));
+/// As [`Memfd::for_each_run`], piece by piece with the help of kernel threads.
+fn walk_together(
+    memfd: &Memfd,
+    helpers: usize,
+    visit: impl Fn(ClaimedFolios<'_>, &FolioRun) + Sync,
+) -> Result<(), Refusal> {
     stack_pin_init!(let pieces = new_mutex!(Pieces {
         walk: memfd.walk(&Handover),
         refused: None,
     }));
-    let restore = || loop {
+    parallel::run(helpers, || loop {
         let Some(piece) = pieces.lock().next() else {
             break;
         };
         let nr = piece.nr;
-        // After an error the walk goes on, to free what is left.
-        let done = piece.for_each_run(&Handover, |folios, run| {
-            if let (Ok(refill), 0) = (&refill, error.load(Relaxed)) {
-                if let Err(err) = refill.insert(folios, run) {
-                    let _ = error.cmpxchg(0, err.to_errno(), Relaxed);
-                }
-            }
-        });
-        if let Err(why) = done {
+        if let Err(why) = piece.for_each_run(&Handover, &visit) {
             pieces.lock().refuse(nr, why);
         }
-    };
-    let helpers = refill.as_ref().map_or(0, |refill| helpers(&memfd, refill));
-    parallel::run(helpers, restore);
-    if let Some((_, why)) = pieces.lock().refused {
-        return Err(why.into());
-    }
-    to_result(error.load(Relaxed))?;
-    Ok(refill?.finish())
+    });
+    let refused = pieces.lock().refused;
+    refused.map_or(Ok(()), |(_, why)| Err(why))
 }
 
 /// Frees the file that `data` describes.

@@ -45,6 +45,9 @@ void *lu_kho_alloc(bool charge)
  */
 static DEFINE_SPINLOCK(claim_lock);
 
+/* When so many pages were claimed, the lock is given to others. */
+#define CLAIM_PAGES	256
+
 /* The order in the mark of the page at @pfn, or -1 if it has none. */
 static int kho_mark(unsigned long pfn)
 {
@@ -97,7 +100,7 @@ static bool kho_alone(struct page *page, unsigned long pfn, unsigned int order)
 /* The order of what was handed over at @phys, or -1 if nothing was. */
 int lu_kho_order(phys_addr_t phys)
 {
-	return phys & ~PAGE_MASK ? -1 : kho_mark(PHYS_PFN(phys));
+	return PAGE_ALIGNED(phys) ? kho_mark(PHYS_PFN(phys)) : -1;
 }
 
 /* KHO follows none of the checks that are made here by itself. */
@@ -105,7 +108,8 @@ static bool kho_claimable(phys_addr_t phys, unsigned int order)
 {
 	unsigned long pfn = PHYS_PFN(phys);
 
-	return lu_kho_order(phys) == order && kho_alone(pfn_to_page(pfn), pfn, order);
+	return PAGE_ALIGNED(phys) && kho_mark(pfn) == order &&
+	       kho_alone(pfn_to_page(pfn), pfn, order);
 }
 
 /* Copies @len bytes, a page at the most, of what was handed over at @phys. */
@@ -163,19 +167,27 @@ void lu_kho_orders(const u64 *pfns, unsigned int nr, u64 root, u8 *orders)
 unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
 				 struct folio **folios)
 {
-	guard(spinlock)(&claim_lock);
-	for (unsigned int i = 0; i < nr; i++) {
-		struct page *page = pfn_to_page(pfns[i]);
+	unsigned int i = 0;
 
-		if (page->private != KHO_MARK(orders[i]))
-			return i;
-		/* What has the page behind one that is alone, has that one too. */
-		if ((orders[i] || !i || pfns[i] != pfns[i - 1] + (1UL << orders[i - 1])) &&
-		    !kho_alone(page, pfns[i], orders[i]))
-			return i;
-		folios[i] = kho_restore_folio(PFN_PHYS(pfns[i]));
-		if (!folios[i])
-			return i;
+	while (i < nr) {
+		unsigned long pages = 0;
+
+		guard(spinlock)(&claim_lock);
+		/* All pages of a folio are looked at: others must not wait for too many. */
+		for (; i < nr && pages < CLAIM_PAGES; i++) {
+			struct page *page = pfn_to_page(pfns[i]);
+
+			if (page->private != KHO_MARK(orders[i]))
+				return i;
+			/* What has the page behind one that is alone, has that one too. */
+			if ((orders[i] || !i || pfns[i] != pfns[i - 1] + (1UL << orders[i - 1])) &&
+			    !kho_alone(page, pfns[i], orders[i]))
+				return i;
+			folios[i] = kho_restore_folio(PFN_PHYS(pfns[i]));
+			if (!folios[i])
+				return i;
+			pages += 1UL << orders[i];
+		}
 	}
 	return nr;
 }

@@ -108,36 +108,19 @@ static void count_all(struct folio **folios, unsigned int nr)
 }
 
 /*
- * Puts @nr folios of @pages pages together, which nobody else knows, into the page
- * cache of a file of shmem, one behind the other from @index on, charged to @memcg
- * and accounted. What shmem does for each folio is done once for all of them: one
- * walk into the page cache under one lock, and one update of what is counted. It is
- * a loop over inline functions, so it is in C.
+ * Charges @nr folios to the active cgroup, and puts them into the page cache, one
+ * behind the other from @index on, in one walk under one lock.
  *
- * lu_shmem_settle() must be told about the pages, whether this succeeds or not,
- * unless the error is -ENOSPC.
- *
- * Return: how many folios the file has got, those at the start, with the reference
- * to each; if that is not @nr, the error is in @err.
+ * Return: how many have got there, those at the start; if that is not @nr, the
+ * error is in @err.
  */
-unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
-			     struct folio **folios, unsigned int nr,
-			     unsigned long pages, pgoff_t index, u64 flags, int *err)
+static unsigned int insert_some(struct address_space *mapping, struct folio **folios,
+				unsigned int nr, pgoff_t index, u64 flags, int *err)
 {
-	struct address_space *mapping = inode->i_mapping;
 	gfp_t gfp = mapping_gfp_mask(mapping);
 	XA_STATE(xas, &mapping->i_pages, index);
 	unsigned int charged, done = 0;
-	struct mem_cgroup *before;
 
-	*err = 0;
-	if (shmem_inode_acct_blocks(inode, pages)) {
-		*err = -ENOSPC;
-		return 0;
-	}
-
-	/* It would be looked for once for each page. */
-	before = set_active_memcg(memcg);
 	for (charged = 0; charged < nr; charged++) {
 		struct folio *folio = folios[charged];
 		long nr_pages = folio_nr_pages(folio);
@@ -186,7 +169,6 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 	} while (xas_nomem(&xas, GFP_KERNEL));
 	if (done < charged)
 		*err = xas_error(&xas);
-	set_active_memcg(before);
 
 	for (unsigned int i = done; i < charged; i++) {
 		folios[i]->mapping = NULL;
@@ -196,6 +178,46 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 	count_all(folios, done);
 	for (unsigned int i = 0; i < done; i++)
 		folio_add_lru(folios[i]);
+	return done;
+}
+
+/*
+ * Puts @nr folios of one order, @pages pages together, which nobody else knows, into
+ * the page cache of a file of shmem, one behind the other from @index on, charged to
+ * @memcg and accounted. What shmem does for each folio is done once for all of them:
+ * one walk into the page cache under one lock, and one update of what is counted. It
+ * is a loop over inline functions, so it is in C.
+ *
+ * What was charged can only be reclaimed when it is in the file. So what fails before
+ * is tried again, as long as some more get there.
+ *
+ * lu_shmem_settle() must be told about the pages, whether this succeeds or not,
+ * unless the error is -ENOSPC.
+ *
+ * Return: how many folios the file has got, those at the start, with the reference
+ * to each; if that is not @nr, the error is in @err.
+ */
+unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
+			     struct folio **folios, unsigned int nr,
+			     unsigned long pages, pgoff_t index, u64 flags, int *err)
+{
+	unsigned int order = folio_order(folios[0]), done = 0, more;
+	struct mem_cgroup *before;
+
+	if (shmem_inode_acct_blocks(inode, pages)) {
+		*err = -ENOSPC;
+		return 0;
+	}
+
+	/* It would be looked for once for each page. */
+	before = set_active_memcg(memcg);
+	do {
+		*err = 0;
+		more = insert_some(inode->i_mapping, folios + done, nr - done,
+				   index + ((pgoff_t)done << order), flags, err);
+		done += more;
+	} while (done < nr && more);
+	set_active_memcg(before);
 	return done;
 }
 

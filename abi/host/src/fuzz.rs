@@ -7,7 +7,6 @@
 use crate::{
     abi::{
         chain::{self, BlockHeader, Survey, MAX_BLOCKS},
-        folios::MAX_RUN,
         luo::{until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
         vmalloc::{self, PARTS_PER_CHUNK},
@@ -196,7 +195,6 @@ pub fn folios(data: &[u8]) {
     let (mut count, mut end) = (0, 0);
     let walked = memfd.for_each_run(&memory, |folios, run| {
         assert!(run.index >= end && run.flags < 1 << 2);
-        assert!(folios.len() == 1 || run.pages <= MAX_RUN);
         end = run.index;
         for (at, order) in folios {
             assert!(at / (PAGE_SIZE as u64) < 1 << 52);

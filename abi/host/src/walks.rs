@@ -7,7 +7,6 @@ use proptest::prelude::*;
 
 use crate::{
     abi::{
-        folios::MAX_RUN,
         memfd::{FolioEntry, Header, Memfd},
         vmalloc::{self, PARTS_PER_CHUNK},
         PhysAddr, Record, Refusal, PAGE_SIZE,
@@ -78,7 +77,6 @@ impl State {
         let mut visited = 0;
         let memfd = Memfd::new(self.header).expect("the header is not what is damaged here");
         let end = memfd.for_each_run(memory, |folios, run| {
-            assert!(folios.len() == 1 || run.pages <= MAX_RUN);
             let mut index = run.index;
             for (at, order) in folios {
                 let (entry, its_order) = &self.folios[visited];

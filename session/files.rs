@@ -87,13 +87,21 @@ impl Unread {
 /// # Invariants
 ///
 /// They are sorted by token, and no two have the same.
-pub(super) struct Files(Option<KVVec<IncomingFile>>);
+pub(super) struct Files {
+    /// None if there are none: an empty vector would be one more thing to free.
+    sorted: Option<KVVec<IncomingFile>>,
+    /// The one behind that which was asked for last.
+    next: usize,
+}
 
 impl Files {
     /// No files.
     pub(super) const fn none() -> Self {
-        // INVARIANT: There are none. An empty vector would be one more thing to free.
-        Self(None)
+        // INVARIANT: There are none.
+        Self {
+            sorted: None,
+            next: 0,
+        }
     }
 
     fn new(mut files: KVVec<IncomingFile>) -> Result<Self, Refusal> {
@@ -106,21 +114,34 @@ impl Files {
             }
         }
         // INVARIANT: They were sorted, or are now.
-        Ok(Self(Some(files)))
+        Ok(Self {
+            sorted: Some(files),
+            next: 0,
+        })
     }
 
     /// All files, by token.
     pub(super) fn iter(&self) -> impl Iterator<Item = &IncomingFile> {
-        self.0.as_deref().unwrap_or_default().iter()
+        self.sorted.as_deref().unwrap_or_default().iter()
     }
 
-    /// The file of `token`.
-    pub(super) fn get_mut(&mut self, token: u64) -> Option<&mut IncomingFile> {
-        let files = self.0.as_mut()?;
-        let index = files
-            .binary_search_by_key(&token, IncomingFile::token)
-            .ok()?;
-        files.get_mut(index)
+    /// Where the file of `token` is. It stays there.
+    pub(super) fn find(&mut self, token: u64) -> Option<usize> {
+        let files = self.sorted.as_deref()?;
+        // Most users ask for one after the other.
+        let index = match files.get(self.next) {
+            Some(file) if file.token() == token => self.next,
+            _ => files
+                .binary_search_by_key(&token, IncomingFile::token)
+                .ok()?,
+        };
+        self.next = index + 1;
+        Some(index)
+    }
+
+    /// The file that [`Files::find`] has found.
+    pub(super) fn at_mut(&mut self, index: usize) -> Option<&mut IncomingFile> {
+        self.sorted.as_deref_mut()?.get_mut(index)
     }
 }
 
@@ -252,9 +273,12 @@ mod tests {
         for tokens in [&[0, 1, u64::MAX][..], &[5, u64::MAX, 0, 9, 1][..], &[][..]] {
             let mut files = files(tokens)?.map_err(|_| EIO)?;
             for token in tokens {
-                assert_eq!(files.get_mut(*token).map(|file| file.token()), Some(*token));
+                let index = files.find(*token).ok_or(EINVAL)?;
+                assert_eq!(files.at_mut(index).map(|file| file.token()), Some(*token));
+                assert_eq!(files.find(*token), Some(index));
             }
-            assert!(files.get_mut(7).is_none());
+            assert!(files.find(7).is_none());
+            assert!(files.at_mut(tokens.len()).is_none());
             assert!(files.iter().map(IncomingFile::token).is_sorted());
             assert_eq!(files.iter().count(), tokens.len());
         }

@@ -153,13 +153,16 @@ impl Session {
     /// The file of `token`; the same one each time.
     fn retrieve_file(&self, token: u64) -> Result<ARef<File>> {
         let mut state = self.state.lock();
-        let retrieval = loop {
-            let file = state.files.get_mut(token).ok_or(ENOENT)?;
+        let (index, retrieval) = loop {
+            let index = state.files.find(token).ok_or(ENOENT)?;
+            let file = state.files.at_mut(index).ok_or(ENOENT)?;
             match &file.state {
                 FileState::Retrieved { file, .. } => return Ok(file.clone()),
                 FileState::Failed(err) => return Err(*err),
                 // What can fail for a reason that passes comes before what is tried only once.
-                FileState::Pending => break file.begin(self.orchestrator.identities.ticket()?),
+                FileState::Pending => {
+                    break (index, file.begin(self.orchestrator.identities.ticket()?));
+                }
                 FileState::Retrieving => {}
             }
             self.wait(&mut state);
@@ -175,7 +178,7 @@ impl Session {
         let mut state = self.state.lock();
         state.retrieving -= 1;
         // Nobody finishes the session while a file is being retrieved, so it is there.
-        let answer = match state.files.get_mut(token) {
+        let answer = match state.files.at_mut(index) {
             Some(file) => file.end(result),
             None => Err(ENOENT),
         };

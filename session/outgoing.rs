@@ -182,16 +182,6 @@ impl Files {
             Slot::Reserved => None,
         })
     }
-
-    /// As [`Files::preserved`], to be changed.
-    fn preserved_mut(&mut self) -> impl Iterator<Item = (&u64, &mut PreservedFile)> {
-        self.by_token
-            .iter_mut()
-            .filter_map(|(token, slot)| match slot {
-                Slot::Preserved(file) => Some((token, file)),
-                Slot::Reserved => None,
-            })
-    }
 }
 
 enum Slot {
@@ -242,26 +232,34 @@ impl Session {
     /// gives their number.
     fn freeze(&self, sessions: &mut BlockWriter<SessionEntry>) -> Result<usize> {
         let mut files = self.files.lock();
-        for (token, file) in (*files).iter_mut().flat_map(Files::preserved_mut) {
-            file.outgoing.freeze().inspect_err(|err| {
-                pr_err!(
-                    "kexec refused: {} file {token:#x} of session {} cannot be frozen: {}\n",
-                    file.handler.compatible(),
-                    self.name,
-                    err.to_errno()
-                );
-            })?;
+        let (mut head, mut count) = (PhysAddr(0), 0);
+        if let Some(files) = &mut *files {
+            for (token, slot) in files.by_token.iter_mut() {
+                if let Slot::Preserved(file) = slot {
+                    file.outgoing
+                        .freeze()
+                        .inspect_err(|err| self.cannot_freeze(*token, file, err))?;
+                }
+            }
+            (head, count) = (files.blocks.head(), files.blocks.len());
         }
-        let (head, count) = match &*files {
-            Some(files) => (files.blocks.head(), files.blocks.len()),
-            None => (PhysAddr(0), 0),
-        };
         sessions.push(&SessionEntry {
             name: *self.name.as_field(),
             files: head.0,
             count: count as u64,
         })?;
         Ok(count)
+    }
+
+    /// Says which file refuses the kexec.
+    #[cold]
+    fn cannot_freeze(&self, token: u64, file: &PreservedFile, err: &Error) {
+        pr_err!(
+            "kexec refused: {} file {token:#x} of session {} cannot be frozen: {}\n",
+            file.handler.compatible(),
+            self.name,
+            err.to_errno()
+        );
     }
 }
 

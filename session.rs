@@ -9,7 +9,7 @@
 //! # Locks
 //!
 //! From the outermost to the innermost; a lock is taken only while none that stands below it is
-//! held. All of them may sleep but the last. None is held while memory of a user is read or written,
+//! held. All of them may sleep. None is held while memory of a user is read or written,
 //! which takes as long as whoever provides that memory likes. `misc_mtx` of the kernel stands outside
 //! of all when the device is opened.
 //!
@@ -24,12 +24,13 @@
 //!    session that goes out is closed and nobody else has it any more. A file that is being
 //!    retrieved is marked as such meanwhile; whoever wants it, or to finish the session, waits on
 //!    `incoming::Session::retrieved`, which lets go of the lock.
-//! 4. The inode of a file that is preserved, when it is and when it is given back.
+//! 4. The inode of a file that is preserved, when it is and when it is given back, or of one that is
+//!    being retrieved, while folios are put into it.
 //! 5. [`Identities`], and the root that is handed over.
 //! 6. What is left of the array of a memfd that is being retrieved: for as long as it takes to claim
-//!    a part of it. Kernel threads that help take this one and the next only, and who they help
-//!    holds none of 2 to 7 when it waits for them.
-//! 7. `claim_lock` of `kapi/helpers/kho.c`, a spinlock, for a few hundred pages at a time.
+//!    a part of it. Kernel threads that help take this one, 4 and 7, and who they help holds none of
+//!    2 to 7 when it waits for them.
+//! 7. `claim_lock` of `kapi/helpers/kho.c`: for one look at what was handed over, or one claim.
 
 mod arrivals;
 mod blocks;

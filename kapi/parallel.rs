@@ -13,8 +13,8 @@ use kernel::{
 
 use super::bindings;
 
-/// No more kernel threads than this help: what they all need sets a limit.
-pub(crate) const MAX_HELPERS: usize = 7;
+/// No more kernel threads than this help: all of them need the same locks for half of their time.
+pub(crate) const MAX_HELPERS: usize = 3;
 
 /// Calls `work` here, and at the same time on up to `helpers` kernel threads: as many as
 /// [`MAX_HELPERS`] and the other CPUs that are online allow. All calls have returned when this does.

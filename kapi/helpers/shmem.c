@@ -144,6 +144,12 @@ static unsigned int insert_some(struct address_space *mapping, struct folio **fo
 			folio_ref_add(folio, nr_pages - 1);
 	}
 
+	/*
+	 * Several threads may insert into the file. They wait for each other here,
+	 * where one can be overtaken that does not run, and not for spinlocks, where
+	 * it can not.
+	 */
+	inode_lock(mapping->host);
 	do {
 		unsigned long inserted = 0;
 
@@ -167,6 +173,10 @@ static unsigned int insert_some(struct address_space *mapping, struct folio **fo
 		mapping->nrpages += inserted;
 		xas_unlock_irq(&xas);
 	} while (xas_nomem(&xas, GFP_KERNEL));
+	count_all(folios, done);
+	for (unsigned int i = 0; i < done; i++)
+		folio_add_lru(folios[i]);
+	inode_unlock(mapping->host);
 	if (done < charged)
 		*err = xas_error(&xas);
 
@@ -175,9 +185,6 @@ static unsigned int insert_some(struct address_space *mapping, struct folio **fo
 		if (folio_test_large(folios[i]))
 			folio_ref_sub(folios[i], folio_nr_pages(folios[i]) - 1);
 	}
-	count_all(folios, done);
-	for (unsigned int i = 0; i < done; i++)
-		folio_add_lru(folios[i]);
 	return done;
 }
 

@@ -4,7 +4,6 @@
  * without where there is only one CPU or a memory cgroup could become full, the
  * outcome is the same. What a CPU cannot insert, all of them free.
  *
- * debug: yes
  * memory: 2G
  * timeout: 240
  */

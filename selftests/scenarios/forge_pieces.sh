@@ -4,7 +4,6 @@
 # Damaged memfds that several CPUs restore; see forge.sh and
 # selftests/forge/pieces.h.
 #
-# debug: yes
 # stages: forged pieces
 # memory: 1G
 # timeout: 120

@@ -9,9 +9,9 @@
 //! # Locks
 //!
 //! From the outermost to the innermost; a lock is taken only while none that stands below it is
-//! held. All of them may sleep. None is held while memory of a user is read or written,
-//! which takes as long as whoever provides that memory likes. `misc_mtx` of the kernel stands outside
-//! of all when the device is opened.
+//! held. All of them may sleep. None is held while memory of a user is read or written, which takes
+//! as long as whoever provides that memory likes. `misc_mtx` of the kernel stands outside of all when
+//! the device is opened.
 //!
 //! 1. [`Orchestrator::freeze`]: held for reading by everything that changes a session, and for
 //!    writing from the moment a kexec is entered. If the kexec goes through, it is never released

@@ -67,10 +67,7 @@ use crate::{
             PreservedPage, //
         },
         memlock::Pinned,
-        parallel::{
-            self,
-            MAX_HELPERS, //
-        },
+        parallel,
         shmem::{
             inode_id,
             PinBatch,
@@ -277,7 +274,7 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
 /// They make the caller's memory cgroup pay, but when it is full, only the caller itself can wait
 /// for somebody to be killed, or be killed. So there must be clearly more room than is needed.
 fn helpers(memfd: &Memfd, refill: &Refill) -> usize {
-    let helpers = (memfd.parts() / PARTS_EACH).min(MAX_HELPERS);
+    let helpers = memfd.parts() / PARTS_EACH;
     if helpers == 0 || refill.payer().room() < memfd.pages() + memfd.pages() / 4 + SPARE_PAGES {
         return 0;
     }

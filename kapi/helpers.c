@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Makes inline functions and macros of the kernel callable from Rust. No
- * policy here: what is longer than a call or two is one operation on a folio
- * that would otherwise be a dozen calls for every page of a file.
+ * Makes inline functions and macros of the kernel callable from Rust. What is
+ * longer than a call or two is a loop over the pages of a file, which would be a
+ * dozen calls for each of them otherwise, or has to be under one lock.
  *
  * As in rust/helpers/ of the kernel, it is one object, from a file for each
  * subject.

@@ -14,7 +14,7 @@ use kernel::{
 use super::bindings;
 
 /// No more kernel threads than this help: all of them need the same locks for half of their time.
-pub(crate) const MAX_HELPERS: usize = 3;
+const MAX_HELPERS: usize = 3;
 
 /// Calls `work` here, and at the same time on up to `helpers` kernel threads: as many as
 /// [`MAX_HELPERS`] and the other CPUs that are online allow. All calls have returned when this does.

@@ -108,18 +108,17 @@ static void count_all(struct folio **folios, unsigned int nr)
 }
 
 /*
- * Charges @nr folios to the active cgroup, and puts them into the page cache, one
- * behind the other from @index on, in one walk under one lock.
+ * Charges folios to the active cgroup, and makes them ready for the page cache, where
+ * they will be one behind the other from @index on.
  *
- * Return: how many have got there, those at the start; if that is not @nr, the
- * error is in @err.
+ * Return: how many were charged, those at the start; if that is not @nr, the error
+ * is in @err.
  */
-static unsigned int insert_some(struct address_space *mapping, struct folio **folios,
-				unsigned int nr, pgoff_t index, u64 flags, int *err)
+static unsigned int charge(struct address_space *mapping, struct folio **folios,
+			   unsigned int nr, pgoff_t index, u64 flags, int *err)
 {
 	gfp_t gfp = mapping_gfp_mask(mapping);
-	XA_STATE(xas, &mapping->i_pages, index);
-	unsigned int charged, done = 0;
+	unsigned int charged;
 
 	for (charged = 0; charged < nr; charged++) {
 		struct folio *folio = folios[charged];
@@ -143,6 +142,21 @@ static unsigned int insert_some(struct address_space *mapping, struct folio **fo
 		if (nr_pages > 1)
 			folio_ref_add(folio, nr_pages - 1);
 	}
+	return charged;
+}
+
+/*
+ * Puts @nr folios that were charged into the page cache, from @index on, in one walk
+ * under one lock.
+ *
+ * Return: how many have got there, those at the start; if that is not @nr, the
+ * error is in @err, and the others can only be freed.
+ */
+static unsigned int insert(struct address_space *mapping, struct folio **folios,
+			   unsigned int nr, pgoff_t index, int *err)
+{
+	XA_STATE(xas, &mapping->i_pages, index);
+	unsigned int done = 0;
 
 	/*
 	 * Several threads may insert into the file. They wait for each other here,
@@ -154,7 +168,7 @@ static unsigned int insert_some(struct address_space *mapping, struct folio **fo
 		unsigned long inserted = 0;
 
 		xas_lock_irq(&xas);
-		while (done < charged) {
+		while (done < nr) {
 			struct folio *folio = folios[done];
 			long nr_pages = folio_nr_pages(folio);
 
@@ -177,10 +191,10 @@ static unsigned int insert_some(struct address_space *mapping, struct folio **fo
 	for (unsigned int i = 0; i < done; i++)
 		folio_add_lru(folios[i]);
 	inode_unlock(mapping->host);
-	if (done < charged)
+	if (done < nr)
 		*err = xas_error(&xas);
 
-	for (unsigned int i = done; i < charged; i++) {
+	for (unsigned int i = done; i < nr; i++) {
 		folios[i]->mapping = NULL;
 		if (folio_test_large(folios[i]))
 			folio_ref_sub(folios[i], folio_nr_pages(folios[i]) - 1);
@@ -195,8 +209,8 @@ static unsigned int insert_some(struct address_space *mapping, struct folio **fo
  * one walk into the page cache under one lock, and one update of what is counted. It
  * is a loop over inline functions, so it is in C.
  *
- * What was charged can only be reclaimed when it is in the file. So what fails before
- * is tried again, as long as some more get there.
+ * What was charged can only be reclaimed when it is in the file. So a charge that
+ * fails is tried again, as long as some more have got there before.
  *
  * lu_shmem_settle() must be told about the pages, whether this succeeds or not,
  * unless the error is -ENOSPC.
@@ -208,7 +222,7 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 			     struct folio **folios, unsigned int nr,
 			     unsigned long pages, pgoff_t index, u64 flags, int *err)
 {
-	unsigned int order = folio_order(folios[0]), done = 0, more;
+	unsigned int order = folio_order(folios[0]), done = 0, charged, more;
 	struct mem_cgroup *before;
 
 	if (shmem_inode_acct_blocks(inode, pages)) {
@@ -219,11 +233,13 @@ unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
 	/* It would be looked for once for each page. */
 	before = set_active_memcg(memcg);
 	do {
+		pgoff_t from = index + ((pgoff_t)done << order);
+
 		*err = 0;
-		more = insert_some(inode->i_mapping, folios + done, nr - done,
-				   index + ((pgoff_t)done << order), flags, err);
+		charged = charge(inode->i_mapping, folios + done, nr - done, from, flags, err);
+		more = insert(inode->i_mapping, folios + done, charged, from, err);
 		done += more;
-	} while (done < nr && more);
+	} while (done < nr && more && more == charged);
 	set_active_memcg(before);
 	return done;
 }

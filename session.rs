@@ -101,7 +101,7 @@ use self::{
 pub(crate) struct Orchestrator {
     #[pin]
     freeze: RwSem,
-    /// Kept from a successful serialisation on.
+    /// Kept from a successful serialization on.
     #[pin]
     frozen: Mutex<Option<WriteGuard<Orchestrator>>>,
     #[pin]
@@ -197,11 +197,11 @@ impl KexecPrepare for Orchestrator {
     fn prepare(this: &Arc<Self>) -> Result {
         let guard = WriteGuard::new(this.clone());
         let start = Instant::<Monotonic>::now();
-        let written = this.outgoing.lock().serialise()?;
+        let written = this.outgoing.lock().serialize()?;
         this.root.lock().set_sessions(written.head);
         *this.frozen.lock() = Some(guard);
         pr_info!(
-            "serialised {} sessions with {} files in {} us\n",
+            "serialized {} sessions with {} files in {} us\n",
             written.sessions,
             written.files,
             start.elapsed().as_micros_ceil()

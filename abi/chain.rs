@@ -6,7 +6,7 @@ use super::{
     Memory,
     PhysAddr,
     Record,
-    Refusal,
+    Damage,
     PAGE_SIZE, //
 };
 
@@ -34,9 +34,9 @@ pub(crate) const fn blocks_for<E: Record>(count: usize) -> usize {
 }
 
 /// Checks the header of a block of `E`s.
-pub(crate) fn check<E: Record>(header: BlockHeader) -> Result<BlockHeader, Refusal> {
+pub(crate) fn check<E: Record>(header: BlockHeader) -> Result<BlockHeader, Damage> {
     if header.count == 0 || header.count > entries_per_block::<E>() as u64 {
-        return Err(Refusal::BlockCount(header.count));
+        return Err(Damage::BlockCount(header.count));
     }
     Ok(header)
 }
@@ -84,10 +84,10 @@ pub(crate) struct Survey {
 
 impl Survey {
     /// Checks that there are as many entries as was `said`.
-    pub(crate) fn expect(self, said: u64) -> Result<Self, Refusal> {
+    pub(crate) fn expect(self, said: u64) -> Result<Self, Damage> {
         let found = self.entries as u64;
         if found != said {
-            return Err(Refusal::EntryCount(said, found));
+            return Err(Damage::EntryCount(said, found));
         }
         Ok(self)
     }
@@ -96,12 +96,12 @@ impl Survey {
 /// Walks a chain that begins at `head` (null: an empty one) without taking any of it.
 ///
 /// A chain that runs in a circle is refused as one without an end.
-pub(crate) fn survey<E: Record>(memory: &impl Memory, head: PhysAddr) -> Result<Survey, Refusal> {
+pub(crate) fn survey<E: Record>(memory: &impl Memory, head: PhysAddr) -> Result<Survey, Damage> {
     let mut found = Survey::default();
     let mut at = head;
     while !at.is_null() {
         if found.blocks == MAX_BLOCKS {
-            return Err(Refusal::ChainLength);
+            return Err(Damage::ChainLength);
         }
         let header = check::<E>(memory.record(at)?)?;
         found.blocks += 1;

@@ -23,7 +23,7 @@ use super::{
     ClaimMemory,
     PhysAddr,
     Record,
-    Refusal, //
+    Damage, //
 };
 
 impl Memfd {
@@ -45,7 +45,7 @@ impl Memfd {
         &self,
         memory: &M,
         mut visit: impl FnMut(M::Folios<'_>, &FolioRun),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Damage> {
         let mut walk = self.walk(memory);
         while let Some(piece) = walk.next_piece()? {
             piece.for_each_run(memory, &mut visit)?;
@@ -74,7 +74,7 @@ pub(crate) struct Walk<'a, M: ClaimMemory> {
     next_list: u64,
     /// The part that was claimed and not given away yet, and what is wrong behind it.
     ahead: Option<Part<M::Pages>>,
-    wrong: Option<Refusal>,
+    wrong: Option<Damage>,
     given: usize,
 }
 
@@ -123,7 +123,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
     /// The next piece; `None` behind the last, and behind an error.
     ///
     /// What is wrong is told when all pieces before it were given.
-    pub(crate) fn next_piece(&mut self) -> Result<Option<Piece<M::Pages>>, Refusal> {
+    pub(crate) fn next_piece(&mut self) -> Result<Option<Piece<M::Pages>>, Damage> {
         let Some(part) = self.ahead.take() else {
             return self.wrong.take().map_or(Ok(None), Err);
         };
@@ -147,7 +147,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
             Ok(Some(next))
                 if before.is_some_and(|b| next.first <= b || next.first >= self.pages) =>
             {
-                self.wrong = Some(Refusal::FolioIndex(next.first));
+                self.wrong = Some(Damage::FolioIndex(next.first));
             }
             Ok(next) => self.ahead = next,
             Err(why) => self.wrong = Some(why),
@@ -160,15 +160,15 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
     }
 
     /// Claims the next part; `None` behind the last.
-    fn claim_part(&mut self) -> Result<Option<Part<M::Pages>>, Refusal> {
+    fn claim_part(&mut self) -> Result<Option<Part<M::Pages>>, Damage> {
         let Some(at) = self.next_address()? else {
             if self.entries_left > 0 {
                 let found = self.nr_folios - self.entries_left;
-                return Err(Refusal::ArrayLength(self.nr_folios, found));
+                return Err(Damage::ArrayLength(self.nr_folios, found));
             }
             return Ok(None);
         };
-        self.parts_left = self.parts_left.checked_sub(1).ok_or(Refusal::ArrayForm)?;
+        self.parts_left = self.parts_left.checked_sub(1).ok_or(Damage::ArrayForm)?;
         let pages = self.memory.claim_pages(at, self.array.order.into())?;
         let entries = pages.as_ref();
         let room = entries.len() / FolioEntry::SIZE;
@@ -177,7 +177,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
         // What follows the empty entry is not part of the array. A number that is too small would
         // lose content in silence.
         if count < room && !FolioEntry::load(behind).is_empty() {
-            return Err(Refusal::ArrayLength(self.nr_folios, self.nr_folios + 1));
+            return Err(Damage::ArrayLength(self.nr_folios, self.nr_folios + 1));
         }
         self.entries_left -= count as u64;
         Ok(Some(Part {
@@ -189,7 +189,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
 
     /// Where the next part is. List pages are claimed as they are needed, and freed as they have
     /// been read.
-    fn next_address(&mut self) -> Result<Option<PhysAddr>, Refusal> {
+    fn next_address(&mut self) -> Result<Option<PhysAddr>, Damage> {
         loop {
             if let Some(list) = &self.list {
                 let at = vmalloc::part(list.as_ref(), self.slot);
@@ -203,7 +203,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
             if self.next_list == 0 {
                 return Ok(None);
             }
-            self.lists_left = self.lists_left.checked_sub(1).ok_or(Refusal::ArrayForm)?;
+            self.lists_left = self.lists_left.checked_sub(1).ok_or(Damage::ArrayForm)?;
             self.list = Some(self.memory.claim_pages(PhysAddr(self.next_list), 0)?);
             self.slot = 0;
         }
@@ -229,7 +229,7 @@ impl<P: AsRef<[u8]>> Piece<P> {
         mut self,
         memory: &M,
         mut visit: impl FnMut(M::Folios<'_>, &FolioRun),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Damage> {
         let entries = self.pages.as_ref().get(..self.count * FolioEntry::SIZE);
         for entries in entries
             .unwrap_or_default()
@@ -279,7 +279,7 @@ fn claim_entries<M: ClaimMemory, const N: usize>(
     in_order: &mut FolioOrder,
     entries: &[u8],
     visit: &mut impl FnMut(M::Folios<'_>, &FolioRun),
-) -> Result<(), Refusal> {
+) -> Result<(), Damage> {
     let mut frames = [0; N];
     let mut orders = [NO_ORDER; N];
     let count = Iterator::zip(frames.iter_mut(), entries.chunks_exact(FolioEntry::SIZE))
@@ -340,7 +340,7 @@ impl FolioOrder {
     /// many of them it has.
     // It looks at all folios of a file, and does nothing else so that registers suffice.
     #[inline(never)]
-    fn next_run(&mut self, entries: &[u8], orders: &[u8]) -> Result<(usize, FolioRun), Refusal> {
+    fn next_run(&mut self, entries: &[u8], orders: &[u8]) -> Result<(usize, FolioRun), Damage> {
         let mut folios = Iterator::zip(
             entries.chunks_exact(FolioEntry::SIZE).map(FolioEntry::load),
             orders.iter().copied(),
@@ -369,21 +369,21 @@ impl FolioOrder {
     }
 
     /// Begins a run with the next folio, of this order if it is not [`NO_ORDER`].
-    pub(crate) fn begin(&mut self, entry: &FolioEntry, order: u8) -> Result<FolioRun, Refusal> {
+    pub(crate) fn begin(&mut self, entry: &FolioEntry, order: u8) -> Result<FolioRun, Damage> {
         if u32::from(order) > self.max_order {
             return Err(match order {
-                NO_ORDER => Refusal::Address(entry.addr()),
-                _ => Refusal::FolioOrder(order.into()),
+                NO_ORDER => Damage::Address(entry.addr()),
+                _ => Damage::FolioOrder(order.into()),
             });
         }
         let nr = 1u64 << (order & 63);
         let index = entry.index;
         let after = index.saturating_add(nr);
         if index < self.next || !self.fits(index, after) || index & (nr - 1) != 0 {
-            return Err(Refusal::FolioIndex(index));
+            return Err(Damage::FolioIndex(index));
         }
         if entry.flags() & !(FOLIO_DIRTY | FOLIO_UPTODATE) != 0 {
-            return Err(Refusal::Flags(entry.flags()));
+            return Err(Damage::Flags(entry.flags()));
         }
         self.next = after;
         Ok(FolioRun {

@@ -6,7 +6,7 @@ use super::{
     Memory,
     PhysAddr,
     Record,
-    Refusal,
+    Damage,
     PAGE_SIZE, //
 };
 
@@ -66,13 +66,13 @@ record! {
 
 impl Root {
     /// Reads the root, which KHO says is `size` bytes at `at`.
-    pub(crate) fn read(memory: &impl Memory, at: PhysAddr, size: u64) -> Result<Self, Refusal> {
+    pub(crate) fn read(memory: &impl Memory, at: PhysAddr, size: u64) -> Result<Self, Damage> {
         if size < Self::SIZE as u64 {
-            return Err(Refusal::RootSize(size));
+            return Err(Damage::RootSize(size));
         }
         let root: Self = memory.record(at)?;
         if root.compatible != COMPATIBLE {
-            return Err(Refusal::RootVersion(root.compatible));
+            return Err(Damage::RootVersion(root.compatible));
         }
         Ok(root)
     }
@@ -83,10 +83,10 @@ const FLBS_PER_PAGE: u64 = ((PAGE_SIZE - FlbHeader::SIZE) / 64) as u64;
 
 impl FlbHeader {
     /// Reads the list of file-lifecycle-bound objects.
-    pub(crate) fn read(memory: &impl Memory, at: PhysAddr) -> Result<Self, Refusal> {
+    pub(crate) fn read(memory: &impl Memory, at: PhysAddr) -> Result<Self, Damage> {
         let header: Self = memory.record(at)?;
         if header.pages != 1 || header.count > FLBS_PER_PAGE {
-            return Err(Refusal::FlbList(header.pages, header.count));
+            return Err(Damage::FlbList(header.pages, header.count));
         }
         Ok(header)
     }

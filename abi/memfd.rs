@@ -6,7 +6,7 @@ use super::{
     vmalloc::Descriptor,
     PhysAddr,
     Record,
-    Refusal,
+    Damage,
     PAGE_SIZE, //
 };
 
@@ -118,22 +118,22 @@ pub(crate) struct Memfd {
 
 impl Memfd {
     /// Checks all that the header alone can tell.
-    pub(crate) fn new(header: Header) -> Result<Self, Refusal> {
+    pub(crate) fn new(header: Header) -> Result<Self, Damage> {
         if header.size > MAX_OFFSET {
-            return Err(Refusal::FileSize(header.size));
+            return Err(Damage::FileSize(header.size));
         }
         if header.pos > MAX_OFFSET {
-            return Err(Refusal::FileSize(header.pos));
+            return Err(Damage::FileSize(header.pos));
         }
         if header.seals & !ALL_SEALS != 0 {
-            return Err(Refusal::Seals(header.seals));
+            return Err(Damage::Seals(header.seals));
         }
         if header.flags != 0 {
-            return Err(Refusal::Flags(header.flags.into()));
+            return Err(Damage::Flags(header.flags.into()));
         }
         let memfd = Self { header };
         if header.nr_folios > memfd.pages() {
-            return Err(Refusal::FolioCount(header.nr_folios, memfd.pages()));
+            return Err(Damage::FolioCount(header.nr_folios, memfd.pages()));
         }
         let room = u64::from(header.total_pages) * (PAGE_SIZE / FolioEntry::SIZE) as u64;
         // KHO preserves whole areas of 2^order pages.
@@ -144,7 +144,7 @@ impl Memfd {
             room == 0 && header.first == 0
         };
         if !fits {
-            return Err(Refusal::ArrayLength(header.nr_folios, room));
+            return Err(Damage::ArrayLength(header.nr_folios, room));
         }
         // INVARIANT: All of it was checked above.
         Ok(memfd)

@@ -6,7 +6,7 @@ use core::fmt;
 
 use super::{
     Record,
-    Refusal,
+    Damage,
     PAGE_SIZE, //
 };
 
@@ -44,15 +44,15 @@ pub(crate) trait Memory {
     /// be covered by it.
     ///
     /// It is a copy because somebody else may claim that memory a moment later.
-    fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Refusal>;
+    fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Damage>;
 
     /// Copies the record at `at`, the start of a page.
-    fn record<R: Record>(&self, at: PhysAddr) -> Result<R, Refusal> {
+    fn record<R: Record>(&self, at: PhysAddr) -> Result<R, Damage> {
         let mut bytes = [0; MAX_RECORD];
         if at.is_null() || !at.is_page_aligned() {
-            return Err(Refusal::Address(at));
+            return Err(Damage::Address(at));
         }
-        self.peek(at, bytes.get_mut(..R::SIZE).ok_or(Refusal::Address(at))?)?;
+        self.peek(at, bytes.get_mut(..R::SIZE).ok_or(Damage::Address(at))?)?;
         Ok(R::load(&bytes))
     }
 }
@@ -72,7 +72,7 @@ pub(crate) trait ClaimMemory {
     fn orders(&self, frames: &[u64], orders: &mut [u8]);
 
     /// Takes the `1 << order` pages at `at`.
-    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Self::Pages, Refusal>;
+    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Self::Pages, Damage>;
 
     /// Takes the folios at `frames`, whose `orders` [`ClaimMemory::orders`] has found, and gives
     /// them to `visit`: `N` of them at the most. If one is not there any more, those before it are
@@ -82,7 +82,7 @@ pub(crate) trait ClaimMemory {
         frames: &[u64],
         orders: &[u8],
         visit: impl FnOnce(Self::Folios<'_>),
-    ) -> Result<(), Refusal>;
+    ) -> Result<(), Damage>;
 }
 
 /// Nothing was handed over there.

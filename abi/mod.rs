@@ -17,7 +17,7 @@ pub(crate) mod folios;
 pub(crate) mod luo;
 pub(crate) mod memfd;
 pub(crate) mod memory;
-mod refusal;
+mod damage;
 pub(crate) mod vmalloc;
 
 pub(crate) use memory::{
@@ -26,7 +26,7 @@ pub(crate) use memory::{
     PhysAddr, //
 };
 pub(crate) use record::Record;
-pub(crate) use refusal::Refusal;
+pub(crate) use damage::Damage;
 
 /// The page size of both kernels. KHO does not hand over between different ones.
 pub(crate) const PAGE_SIZE: usize = 4096;

@@ -4,7 +4,7 @@
 //! (`struct kho_vmalloc` in `include/linux/kho/abi/kexec_handover.h`).
 
 use super::{
-    Refusal,
+    Damage,
     PAGE_SIZE, //
 };
 
@@ -38,12 +38,12 @@ pub(crate) const PARTS_PER_CHUNK: usize = (PAGE_SIZE - LINK) / 8;
 
 impl Descriptor {
     /// Checks flags, order and length, and tells how many parts the lists must name.
-    pub(crate) fn check(&self) -> Result<usize, Refusal> {
+    pub(crate) fn check(&self) -> Result<usize, Damage> {
         if self.flags & !(FLAG_ALLOC | FLAG_HUGE_VMAP) != 0 || self.order > MAX_ORDER {
-            return Err(Refusal::ArrayForm);
+            return Err(Damage::ArrayForm);
         }
         if self.total_pages == 0 || self.total_pages % (1 << self.order) != 0 {
-            return Err(Refusal::ArrayForm);
+            return Err(Damage::ArrayForm);
         }
         Ok((self.total_pages >> self.order) as usize)
     }

@@ -96,7 +96,7 @@ void check_paged(int fd, off_t size, off_t stride)
 	}
 }
 
-/* An outside probe of reboot(2) starts with nothing to serialise. */
+/* An outside probe of reboot(2) starts with nothing to serialize. */
 static void nothing(int dev, const char *layout, long n)
 {
 }
@@ -192,7 +192,7 @@ static long pages_moved(void)
 
 /*
  * The host takes the time from this line of the kernel log to the kernel's own
- * last one, less what that is with nothing to serialise. Its length is always
+ * last one, less what that is with nothing to serialize. Its length is always
  * the same, for the console takes time.
  */
 static void leave(long stage)

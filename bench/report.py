@@ -61,7 +61,7 @@ def missing_c(row):
         return "fills holes"
     if row.estimate is None:
         return "not measured"
-    count = row.key.n if row.key.op not in ("open", "blackout", "serialise") else 1
+    count = row.key.n if row.key.op not in ("open", "blackout", "serialize") else 1
     return f"not measured (would take {amount(row.estimate * count)})"
 
 

@@ -34,11 +34,11 @@ OPERATIONS = {
     "unpreserve": "unpreserve",
     "retrieve": "retrieve",
     "finish": "finish",
-    "serialise": "serialise in reboot(2)",
+    "serialize": "serialize in reboot(2)",
     "load": "load the module",
     "open": "first open after kexec",
     "open_sessions": "first open, retrieve sessions",
-    "blackout": "blackout: serialise, open, retrieve all",
+    "blackout": "blackout: serialize, open, retrieve all",
     "memory": "memory",
 }
 LAYOUTS = {
@@ -94,7 +94,7 @@ def parse_console(lines):
     return times
 
 
-def serialisations(steps, times):
+def serializations(steps, times):
     """The same as timings of what each step made, named after the step."""
     timings = []
     for stage, ns in times.items():
@@ -118,7 +118,7 @@ class Results:
     def add(self, steps, tests, console):
         """What one guest said."""
         timings, memory, notes = parse_tests(tests)
-        for timing in timings + serialisations(steps, parse_console(console)):
+        for timing in timings + serializations(steps, parse_console(console)):
             self.counts[timing.key] = timing.count
             self.rounds[timing.key].append(timing.ns)
         for key, size in memory:
@@ -152,8 +152,8 @@ class Results:
         found = {}
         if nothing is None or layout not in FILES:
             return found
-        serialise = max(0, self.total("reboot", layout, n) - nothing)
-        found[Key("serialise", layout, n)] = serialise
+        serialize = max(0, self.total("reboot", layout, n) - nothing)
+        found[Key("serialize", layout, n)] = serialize
         # A survey of what came in is done by loading, where there is a module.
         load = self.total("load", layout, n) or 0
         load = max(0, load - (self.total("load", "empty", 0) or 0))
@@ -161,7 +161,7 @@ class Results:
         parts = [self.total(op, layout, n)
                  for op in ("open", "retrieve_session", "retrieve")]
         if None not in parts:
-            found[Key("blackout", layout, n)] = serialise + load + sum(parts)
+            found[Key("blackout", layout, n)] = serialize + load + sum(parts)
         return found
 
     def spread(self, key):

@@ -60,9 +60,9 @@ class Parsing(unittest.TestCase):
         self.assertEqual(12000.0, values[Key("memory", "file", 1000)])
         self.assertNotIn(Key("open", "empty", 0), values)
 
-    def test_serialisation_is_what_is_more_than_with_nothing(self):
+    def test_serialization_is_what_is_more_than_with_nothing(self):
         values = measured(5000, 40000).values()
-        self.assertEqual(1000000, values[Key("serialise", "each", 20000)])
+        self.assertEqual(1000000, values[Key("serialize", "each", 20000)])
 
     def test_blackout_has_all_of_it(self):
         values = measured(5000, 40000).values()

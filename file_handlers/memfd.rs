@@ -47,7 +47,7 @@ use crate::{
         Memory,
         PhysAddr,
         Record,
-        Refusal,
+        Damage,
         PAGE_SIZE, //
     },
     kapi::{
@@ -285,7 +285,7 @@ fn helpers(memfd: &Memfd, refill: &Refill) -> usize {
 /// which is what one who does it alone would find.
 struct Pieces<'a> {
     walk: Walk<'a, Handover>,
-    refused: Option<(usize, Refusal)>,
+    refused: Option<(usize, Damage)>,
 }
 
 impl Pieces<'_> {
@@ -301,7 +301,7 @@ impl Pieces<'_> {
     }
 
     /// Notes what is wrong with piece `nr`.
-    fn refuse(&mut self, nr: usize, why: Refusal) {
+    fn refuse(&mut self, nr: usize, why: Damage) {
         if self.refused.is_none_or(|(first, _)| nr < first) {
             self.refused = Some((nr, why));
         }
@@ -313,7 +313,7 @@ fn walk_together(
     memfd: &Memfd,
     helpers: usize,
     visit: impl Fn(ClaimedFolios<'_>, &FolioRun) + Sync,
-) -> Result<(), Refusal> {
+) -> Result<(), Damage> {
     stack_pin_init!(let pieces = new_mutex!(Pieces {
         walk: memfd.walk(&Handover),
         refused: None,
@@ -332,7 +332,7 @@ fn walk_together(
 }
 
 /// Frees the file that `data` describes.
-pub(crate) fn discard(data: PhysAddr) -> Result<(), Refusal> {
+pub(crate) fn discard(data: PhysAddr) -> Result<(), Damage> {
     claim_header(data)?.for_each_run(&Handover, |_, _| ())
 }
 
@@ -340,7 +340,7 @@ pub(crate) fn discard(data: PhysAddr) -> Result<(), Refusal> {
 ///
 /// The page is taken only after its copy was found to be good: one that is not a header may be
 /// anything that was handed over, and is better left alone than freed.
-fn claim_header(data: PhysAddr) -> Result<Memfd, Refusal> {
+fn claim_header(data: PhysAddr) -> Result<Memfd, Damage> {
     let memfd = Memfd::new(Handover.record(data)?)?;
     ClaimedPages::claim(data, 0)?;
     Ok(memfd)

@@ -24,7 +24,7 @@ use crate::{
             until_nul, //
         },
         PhysAddr,
-        Refusal, //
+        Damage, //
     },
     kapi::error::eopnotsupp, //
 };
@@ -81,7 +81,7 @@ impl Handler {
     }
 
     /// Frees what `data` describes without making a file of it. May sleep.
-    pub(crate) fn discard(self, data: PhysAddr) -> Result<(), Refusal> {
+    pub(crate) fn discard(self, data: PhysAddr) -> Result<(), Damage> {
         match self {
             Self::Memfd => memfd::discard(data),
             #[cfg(liveupdate_test)]
@@ -154,14 +154,14 @@ impl Outgoing {
 /// Why a file of the previous kernel cannot be given back.
 pub(crate) enum Failure {
     /// Its data is not what it must be.
-    Refused(Refusal),
+    Damaged(Damage),
     /// This kernel could not make a file of it.
     Error(Error),
 }
 
-impl From<Refusal> for Failure {
-    fn from(why: Refusal) -> Self {
-        Self::Refused(why)
+impl From<Damage> for Failure {
+    fn from(why: Damage) -> Self {
+        Self::Damaged(why)
     }
 }
 
@@ -175,10 +175,10 @@ impl Failure {
     /// What the user is told: `EOPNOTSUPP` for what another version may know, `EIO` for damage.
     pub(crate) fn errno(&self) -> Error {
         match self {
-            Self::Refused(Refusal::Handler(_) | Refusal::Seals(_) | Refusal::Flags(_)) => {
+            Self::Damaged(Damage::Handler(_) | Damage::Seals(_) | Damage::Flags(_)) => {
                 eopnotsupp()
             }
-            Self::Refused(_) => EIO,
+            Self::Damaged(_) => EIO,
             Self::Error(err) => *err,
         }
     }

@@ -18,7 +18,7 @@ use super::Failure;
 use crate::{
     abi::{
         PhysAddr,
-        Refusal, //
+        Damage, //
     },
     kapi::{
         chrdev,
@@ -77,6 +77,6 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
 }
 
 /// Frees the page.
-pub(crate) fn discard(data: PhysAddr) -> Result<(), Refusal> {
+pub(crate) fn discard(data: PhysAddr) -> Result<(), Damage> {
     ClaimedPages::claim(data, 0).map(drop)
 }

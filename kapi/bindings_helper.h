@@ -46,7 +46,7 @@ enum {
 	LU_NO_ORDER = 0xff,
 };
 
-/* CPUs, macros with an initialiser, and locks that are inline functions. */
+/* CPUs, macros with an initializer, and locks that are inline functions. */
 unsigned int lu_other_cpus(void);
 void lu_rwsem_init(struct rw_semaphore *sem);
 bool lu_module_get(void);

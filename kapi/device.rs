@@ -48,7 +48,7 @@ impl<T: DeviceFile> Device<T> {
         name: &'static CStr,
         context: Arc<T::Context>,
     ) -> impl PinInit<Self, Error> {
-        // INVARIANT: Fields are initialised in order, so the context is there first.
+        // INVARIANT: Fields are initialized in order, so the context is there first.
         try_pin_init!(Self {
             context,
             registration <- MiscDeviceRegistration::register(MiscDeviceOptions { name }),

@@ -70,7 +70,7 @@ impl<T: KexecPrepare> Registration<T> {
                 };
                 // SAFETY: `slot` is valid for writing.
                 unsafe { slot.write(Notifier { block, context }) };
-                // SAFETY: The block is initialised, and stays where it is until it has left the
+                // SAFETY: The block is initialized, and stays where it is until it has left the
                 // chain in `drop`.
                 let result = to_result(unsafe {
                     bindings::register_kexec_prepare_notifier(&raw mut (*slot).block)

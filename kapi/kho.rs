@@ -29,7 +29,7 @@ use crate::abi::{
     Memory,
     PhysAddr,
     Record,
-    Refusal,
+    Damage,
     PAGE_SIZE, //
 };
 
@@ -138,9 +138,9 @@ impl Drop for Subtree {
 static ROOT: Atomic<u64> = Atomic::new(0);
 
 /// Whether `at` can be what a structure of the previous kernel points at.
-pub(super) fn check_address(at: PhysAddr) -> Result<(), Refusal> {
+pub(super) fn check_address(at: PhysAddr) -> Result<(), Damage> {
     if at.is_null() || at.0 == ROOT.load(Relaxed) {
-        return Err(Refusal::Address(at));
+        return Err(Damage::Address(at));
     }
     Ok(())
 }
@@ -169,27 +169,27 @@ pub(crate) struct Handover;
 
 impl Handover {
     /// Replaces the first bytes of what was handed over at `at`, which stays handed over.
-    pub(crate) fn rewrite<R: Record>(&self, at: PhysAddr, record: &R) -> Result<(), Refusal> {
+    pub(crate) fn rewrite<R: Record>(&self, at: PhysAddr, record: &R) -> Result<(), Damage> {
         let mut bytes = [0; 64];
         record.store(&mut bytes);
         let len = R::SIZE.min(bytes.len());
         // SAFETY: The C side checks the address, and `len` bytes are there.
         to_result(unsafe { bindings::lu_kho_poke(at.0, bytes.as_ptr().cast(), len) })
-            .map_err(|_| Refusal::Address(at))
+            .map_err(|_| Damage::Address(at))
     }
 }
 
-impl kernel::fmt::Display for Refusal {
+impl kernel::fmt::Display for Damage {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         core::fmt::Display::fmt(self, f)
     }
 }
 
 impl Memory for Handover {
-    fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Refusal> {
+    fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Damage> {
         // SAFETY: The C side checks the address, and `into` is writable.
         to_result(unsafe { bindings::lu_kho_peek(at.0, into.as_mut_ptr().cast(), into.len()) })
-            .map_err(|_| Refusal::Address(at))
+            .map_err(|_| Damage::Address(at))
     }
 }
 
@@ -211,7 +211,7 @@ impl ClaimMemory for Handover {
         }
     }
 
-    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<ClaimedPages, Refusal> {
+    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<ClaimedPages, Damage> {
         ClaimedPages::claim(at, order)
     }
 
@@ -220,7 +220,7 @@ impl ClaimMemory for Handover {
         frames: &[u64],
         orders: &[u8],
         visit: impl FnOnce(ClaimedFolios<'_>),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Damage> {
         let mut room = [const { MaybeUninit::<*mut bindings::folio>::uninit() }; N];
         let count = frames.len().min(orders.len()).min(N);
         // SAFETY: `orders` found something at these frames, and there is room for as many folios.
@@ -237,7 +237,7 @@ impl ClaimMemory for Handover {
         // SAFETY: They were restored with one reference.
         let folios = unsafe { ClaimedFolios::from_raw(folios) };
         if let Some(frame) = frames.get(claimed) {
-            return Err(Refusal::Address(PhysAddr(frame * PAGE_SIZE as u64)));
+            return Err(Damage::Address(PhysAddr(frame * PAGE_SIZE as u64)));
         }
         visit(folios);
         Ok(())
@@ -262,13 +262,13 @@ unsafe impl Sync for ClaimedPages {}
 
 impl ClaimedPages {
     /// Takes the `1 << order` pages at `at`. That works once.
-    pub(crate) fn claim(at: PhysAddr, order: u32) -> Result<Self, Refusal> {
+    pub(crate) fn claim(at: PhysAddr, order: u32) -> Result<Self, Damage> {
         check_address(at)?;
         // SAFETY: The C side checks the address.
         let start = unsafe { bindings::lu_kho_claim_pages(at.0, order) };
         // INVARIANT: They were restored with one reference each.
         Ok(Self {
-            start: NonNull::new(start.cast()).ok_or(Refusal::Address(at))?,
+            start: NonNull::new(start.cast()).ok_or(Damage::Address(at))?,
             order,
         })
     }

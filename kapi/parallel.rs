@@ -58,7 +58,7 @@ impl<F: Fn() + Sync> Helper<F> {
 ///
 /// # Invariants
 ///
-/// The items of all `helpers` are initialised where they are, and do not move. The `work` of each
+/// The items of all `helpers` are initialized where they are, and do not move. The `work` of each
 /// is a reference that is valid for `'a`.
 struct Crew<'a, F> {
     helpers: KVec<Helper<F>>,
@@ -83,7 +83,7 @@ impl<'a, F: Fn() + Sync> Crew<'a, F> {
                 break;
             }
         }
-        // INVARIANT: They are initialised below, and nothing is added to the vector any more.
+        // INVARIANT: They are initialized below, and nothing is added to the vector any more.
         let crew = Self {
             helpers,
             _work: PhantomData,
@@ -102,7 +102,7 @@ impl<'a, F: Fn() + Sync> Crew<'a, F> {
             };
         }
         for helper in &crew.helpers {
-            // SAFETY: The item was initialised above, and the queue is always there. The function
+            // SAFETY: The item was initialized above, and the queue is always there. The function
             // is called while `work` is valid: dropping the crew, which is done before that
             // ends, cancels the item or waits for it.
             unsafe {
@@ -120,7 +120,7 @@ impl<'a, F: Fn() + Sync> Crew<'a, F> {
 impl<F> Drop for Crew<'_, F> {
     fn drop(&mut self) {
         for helper in &self.helpers {
-            // SAFETY: By the type invariant the item is initialised.
+            // SAFETY: By the type invariant the item is initialized.
             unsafe { bindings::cancel_work_sync(helper.item.get()) };
         }
     }

@@ -17,7 +17,7 @@ use super::bindings;
 ///
 /// # Invariants
 ///
-/// `inner` is an initialised `struct rw_semaphore` that does not move.
+/// `inner` is an initialized `struct rw_semaphore` that does not move.
 #[pin_data]
 pub(crate) struct RwSem {
     #[pin]
@@ -30,9 +30,9 @@ unsafe impl Send for RwSem {}
 unsafe impl Sync for RwSem {}
 
 impl RwSem {
-    /// Initialises a semaphore that nobody holds.
+    /// Initializes a semaphore that nobody holds.
     pub(crate) fn new() -> impl PinInit<Self> {
-        // INVARIANT: The semaphore is initialised in place, and pinned from then on.
+        // INVARIANT: The semaphore is initialized in place, and pinned from then on.
         pin_init!(Self {
             // SAFETY: `ffi_init` gives a pointer to valid memory for the semaphore.
             inner <- Opaque::ffi_init(|sem| unsafe { bindings::lu_rwsem_init(sem) }),
@@ -41,7 +41,7 @@ impl RwSem {
 
     /// Waits until there is no writer.
     pub(crate) fn read(&self) -> ReadGuard<'_> {
-        // SAFETY: By the type invariant the semaphore is initialised.
+        // SAFETY: By the type invariant the semaphore is initialized.
         unsafe { bindings::down_read(self.inner.get()) };
         ReadGuard {
             sem: self,
@@ -80,7 +80,7 @@ pub(crate) struct WriteGuard<T: HasRwSem> {
 impl<T: HasRwSem> WriteGuard<T> {
     /// Waits until there are neither readers nor a writer.
     pub(crate) fn new(owner: Arc<T>) -> Self {
-        // SAFETY: By its type invariant the semaphore is initialised.
+        // SAFETY: By its type invariant the semaphore is initialized.
         unsafe { bindings::down_write(owner.rwsem().inner.get()) };
         Self { owner }
     }

@@ -124,7 +124,7 @@ impl UserArg {
     /// Writes the structure back. Only what [`UserArg::read`] accepted can be written, so all of it
     /// fits.
     pub(crate) fn write<T: UserStruct>(&self, value: &T) -> Result {
-        // SAFETY: By the contract of the trait there is no padding, so all bytes are initialised.
+        // SAFETY: By the contract of the trait there is no padding, so all bytes are initialized.
         let bytes = unsafe {
             core::slice::from_raw_parts((&raw const *value).cast::<u8>(), size_of::<T>())
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What needs a kexec of the calls whose every point fails once: serialising in
+ * What needs a kexec of the calls whose every point fails once: serializing in
  * reboot(2), the first open, and the ioctls of incoming sessions.
  *
  * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC).
@@ -196,7 +196,7 @@ static void expect_log_not_forged(void)
 	expect_range(seen, 1, 10000, "lines of the log with that name");
 }
 
-static void serialise(struct stage_ctx *ctx)
+static void serialize(struct stage_ctx *ctx)
 {
 	struct sparse s = { .ctx = ctx, .session = -1, .fd = -1, .late = 1 };
 	struct faults f = {
@@ -251,7 +251,7 @@ static void serialise(struct stage_ctx *ctx)
 	close(full);
 }
 
-static void serialised(struct stage_ctx *ctx)
+static void serialized(struct stage_ctx *ctx)
 {
 	int session = need_fd(luo_retrieve(ctx->dev, "faults-sparse"), "retrieve_session");
 	int fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
@@ -508,7 +508,7 @@ static void finish(struct stage_ctx *ctx)
 
 /* The walk that opens the device is a case of its own, before the others. */
 static const struct stage_case cases[] = {
-	{ "serialise", true, { serialise, serialised } },
+	{ "serialize", true, { serialize, serialized } },
 	{ "retrieve_session", true, { leave_sessions, retrieve_sessions } },
 	{ "retrieve_fd", false, { leave_files, retrieve_files } },
 	{ "finish", true, { leave_to_finish, finish } },

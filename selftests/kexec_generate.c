@@ -29,10 +29,10 @@
 #define STEPS		120
 #define SECONDS		40
 #define STUCK		60
-/* The last of them are for minimising. */
+/* The last of them are for minimizing. */
 #define UNIVERSES	1500
 #define SPARE		300
-#define MINIMISE	60
+#define MINIMIZE	60
 
 /* Shared between who runs a sequence and who waits for its end. */
 struct sequence {
@@ -296,7 +296,7 @@ static bool run_apart(struct sequence *s)
 	return s->failed == NOT_FAILED;
 }
 
-/* Minimising. */
+/* Minimizing. */
 
 static void take_out(struct sequence *to, const struct sequence *from, unsigned int at,
 		     unsigned int n)
@@ -309,9 +309,9 @@ static void take_out(struct sequence *to, const struct sequence *from, unsigned 
 		to->universe = next_universe--;
 }
 
-static void minimise(struct sequence *worst, struct sequence *trial)
+static void minimize(struct sequence *worst, struct sequence *trial)
 {
-	time_t end = time(NULL) + MINIMISE;
+	time_t end = time(NULL) + MINIMIZE;
 	unsigned int n, at;
 
 	if (worst->failed < (int)worst->count)
@@ -374,7 +374,7 @@ static void generate(struct stage_ctx *ctx, __u64 seed, bool incoming)
 		if (shared->failed < (int)shared->count)
 			stage_note("step %d: %s", shared->failed,
 				   step_text(&shared->steps[shared->failed]));
-		minimise(shared, shared + 1);
+		minimize(shared, shared + 1);
 		stage_note("the least that is answered otherwise:");
 		tell(shared);
 	}

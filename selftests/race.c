@@ -328,7 +328,7 @@ static void choose(unsigned int i, unsigned int which)
 
 	*step = (struct step){ .op = calls[which].op, .slot = calls[which].slot,
 			       .to = calls[which].to, .seed = below(1 << 30) | 1 };
-	/* Mostly the same, sometimes its neighbour. */
+	/* Mostly the same, sometimes its neighbor. */
 	if (step->slot == SESSION_A && !alike)
 		step->slot = SESSION_B;
 	if (step->slot == FILE_A && !below(4))

@@ -27,7 +27,7 @@ use crate::{
             SUBTREE, //
         },
         PhysAddr,
-        Refusal, //
+        Damage, //
     },
     kapi::{
         kho::{
@@ -89,7 +89,7 @@ enum Progress {
     Damaged,
 }
 
-fn refused(what: &str, why: Refusal) -> Error {
+fn refused(what: &str, why: Damage) -> Error {
     pr_err!("{what} from the previous kernel is damaged: {why}\n");
     EIO
 }
@@ -126,7 +126,7 @@ impl Registry {
         Ok(this)
     }
 
-    fn survey(&mut self, at: PhysAddr, size: u64) -> Result<(), Refusal> {
+    fn survey(&mut self, at: PhysAddr, size: u64) -> Result<(), Damage> {
         let root = Root::read(&Handover, at, size)?;
         self.liveupdate_num = root.liveupdate_num;
         let survey = chain::survey::<SessionEntry>(&Handover, PhysAddr(root.sessions))?;
@@ -157,13 +157,13 @@ impl Registry {
         let mut sessions = Table::new();
         sessions.reserve(survey.entries)?;
         let read = blocks::claim(PhysAddr(root.sessions), survey, |entry: SessionEntry| {
-            let name = Name::new(&entry.name).ok_or(Refusal::SessionName)?;
+            let name = Name::new(&entry.name).ok_or(Damage::SessionName)?;
             let files = FileList::unread(PhysAddr(entry.files), entry.count);
             let state = State::Here(files);
             // There is room for all, so it is the name that is in the way.
             sessions
                 .insert(Arrival { name, state })
-                .map_err(|_| Refusal::DuplicateSession)
+                .map_err(|_| Damage::DuplicateSession)
         });
         if let Err(why) = read {
             // Everything that was not read stays where it is: nobody knows what it is.
@@ -199,7 +199,7 @@ impl Registry {
     }
 
     /// Frees the list of objects bound to files, if there are none. No session depends on it.
-    fn retire_flbs(at: PhysAddr) -> Result<(), Refusal> {
+    fn retire_flbs(at: PhysAddr) -> Result<(), Damage> {
         if at.is_null() {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use crate::{
         },
         PhysAddr,
         Record,
-        Refusal, //
+        Damage, //
     },
     kapi::kho::{
         Charge,
@@ -124,8 +124,8 @@ impl<E: Record> BlockWriter<E> {
 pub(super) fn claim<E: Record>(
     head: PhysAddr,
     survey: Survey,
-    mut each: impl FnMut(E) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
+    mut each: impl FnMut(E) -> Result<(), Damage>,
+) -> Result<(), Damage> {
     let mut at = head;
     let mut entries = 0;
     for _ in 0..survey.blocks {
@@ -140,7 +140,7 @@ pub(super) fn claim<E: Record>(
     }
     // Nobody can have changed it meanwhile; if somebody has, none of it counts.
     if !at.is_null() || entries != survey.entries {
-        return Err(Refusal::EntryCount(survey.entries as u64, entries as u64));
+        return Err(Damage::EntryCount(survey.entries as u64, entries as u64));
     }
     Ok(())
 }

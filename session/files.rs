@@ -20,7 +20,7 @@ use crate::{
         chain,
         luo::FileEntry,
         PhysAddr,
-        Refusal, //
+        Damage, //
     },
     file_handlers::{
         self,
@@ -50,12 +50,12 @@ pub(super) enum NotRead {
     /// There is no memory for it now; nothing has changed.
     OutOfMemory,
     /// It is damaged.
-    Refused(Refusal),
+    Damaged(Damage),
 }
 
-impl From<Refusal> for NotRead {
-    fn from(why: Refusal) -> Self {
-        Self::Refused(why)
+impl From<Damage> for NotRead {
+    fn from(why: Damage) -> Self {
+        Self::Damaged(why)
     }
 }
 
@@ -104,13 +104,13 @@ impl Files {
         }
     }
 
-    fn new(mut files: KVVec<IncomingFile>) -> Result<Self, Refusal> {
+    fn new(mut files: KVVec<IncomingFile>) -> Result<Self, Damage> {
         // Most users count.
         if !files.is_sorted_by(|a, b| a.token() < b.token()) {
             files.sort_unstable_by_key(IncomingFile::token);
             let mut pairs = Iterator::zip(files.iter(), files.iter().skip(1));
             if let Some((file, _)) = pairs.find(|(a, b)| a.token() == b.token()) {
-                return Err(Refusal::DuplicateToken(file.token()));
+                return Err(Damage::DuplicateToken(file.token()));
             }
         }
         // INVARIANT: They were sorted, or are now.
@@ -213,7 +213,7 @@ impl IncomingFile {
     }
 
     /// Frees what nobody asked for.
-    pub(super) fn discard(&self) -> Result<(), Refusal> {
+    pub(super) fn discard(&self) -> Result<(), Damage> {
         match self.state {
             FileState::Pending => handler(&self.entry)?.discard(PhysAddr(self.entry.data)),
             _ => Ok(()),
@@ -232,8 +232,8 @@ impl IncomingFile {
     }
 }
 
-fn handler(entry: &FileEntry) -> Result<Handler, Refusal> {
-    Handler::find(&entry.compatible).ok_or(Refusal::Handler(entry.compatible))
+fn handler(entry: &FileEntry) -> Result<Handler, Damage> {
+    Handler::find(&entry.compatible).ok_or(Damage::Handler(entry.compatible))
 }
 
 /// The only attempt to retrieve a file.
@@ -255,7 +255,7 @@ impl Retrieval {
 mod tests {
     use super::*;
 
-    fn files(tokens: &[u64]) -> Result<Result<Files, Refusal>> {
+    fn files(tokens: &[u64]) -> Result<Result<Files, Damage>> {
         let mut files = KVVec::with_capacity(tokens.len(), GFP_KERNEL)?;
         for token in tokens {
             let entry = FileEntry {
@@ -299,8 +299,8 @@ mod tests {
     #[test]
     fn tokens_of_two() -> Result {
         for tokens in [&[3, 3][..], &[1, 2, 3, 1][..], &[1, 3, 3, 4][..]] {
-            let refusal = files(tokens)?.err();
-            assert!(matches!(refusal, Some(Refusal::DuplicateToken(1 | 3))));
+            let damage = files(tokens)?.err();
+            assert!(matches!(damage, Some(Damage::DuplicateToken(1 | 3))));
         }
         Ok(())
     }

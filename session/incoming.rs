@@ -41,7 +41,7 @@ use super::{
     SessionCommand, //
 };
 use crate::{
-    abi::Refusal,
+    abi::Damage,
     file_handlers::Failure,
     kapi::{
         anon_file::{
@@ -129,7 +129,7 @@ impl Session {
                     incoming.lock().put_back(&self.name, list);
                     return Err(ENOMEM);
                 }
-                Err(NotRead::Refused(why)) => {
+                Err(NotRead::Damaged(why)) => {
                     pr_err!(
                         "session {} from the previous kernel is damaged: {why}\n",
                         self.name
@@ -170,7 +170,7 @@ impl Session {
         state.retrieving += 1;
         drop(state);
         let result = retrieval.run().map_err(|failure| {
-            if let Failure::Refused(why) = &failure {
+            if let Failure::Damaged(why) = &failure {
                 self.refused_file(token, why);
             }
             failure.errno()
@@ -199,7 +199,7 @@ impl Session {
 
     /// Says why a file cannot be used; of many, only about the first.
     #[cold]
-    fn refused_file(&self, token: u64, why: &Refusal) {
+    fn refused_file(&self, token: u64, why: &Damage) {
         let before = self.refused.fetch_add(1, Relaxed);
         if before < MOST_REFUSED {
             pr_err!(

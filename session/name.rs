@@ -14,7 +14,7 @@ use kernel::{
 
 use crate::abi::luo::until_nul;
 
-/// What stands before the name in `/proc/<pid>/fd`: programs recognise sessions by it.
+/// What stands before the name in `/proc/<pid>/fd`: programs recognize sessions by it.
 const FILE_PREFIX: [u8; 14] = *b"[luo_session] ";
 
 /// A name that is neither empty nor longer than 63 bytes.

@@ -75,7 +75,7 @@ pub(super) struct Registry {
     blocks: BlockWriter<SessionEntry>,
 }
 
-/// What a serialisation wrote.
+/// What a serialization wrote.
 pub(super) struct Written {
     pub(super) head: PhysAddr,
     pub(super) sessions: usize,
@@ -121,7 +121,7 @@ impl Registry {
     /// Freezes all files and writes all sessions. After an error nothing of that counts.
     ///
     /// Context: nobody else is in an ioctl or closing a session.
-    pub(super) fn serialise(&mut self) -> Result<Written> {
+    pub(super) fn serialize(&mut self) -> Result<Written> {
         let mut files = 0;
         self.blocks.rewind();
         for session in self.sessions.iter() {

@@ -20,7 +20,7 @@ u32 lu_chrdev(struct file *file)
  * Makes an open file of our device pin the module until it is gone. From 7.3 on
  * the kernel crate names the owner of the operations and this has nothing to do.
  * Before, the file gets a copy of them that has an owner, to whom the VFS gives
- * the reference back. To be called by open, which misc_mtx serialises.
+ * the reference back. To be called by open, which misc_mtx serializes.
  */
 int lu_file_pin_module(struct file *file)
 {

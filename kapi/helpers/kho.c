@@ -138,7 +138,7 @@ int lu_kho_poke(phys_addr_t phys, const void *from, size_t len)
 /*
  * The orders of what was handed over at each of @nr frames, LU_NO_ORDER where
  * nothing was, and for the null frame and @root, which nobody may claim. It is
- * asked for all pages of a file, mostly for neighbours: the pages of a block of
+ * asked for all pages of a file, mostly for neighbors: the pages of a block of
  * the largest order are looked up once.
  */
 void lu_kho_orders(const u64 *pfns, unsigned int nr, u64 root, u8 *orders)

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 #
 # Every allocation, and every copy from or to the user, fails once: in loading and
-# unloading, in every call, in the serialisation, and in the kernel after it.
+# unloading, in every call, in the serialization, and in the kernel after it.
 #
 # A call that fails for lack of memory may say so with a trace of its own; real
 # reports have a line of their own before it.

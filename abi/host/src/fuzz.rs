@@ -10,7 +10,7 @@ use crate::{
         luo::{until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
         vmalloc::{self, PARTS_PER_CHUNK},
-        Memory, PhysAddr, Record, Refusal, PAGE_SIZE,
+        Memory, PhysAddr, Record, Damage, PAGE_SIZE,
     },
     memory::Pages,
 };
@@ -50,11 +50,11 @@ pub fn root(data: &[u8]) {
     let at = PhysAddr(u64::from_ne_bytes(*at));
     let expected = Root::load(&page);
     let expected = if size < Root::SIZE as u64 {
-        Err(Refusal::RootSize(size))
+        Err(Damage::RootSize(size))
     } else if at.0 != PAGE_SIZE as u64 {
-        Err(Refusal::Address(at))
+        Err(Damage::Address(at))
     } else if expected.compatible != COMPATIBLE {
-        Err(Refusal::RootVersion(expected.compatible))
+        Err(Damage::RootVersion(expected.compatible))
     } else {
         Ok(expected)
     };
@@ -73,16 +73,16 @@ pub fn chains(data: &[u8]) {
 }
 
 /// What the survey of a chain must find.
-fn expected_chain<E: Record>(memory: &Pages, head: PhysAddr) -> Result<Survey, Refusal> {
+fn expected_chain<E: Record>(memory: &Pages, head: PhysAddr) -> Result<Survey, Damage> {
     let mut found = Survey::default();
     let mut at = head;
     while at.0 != 0 {
         if found.blocks > memory.len() {
-            return Err(Refusal::ChainLength);
+            return Err(Damage::ChainLength);
         }
         let header: BlockHeader = memory.record(at)?;
         if !(1..=chain::entries_per_block::<E>() as u64).contains(&header.count) {
-            return Err(Refusal::BlockCount(header.count));
+            return Err(Damage::BlockCount(header.count));
         }
         found.blocks += 1;
         found.entries += header.count as usize;
@@ -93,7 +93,7 @@ fn expected_chain<E: Record>(memory: &Pages, head: PhysAddr) -> Result<Survey, R
 
 fn chain_of<E: Record>(memory: &Pages, head: PhysAddr, patient: bool) {
     let expected = expected_chain::<E>(memory, head);
-    let circle = expected == Err(Refusal::ChainLength);
+    let circle = expected == Err(Damage::ChainLength);
     let looks = match circle && !patient {
         true => 2 * PLACES as usize,
         false => MAX_BLOCKS,
@@ -102,7 +102,7 @@ fn chain_of<E: Record>(memory: &Pages, head: PhysAddr, patient: bool) {
     let found = chain::survey::<E>(memory, head);
     memory.limit(usize::MAX);
     if circle && !patient {
-        assert!(matches!(found, Err(Refusal::Address(_))));
+        assert!(matches!(found, Err(Damage::Address(_))));
         return;
     }
     assert_eq!(found, expected);
@@ -201,7 +201,7 @@ pub fn folios(data: &[u8]) {
             assert!(end < memfd.pages() && end % (1 << order) == 0);
             assert_eq!(
                 memory.order(PhysAddr(at)),
-                Err(Refusal::Address(PhysAddr(at)))
+                Err(Damage::Address(PhysAddr(at)))
             );
             end += 1 << order;
             count += 1;

@@ -4,7 +4,7 @@
 
 use std::{cell::Cell, collections::BTreeMap};
 
-use crate::abi::{memory::NO_ORDER, ClaimMemory, Memory, PhysAddr, Refusal, PAGE_SIZE};
+use crate::abi::{memory::NO_ORDER, ClaimMemory, Memory, PhysAddr, Damage, PAGE_SIZE};
 
 /// What was handed over by address; everything else was not.
 pub(crate) struct Pages {
@@ -67,30 +67,30 @@ impl Pages {
         self.looks.set(looks);
     }
 
-    fn find(&self, at: PhysAddr) -> Result<&Piece, Refusal> {
+    fn find(&self, at: PhysAddr) -> Result<&Piece, Damage> {
         self.pages
             .get(&at.0)
             .filter(|piece| !piece.claimed.get())
-            .ok_or(Refusal::Address(at))
+            .ok_or(Damage::Address(at))
     }
 
     /// As [`Pages::find`], but never at the null address.
-    fn find_to_claim(&self, at: PhysAddr) -> Result<&Piece, Refusal> {
+    fn find_to_claim(&self, at: PhysAddr) -> Result<&Piece, Damage> {
         if at.is_null() {
-            return Err(Refusal::Address(at));
+            return Err(Damage::Address(at));
         }
         self.find(at)
     }
 
     /// The order of what is at `at`, if nobody has claimed it.
-    pub(crate) fn order(&self, at: PhysAddr) -> Result<u32, Refusal> {
+    pub(crate) fn order(&self, at: PhysAddr) -> Result<u32, Damage> {
         Ok(self.find_to_claim(at)?.order)
     }
 
-    fn claim(&self, at: PhysAddr, order: u32) -> Result<&Piece, Refusal> {
+    fn claim(&self, at: PhysAddr, order: u32) -> Result<&Piece, Damage> {
         let piece = self.find_to_claim(at)?;
         if piece.order != order {
-            return Err(Refusal::Address(at));
+            return Err(Damage::Address(at));
         }
         piece.claimed.set(true);
         Ok(piece)
@@ -98,16 +98,16 @@ impl Pages {
 }
 
 impl Memory for Pages {
-    fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Refusal> {
+    fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Damage> {
         let looks = self
             .looks
             .get()
             .checked_sub(1)
-            .ok_or(Refusal::Address(at))?;
+            .ok_or(Damage::Address(at))?;
         self.looks.set(looks);
         let piece = self.find(at)?;
         if into.len() > PAGE_SIZE {
-            return Err(Refusal::Address(at));
+            return Err(Damage::Address(at));
         }
         let len = piece.content.len().min(into.len());
         into.fill(0);
@@ -134,7 +134,7 @@ impl ClaimMemory for Pages {
         }
     }
 
-    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Vec<u8>, Refusal> {
+    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Vec<u8>, Damage> {
         let mut content = self.claim(at, order)?.content.clone();
         content.resize(PAGE_SIZE << order, 0);
         Ok(content)
@@ -145,7 +145,7 @@ impl ClaimMemory for Pages {
         frames: &[u64],
         orders: &[u8],
         visit: impl FnOnce(Vec<(u64, u32)>),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Damage> {
         assert!(frames.len() == orders.len() && (1..=N).contains(&frames.len()));
         let mut folios = Vec::new();
         for (frame, order) in frames.iter().zip(orders) {

@@ -12,7 +12,7 @@ use crate::{
         luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
         vmalloc::{self, Descriptor},
-        PhysAddr, Record, Refusal, PAGE_SIZE,
+        PhysAddr, Record, Damage, PAGE_SIZE,
     },
     memory::Pages,
     tests::bytes_of,
@@ -42,20 +42,20 @@ fn reads_back<R: Record>(bytes: &[u8]) -> Result<(), TestCaseError> {
 
 /// What can happen to one block of a chain.
 #[derive(Clone, Copy, Debug)]
-enum Damage {
+enum Change {
     Count(u64),
     Link(u64),
     Gone,
     Circle,
 }
 
-fn damage(most: u64) -> impl Strategy<Value = Damage> {
+fn damage(most: u64) -> impl Strategy<Value = Change> {
     prop_oneof![
-        prop_oneof![Just(0), (most + 1)..=u64::MAX].prop_map(Damage::Count),
+        prop_oneof![Just(0), (most + 1)..=u64::MAX].prop_map(Change::Count),
         // Not the start of a page, or of one that nobody handed over.
-        prop_oneof![1..PAGE, (1 << 40)..=u64::MAX].prop_map(Damage::Link),
-        Just(Damage::Gone),
-        Just(Damage::Circle),
+        prop_oneof![1..PAGE, (1 << 40)..=u64::MAX].prop_map(Change::Link),
+        Just(Change::Gone),
+        Just(Change::Circle),
     ]
 }
 
@@ -85,7 +85,7 @@ fn chain_of(counts: &[u64]) -> Pages {
 fn damaged_chain<E: Record>(
     counts: &[u64],
     which: usize,
-    damage: Damage,
+    damage: Change,
 ) -> Result<(), TestCaseError> {
     let mut memory = chain_of(counts);
     let head = PhysAddr(place(0));
@@ -99,21 +99,21 @@ fn damaged_chain<E: Record>(
     let count = counts[which];
     let mut put = |next, count| memory.put(at, &bytes_of(&BlockHeader { next, count }));
     let expected = match damage {
-        Damage::Count(count) => {
+        Change::Count(count) => {
             put(0, count);
-            Refusal::BlockCount(count)
+            Damage::BlockCount(count)
         }
-        Damage::Link(next) => {
+        Change::Link(next) => {
             put(next, count);
-            Refusal::Address(PhysAddr(next))
+            Damage::Address(PhysAddr(next))
         }
-        Damage::Gone => {
+        Change::Gone => {
             memory.remove(at);
-            Refusal::Address(PhysAddr(at))
+            Damage::Address(PhysAddr(at))
         }
-        Damage::Circle => {
+        Change::Circle => {
             put(place(which / 2), count);
-            Refusal::ChainLength
+            Damage::ChainLength
         }
     };
     prop_assert_eq!(chain::survey::<E>(&memory, head), Err(expected));
@@ -140,37 +140,37 @@ fn headers() -> impl Strategy<Value = Header> {
 }
 
 /// Headers with one value that is refused, and the reason.
-fn refused_headers() -> impl Strategy<Value = (Header, Refusal)> {
+fn refused_headers() -> impl Strategy<Value = (Header, Damage)> {
     (headers(), 0..7, any::<u64>()).prop_map(|(mut h, what, random)| {
         let why = match what {
             0 => {
                 h.size = random | 1 << 63;
-                Refusal::FileSize(h.size)
+                Damage::FileSize(h.size)
             }
             1 => {
                 h.pos = random | 1 << 63;
-                Refusal::FileSize(h.pos)
+                Damage::FileSize(h.pos)
             }
             2 => {
                 h.seals |= 1 << (6 + random % 26);
-                Refusal::Seals(h.seals)
+                Damage::Seals(h.seals)
             }
             3 => {
                 h.flags = 1 << (random % 32);
-                Refusal::Flags(h.flags.into())
+                Damage::Flags(h.flags.into())
             }
             4 => {
                 h.nr_folios = h.size.div_ceil(PAGE) + 1 + random % (1 << 60);
-                Refusal::FolioCount(h.nr_folios, h.size.div_ceil(PAGE))
+                Damage::FolioCount(h.nr_folios, h.size.div_ceil(PAGE))
             }
             5 => {
                 // A part more, or more than that.
                 h.total_pages += (1 + random as u32 % 1000) << h.order;
-                Refusal::ArrayLength(h.nr_folios, u64::from(h.total_pages) * 256)
+                Damage::ArrayLength(h.nr_folios, u64::from(h.total_pages) * 256)
             }
             _ => {
                 h.total_pages -= 1 << h.order;
-                Refusal::ArrayLength(h.nr_folios, u64::from(h.total_pages) * 256)
+                Damage::ArrayLength(h.nr_folios, u64::from(h.total_pages) * 256)
             }
         };
         (h, why)
@@ -199,13 +199,13 @@ proptest! {
         let small = size % Root::SIZE as u64;
         for (size, expected) in [
             (size.max(Root::SIZE as u64), Ok(root)),
-            (small, Err(Refusal::RootSize(small))),
+            (small, Err(Damage::RootSize(small))),
         ] {
             prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), size), expected);
         }
         root.compatible[byte] ^= 1u8 << bit;
         memory.put(PAGE, &bytes_of(&root));
-        let refused = Err(Refusal::RootVersion(root.compatible));
+        let refused = Err(Damage::RootVersion(root.compatible));
         prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), 32), refused);
     }
 
@@ -273,7 +273,7 @@ proptest! {
         let with_order = Descriptor { order: order + 11, ..good };
         let with_nothing = Descriptor { total_pages: 0, ..good };
         for bad in [with_flag, with_order, with_nothing] {
-            prop_assert_eq!(bad.check(), Err(Refusal::ArrayForm));
+            prop_assert_eq!(bad.check(), Err(Damage::ArrayForm));
         }
         let with_half_a_part = Descriptor { total_pages: good.total_pages + more, ..good };
         prop_assert_eq!(with_half_a_part.check().is_ok(), more % (1 << order) == 0);

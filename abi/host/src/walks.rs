@@ -9,7 +9,7 @@ use crate::{
     abi::{
         memfd::{FolioEntry, Header, Memfd},
         vmalloc::{self, PARTS_PER_CHUNK},
-        PhysAddr, Record, Refusal, PAGE_SIZE,
+        PhysAddr, Record, Damage, PAGE_SIZE,
     },
     memory::Pages,
     tests::bytes_of,
@@ -73,7 +73,7 @@ impl State {
     }
 
     /// How many folios were visited, and how it ended.
-    fn walk(&self, memory: &Pages) -> (usize, Result<(), Refusal>) {
+    fn walk(&self, memory: &Pages) -> (usize, Result<(), Damage>) {
         let mut visited = 0;
         let memfd = Memfd::new(self.header).expect("the header is not what is damaged here");
         let end = memfd.for_each_run(memory, |folios, run| {
@@ -126,7 +126,7 @@ fn states() -> impl Strategy<Value = State> {
 
 /// What can be wrong with an entry of the array, or with the folio that it names.
 #[derive(Clone, Copy, Debug)]
-enum Damage {
+enum Change {
     Frame(u64),
     Gone,
     Before,
@@ -135,14 +135,14 @@ enum Damage {
     Twice,
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+fn damage() -> impl Strategy<Value = Change> {
     prop_oneof![
-        prop_oneof![Just(0), 1..1u64 << 7, 1u64 << 40..1 << 52].prop_map(Damage::Frame),
-        Just(Damage::Gone),
-        Just(Damage::Before),
-        (0..1u64 << 40).prop_map(Damage::PastEnd),
-        (2..12u32).prop_map(Damage::Flags),
-        Just(Damage::Twice),
+        prop_oneof![Just(0), 1..1u64 << 7, 1u64 << 40..1 << 52].prop_map(Change::Frame),
+        Just(Change::Gone),
+        Just(Change::Before),
+        (0..1u64 << 40).prop_map(Change::PastEnd),
+        (2..12u32).prop_map(Change::Flags),
+        Just(Change::Twice),
     ]
 }
 
@@ -155,7 +155,7 @@ proptest! {
         prop_assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
         prop_assert_eq!(memory.left(), 0);
         // Once.
-        let again = Err(Refusal::Address(PhysAddr(LISTS)));
+        let again = Err(Damage::Address(PhysAddr(LISTS)));
         prop_assert_eq!(state.walk(&memory), (0, again));
     }
 
@@ -163,32 +163,32 @@ proptest! {
     fn damaged_entry(mut state in states(), which: prop::sample::Index, damage in damage()) {
         let which = which.index(state.folios.len());
         let (entry, order) = state.folios[which];
-        let gone = Refusal::Address(entry.addr());
+        let gone = Damage::Address(entry.addr());
         let with = |pfn, flags, index| (FolioEntry::new(pfn, flags, index), order);
         let (damaged, why) = match damage {
-            Damage::Frame(pfn) => (
+            Change::Frame(pfn) => (
                 with(pfn, entry.flags(), entry.index),
-                Refusal::Address(PhysAddr(pfn * PAGE)),
+                Damage::Address(PhysAddr(pfn * PAGE)),
             ),
-            Damage::Gone => ((entry, order), gone),
-            Damage::Before if which > 0 => {
+            Change::Gone => ((entry, order), gone),
+            Change::Before if which > 0 => {
                 let index = state.folios[which - 1].0.index;
-                (with(entry.pfn(), entry.flags(), index), Refusal::FolioIndex(index))
+                (with(entry.pfn(), entry.flags(), index), Damage::FolioIndex(index))
             }
-            Damage::Before => return Ok(()),
-            Damage::PastEnd(more) => {
+            Change::Before => return Ok(()),
+            Change::PastEnd(more) => {
                 let index = (state.header.size / PAGE).next_multiple_of(16) + more * 16;
-                (with(entry.pfn(), entry.flags(), index), Refusal::FolioIndex(index))
+                (with(entry.pfn(), entry.flags(), index), Damage::FolioIndex(index))
             }
-            Damage::Flags(bit) => {
+            Change::Flags(bit) => {
                 let flags = entry.flags() | 1 << bit;
-                (with(entry.pfn(), flags, entry.index), Refusal::Flags(flags))
+                (with(entry.pfn(), flags, entry.index), Damage::Flags(flags))
             }
-            Damage::Twice if which > 0 => {
+            Change::Twice if which > 0 => {
                 let other = state.folios[which - 1].0;
-                (with(other.pfn(), entry.flags(), entry.index), Refusal::Address(other.addr()))
+                (with(other.pfn(), entry.flags(), entry.index), Damage::Address(other.addr()))
             }
-            Damage::Twice => return Ok(()),
+            Change::Twice => return Ok(()),
         };
         // The folios stay what they are; only what the array says of one is changed.
         let mut memory = state.memory();
@@ -203,22 +203,22 @@ proptest! {
             .flat_map(|(e, _)| bytes_of(e))
             .collect();
         memory.put_order(state.part(part), state.header.order.into(), &changed);
-        if matches!(damage, Damage::Gone) {
+        if matches!(damage, Change::Gone) {
             memory.remove(entry.addr().0);
         }
         let (visited, end) = state.walk(&memory);
         // Where a part begins, the part before it must have ended: its last folio is too late.
         let begins_part = which % state.per_part() == 0;
-        let which = which - usize::from(begins_part && matches!(damage, Damage::Before));
+        let which = which - usize::from(begins_part && matches!(damage, Change::Before));
         for (entry, _) in &state.folios[..which] {
             prop_assert!(memory.order(entry.addr()).is_err(), "{} is left", entry.addr());
         }
-        if matches!(damage, Damage::Twice) {
+        if matches!(damage, Change::Twice) {
             // The run that it is in is freed.
             prop_assert!(visited <= which);
             // It is looked at before it is claimed the first time, and may be too large for its
             // second place.
-            prop_assert!(end == Err(why) || end == Err(Refusal::FolioIndex(entry.index)));
+            prop_assert!(end == Err(why) || end == Err(Damage::FolioIndex(entry.index)));
         } else {
             prop_assert_eq!((visited, end), (which, Err(why)));
         }
@@ -234,7 +234,7 @@ proptest! {
         let index = entry.index + 1;
         state.folios[which].0 = FolioEntry::new(entry.pfn(), entry.flags(), index);
         let memory = state.memory();
-        prop_assert_eq!(state.walk(&memory), (which, Err(Refusal::FolioIndex(index))));
+        prop_assert_eq!(state.walk(&memory), (which, Err(Damage::FolioIndex(index))));
     }
 
     #[test]
@@ -246,7 +246,7 @@ proptest! {
             true => memory.put_order(at, u32::from(state.header.order) + 1, &[]),
             false => memory.remove(at),
         }
-        let expected = (which * state.per_part(), Err(Refusal::Address(PhysAddr(at))));
+        let expected = (which * state.per_part(), Err(Damage::Address(PhysAddr(at))));
         prop_assert_eq!(state.walk(&memory), expected);
     }
 
@@ -260,7 +260,7 @@ proptest! {
         }
         memory.put(LISTS, &list);
         let found = which * state.per_part();
-        let why = Refusal::ArrayLength(state.header.nr_folios, found as u64);
+        let why = Damage::ArrayLength(state.header.nr_folios, found as u64);
         prop_assert_eq!(state.walk(&memory), (found, Err(why)));
     }
 
@@ -271,7 +271,7 @@ proptest! {
             true => state.header.array_flags |= 1u16 << flag,
             false => state.header.order = 11,
         }
-        prop_assert_eq!(state.walk(&memory), (0, Err(Refusal::ArrayForm)));
+        prop_assert_eq!(state.walk(&memory), (0, Err(Damage::ArrayForm)));
         prop_assert_eq!(memory.left(), memory.len());
     }
 }
@@ -279,7 +279,7 @@ proptest! {
 /// The same as a walk, but all pieces are given before the folios of the first are claimed, and the
 /// last piece comes first. What was claimed, in the order of the file, and what is wrong with each
 /// piece; behind the last, with the walk itself.
-fn backwards(state: &State, memory: &Pages) -> (Vec<u64>, Vec<(usize, Refusal)>) {
+fn backwards(state: &State, memory: &Pages) -> (Vec<u64>, Vec<(usize, Damage)>) {
     let memfd = Memfd::new(state.header).unwrap();
     let mut walk = memfd.walk(memory);
     let mut pieces = Vec::new();
@@ -325,7 +325,7 @@ proptest! {
     /// What is wrong with the first piece of those that are refused is what a walk tells; the
     /// pieces before it are claimed all the same.
     #[test]
-    fn first_refusal_of_pieces(
+    fn first_damage_of_pieces(
         mut state in states(), which: prop::sample::Index, index: prop::sample::Index, end: bool
     ) {
         let which = which.index(state.folios.len());
@@ -351,7 +351,7 @@ fn part_that_begins_before_the_former() {
     for index in [0, u64::MAX, 512] {
         let mut state = large(2);
         state.folios[256].0 = FolioEntry::new(FOLIOS / PAGE + 256, 3, index);
-        let why = Refusal::FolioIndex(index);
+        let why = Damage::FolioIndex(index);
         assert_eq!(state.walk(&state.memory()), (256, Err(why)), "{index}");
         assert_eq!(backwards(&state, &state.memory()).1, [(2, why)], "{index}");
     }
@@ -359,7 +359,7 @@ fn part_that_begins_before_the_former() {
     for index in [1, 64, 255] {
         let mut state = large(2);
         state.folios[256].0 = FolioEntry::new(FOLIOS / PAGE + 256, 3, index);
-        let why = Refusal::FolioIndex(index);
+        let why = Damage::FolioIndex(index);
         assert_eq!(state.walk(&state.memory()), (index as usize, Err(why)));
         let (claimed, refused) = backwards(&state, &state.memory());
         assert_eq!(refused[0], (1, why));
@@ -378,7 +378,7 @@ fn folio_that_reaches_into_the_next_part() {
         *entry = FolioEntry::new(entry.pfn(), 3, 260 + i as u64);
     }
     state.header.size += 8 * PAGE;
-    let why = Refusal::FolioIndex(256);
+    let why = Damage::FolioIndex(256);
     assert_eq!(state.walk(&state.memory()), (255, Err(why)));
     assert_eq!(backwards(&state, &state.memory()).1, [(1, why)]);
     // As the last of a run, too.
@@ -426,7 +426,7 @@ fn list_that_goes_on() {
 
     let mut memory = state.memory();
     memory.remove(State::list(1));
-    let why = Refusal::Address(PhysAddr(State::list(1)));
+    let why = Damage::Address(PhysAddr(State::list(1)));
     assert_eq!(state.walk(&memory), (PARTS_PER_CHUNK * 256, Err(why)));
 }
 
@@ -456,7 +456,7 @@ fn lists_without_an_end() {
         vmalloc::set_next(&mut list, State::list(i + 1));
         memory.put(State::list(i), &list);
     }
-    assert_eq!(state.walk(&memory), (0, Err(Refusal::ArrayForm)));
+    assert_eq!(state.walk(&memory), (0, Err(Damage::ArrayForm)));
 
     // One that names itself is claimed once.
     let state = large(PARTS_PER_CHUNK);
@@ -464,7 +464,7 @@ fn lists_without_an_end() {
     let mut list = vec![0; PAGE_SIZE];
     vmalloc::set_next(&mut list, LISTS);
     memory.put(LISTS, &list);
-    let why = Refusal::Address(PhysAddr(LISTS));
+    let why = Damage::Address(PhysAddr(LISTS));
     assert_eq!(state.walk(&memory), (0, Err(why)));
 }
 
@@ -474,7 +474,7 @@ fn file_without_folios() {
     let mut state = large(1);
     state.header.nr_folios = 0;
     let refused = Memfd::new(state.header).err();
-    assert_eq!(refused, Some(Refusal::ArrayLength(0, 256)));
+    assert_eq!(refused, Some(Damage::ArrayLength(0, 256)));
     (state.header.first, state.header.total_pages) = (0, 0);
     let memory = state.memory();
     assert_eq!(state.walk(&memory), (0, Ok(())));
@@ -500,7 +500,7 @@ fn array_with_anything_behind_its_end() {
         let mut memory = state.memory();
         part[count * FolioEntry::SIZE] = 1;
         memory.put_order(state.part(0), 0, &part);
-        let refused = Refusal::ArrayLength(count as u64, count as u64 + 1);
+        let refused = Damage::ArrayLength(count as u64, count as u64 + 1);
         assert_eq!(state.walk(&memory).1, Err(refused), "{count}");
     }
 }

@@ -8,7 +8,7 @@ use super::PhysAddr;
 
 /// What is wrong with something the previous kernel left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum Damage {
     /// The address is not the start of memory that KHO kept, or less of it than needed.
     Address(PhysAddr),
     /// The root is smaller than its structure: bytes there.
@@ -59,7 +59,7 @@ fn text(field: &[u8]) -> core::slice::EscapeAscii<'_> {
         .escape_ascii()
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(at) => write!(f, "no memory was handed over at {at}"),

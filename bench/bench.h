@@ -10,7 +10,7 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
-#include "luo.h"
+#include "lib/luo.h"
 
 /*
  * A kind of state. make() builds it in the old kernel, take() gets it back in

@@ -6,7 +6,7 @@
  * The rounds are many enough for a leak of one page a round to stand out
  * (SMALL_ROUNDS > TOLERATE_AVAILABLE).
  */
-#include "usage.h"
+#include "lib/usage.h"
 
 #include <sched.h>
 #include <sys/stat.h>

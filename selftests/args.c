@@ -3,7 +3,7 @@
  * The arguments of the ioctls: sizes, pointers, reserved fields, and what is
  * written back. A call that reports failure has changed nothing.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <sys/resource.h>
 

@@ -7,7 +7,7 @@
  *
  * The lines that start with DEMO are for demo.py, which prints the timeline.
  */
-#include "luo.h"
+#include "lib/luo.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * The device itself: who may open it, which commands it knows, and what the
  * fds that it returns look like from outside.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <linux/magic.h>
 #include <sys/stat.h>

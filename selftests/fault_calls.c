@@ -4,8 +4,8 @@
  * every point of them failing once: the errno is one that the contract has,
  * nothing is half done, and the same call then succeeds. For a debug kernel.
  */
-#include "faults.h"
-#include "usage.h"
+#include "lib/faults.h"
+#include "lib/usage.h"
 
 #define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 #define HUGE_PAGE	(2 * MIB)

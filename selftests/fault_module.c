@@ -3,8 +3,8 @@
  * Loading and unloading the module, with every point failing once. LUO_MODULE
  * is the path of the module, which must not be loaded. For a debug kernel.
  */
-#include "faults.h"
-#include "fixture.h"
+#include "lib/faults.h"
+#include "lib/fixture.h"
 
 #include <sys/syscall.h>
 

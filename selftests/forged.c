@@ -14,7 +14,7 @@
  * forger wrote. With FORGED_DISCARD, damaged files are not retrieved before
  * their session is finished.
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@
 #include <sys/klog.h>
 #include <unistd.h>
 
-#include "forge/shape.h"
+#include "test_modules/forge/shape.h"
 
 /* What is left of the state. Where nothing is said, it is all there. */
 enum expected {
@@ -45,32 +45,32 @@ struct forged_case {
 
 #define FORGERY(name, expected, log, ...) { #name, expected, log },
 static const struct forged_case addresses[] = {
-#include "forge/addresses.h"
+#include "test_modules/forge/addresses.h"
 	{ }
 };
 
 static const struct forged_case chains[] = {
-#include "forge/chains.h"
+#include "test_modules/forge/chains.h"
 	{ }
 };
 
 static const struct forged_case memfd[] = {
-#include "forge/memfd.h"
+#include "test_modules/forge/memfd.h"
 	{ }
 };
 
 static const struct forged_case pieces[] = {
-#include "forge/pieces.h"
+#include "test_modules/forge/pieces.h"
 	{ }
 };
 
 static const struct forged_case longest[] = {
-#include "forge/long.h"
+#include "test_modules/forge/long.h"
 	{ }
 };
 
 static const struct forged_case million[] = {
-#include "forge/million.h"
+#include "test_modules/forge/million.h"
 	{ }
 };
 

@@ -7,7 +7,7 @@
  * memory: 1G
  * timeout: 240
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>

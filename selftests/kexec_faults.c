@@ -12,8 +12,8 @@
  *
  * hidden: yes
  */
-#include "faults.h"
-#include "stages.h"
+#include "lib/faults.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,8 +12,8 @@
  * timeout: 120
  * allow: Call Trace:|invoked oom-killer:
  */
-#include "pressure.h"
-#include "stages.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <stdio.h>

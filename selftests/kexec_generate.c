@@ -13,8 +13,8 @@
  * memory: 1G
  * timeout: 240
  */
-#include "model.h"
-#include "stages.h"
+#include "lib/model.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -6,8 +6,8 @@
  * memory: 1G
  * timeout: 240
  */
-#include "malform.h"
-#include "stages.h"
+#include "lib/malform.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -9,7 +9,7 @@
  * memory: 4G
  * timeout: 300
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <stdio.h>

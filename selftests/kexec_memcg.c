@@ -14,8 +14,8 @@
  * cmdline: ramdisk_size=65536
  * allow: Call Trace:|invoked oom-killer:
  */
-#include "pressure.h"
-#include "stages.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,8 +7,8 @@
  * memory: 2G
  * timeout: 240
  */
-#include "pressure.h"
-#include "stages.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -9,9 +9,9 @@
  *
  * hidden: yes
  */
-#include "faults.h"
-#include "pressure.h"
-#include "stages.h"
+#include "lib/faults.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
  * memory: 1G
  * timeout: 120
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,8 +12,8 @@
  * timeout: 120
  * cmdline: ramdisk_size=65536
  */
-#include "pressure.h"
-#include "stages.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>

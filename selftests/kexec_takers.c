@@ -8,8 +8,8 @@
  * memory: 1G
  * timeout: 180
  */
-#include "race.h"
-#include "stages.h"
+#include "lib/race.h"
+#include "lib/stages.h"
 
 #include <unistd.h>
 

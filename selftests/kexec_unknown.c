@@ -7,7 +7,7 @@
  *
  * hidden: yes
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * The bounds that the module was loaded with: LUO_SESSIONS and LUO_FILES say
  * which, 0 is none. Without them there is nothing to test.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #define MOST	16
 

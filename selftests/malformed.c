@@ -6,8 +6,8 @@
  * MALFORMED_SEED=n makes the calls of an earlier run again, MALFORMED_CALL=n
  * with it the one call of that number, MALFORMED_CALLS=n so many at random.
  */
-#include "malform.h"
-#include "usage.h"
+#include "lib/malform.h"
+#include "lib/usage.h"
 
 #include <sys/random.h>
 #include <time.h>

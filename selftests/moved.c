@@ -8,8 +8,8 @@
  * find the old ones, and then replaces them. Whether the right ones are pinned
  * is seen from what can be paged out: what is pinned cannot.
  */
-#include "fixture.h"
-#include "pressure.h"
+#include "lib/fixture.h"
+#include "lib/pressure.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -3,7 +3,7 @@
  * preserve_fd: what it takes, what it refuses, what a preserved memfd can still
  * do, and that closing the session gives everything back.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <sys/mount.h>
 #include <sys/stat.h>

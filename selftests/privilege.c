@@ -4,7 +4,7 @@
  * fd and leads nowhere else, what may be pinned is bounded, and names forge
  * nothing.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <grp.h>
 #include <sys/klog.h>

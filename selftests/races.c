@@ -4,8 +4,8 @@
  * pair of calls, judged by race.h. LUO_SEED= (or lu.seed=) makes the same calls
  * again, LUO_RACE_SECONDS= goes on for so long.
  */
-#include "fixture.h"
-#include "race.h"
+#include "lib/fixture.h"
+#include "lib/race.h"
 
 #define SECONDS	20
 

@@ -3,7 +3,7 @@
  * Outgoing sessions: their names, the calls that are not for them, the ways in
  * which their fds travel, and what /proc tells about them.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <sys/wait.h>
 

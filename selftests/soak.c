@@ -11,7 +11,7 @@
  * seed and the number of the stage: lu.seed= on the kernel's command line, or
  * LUO_SEED, makes a run again.
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>

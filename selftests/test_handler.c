@@ -4,7 +4,7 @@
  * open files of /dev/full. Its freeze, retrieve and finish are looked at in
  * kexec_refused.c; here is what needs no kexec.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 FIXTURE(handler) {
 	int dev;

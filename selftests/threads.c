@@ -5,7 +5,7 @@
  * nobody else has; afterwards all names and files are free. LUO_SEED repeats a run.
  * There are many more calls here than in races.c, which judges them more strictly.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

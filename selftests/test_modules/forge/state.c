@@ -10,7 +10,7 @@
 #include <linux/mm.h>
 #include <linux/string.h>
 
-#include "../pattern.h"
+#include "../../lib/pattern.h"
 #include "forge.h"
 
 #define ENTRIES	(PAGE_SIZE / sizeof(struct memfd_luo_folio_ser))

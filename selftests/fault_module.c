@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Loading and unloading the module, with every point failing once. LUO_MODULE
- * is the path of the module, which must not be loaded. For a debug kernel.
+ * Fault injection into loading and unloading the module: every failure point of
+ * init_module() and delete_module() fails once. A failed load must leave no device,
+ * a failed unload a device that works.
+ *
+ * LUO_MODULE= is the path of the module, which must not be loaded. Needs a debug
+ * kernel.
  */
 #include "lib/faults.h"
 #include "lib/fixture.h"
@@ -19,7 +23,7 @@ FIXTURE_SETUP(module)
 	if (!faults_ready())
 		SKIP(return, "this kernel cannot inject faults");
 	if (!path)
-		SKIP(return, "LUO_MODULE= does not say where the module is");
+		SKIP(return, "LUO_MODULE= is not set to the path of the module");
 	self->ko = open(path, O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(self->ko, 0);
 }
@@ -43,9 +47,12 @@ static void undo_load(void *arg, int attempt, int answer)
 {
 	int dev = luo_open();
 
-	/* Some of what can fail is not needed: it must be a module all the same. */
+	/*
+	 * Some allocations are optional. Without them the module must still
+	 * work.
+	 */
 	if (dev < 0)
-		fprintf(stderr, "# open after a load that succeeded: %d\n", dev);
+		fprintf(stderr, "# open after a successful load: %d\n", dev);
 	close(dev);
 	unload(NULL, attempt);
 }
@@ -78,7 +85,7 @@ TEST_F_TIMEOUT(module, finit_module, 600)
 	};
 
 	faults_walk(&f);
-	EXPECT_STREQ("", f.wrong);
+	EXPECT_STREQ("", f.problem);
 	EXPECT_GT(f.points, 0);
 }
 
@@ -91,9 +98,9 @@ TEST_F_TIMEOUT(module, delete_module, 600)
 
 	ASSERT_EQ(0, load(&self->ko, 0));
 	faults_walk(&f);
-	EXPECT_STREQ("", f.wrong);
+	EXPECT_STREQ("", f.problem);
 	EXPECT_GT(f.points, 0);
-	/* The last one was undone. */
+	/* The last unload was undone, so the module is loaded. */
 	EXPECT_EQ(0, unload(NULL, 0));
 }
 

@@ -115,8 +115,8 @@ static void need_faults(void)
 
 static void right(const struct faults *f)
 {
-	if (f->wrong[0])
-		expect_eq(1, 0, "%s", f->wrong);
+	if (f->problem[0])
+		expect_eq(1, 0, "%s", f->problem);
 	expect_range(f->points, 1, 100000, "points of %s", f->what);
 }
 

@@ -14,6 +14,7 @@
  * timeout: 240
  */
 #include "lib/model.h"
+#include "lib/perform.h"
 #include "lib/stages.h"
 
 #include <errno.h>
@@ -97,7 +98,7 @@ static void choose(const struct model *m, struct step *step)
 		{ STEP_TRUNCATE, 6, KIND_MEMFD }, { STEP_PUNCH, 6, KIND_MEMFD },
 		{ STEP_WRITE, 6, KIND_MEMFD }, { STEP_MAP, 6, KIND_MEMFD },
 		{ STEP_SEAL, 2, KIND_MEMFD }, { STEP_SEEK, 2, KIND_MEMFD },
-		{ STEP_LOOK, 8, KIND_MEMFD },
+		{ STEP_DIGEST, 8, KIND_MEMFD },
 	};
 	static const unsigned char passed[] = { KIND_DEVICE, KIND_INCOMING, KIND_MEMFD };
 	unsigned int i, all = 0, kind;
@@ -140,7 +141,7 @@ static void choose(const struct model *m, struct step *step)
 		step->arg = below(MODEL_PAGES);
 	}
 	if (step->op >= STEP_CREATE && step->op <= STEP_GET_NAME && !below(6))
-		step->flavour = below(FLAVOURS);
+		step->flavor = below(FLAVORS);
 }
 
 /* Processes that perform steps. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The walk of faults.h, by /proc/self/fail-nth: the point of that number fails
- * of those that this task comes to next.
+ * The walk of faults.h. After writing n to /proc/thread-self/fail-nth, the nth
+ * failure point that this task reaches fails.
  */
 #include "faults.h"
 
@@ -15,14 +15,16 @@
 
 #include "kselftest.h"
 
-/* No call that is looked at has so many. */
-#define MOST_POINTS	5000
+/* More than any call has. */
+#define MAX_POINTS	5000
 
 #define STACKS		"/sys/kernel/debug/page_owner_stacks/show_stacks"
 
 static int fail_nth = -1;
 
-/* All slabs but that of kmemleak, which can do without and would hide the rest. */
+/*
+ * All slabs but kmemleak's: kmemleak turns itself off when an allocation fails.
+ */
 static bool choose_slabs(void)
 {
 	DIR *dir = opendir("/sys/kernel/slab");
@@ -47,7 +49,10 @@ void faults_of_pages(bool on)
 
 bool faults_ready(void)
 {
-	/* Those that may sleep, or are for user memory, count too; no reports. */
+	/*
+	 * Also fail allocations that may sleep or are for user memory. Print
+	 * nothing.
+	 */
 	static const char * const knobs[][2] = {
 		{ "failslab/ignore-gfp-wait", "N" },
 		{ "failslab/verbose", "0" },
@@ -78,28 +83,34 @@ static void arm(int n)
 	int tries = 0;
 
 	snprintf(text, sizeof(text), "%d", n);
-	/* It copies from the user: that may be the point that is still to come. */
+	/*
+	 * This write copies from user memory, so it may itself be the armed
+	 * point.
+	 */
 	while (pwrite(fail_nth, text, strlen(text), 0) < 0) {
 		if (++tries > 2)
 			ksft_exit_fail_msg("cannot write to fail-nth: %s\n", strerror(errno));
 	}
 }
 
-/* Whether there was no such point. */
+/* True if the call did not reach the armed point. */
 static bool disarm(void)
 {
 	char text[16] = {};
-	/* This comes to a point itself: if that fails, nothing had before. */
+	/*
+	 * This read reaches a point itself: if it fails, the call had not
+	 * failed before.
+	 */
 	bool left = pread(fail_nth, text, sizeof(text) - 1, 0) < 0 || atoi(text) > 0;
 
 	arm(0);
 	return left;
 }
 
-static void wrong(struct faults *f, int n, const char *what, int answer)
+static void problem(struct faults *f, int n, const char *what, int answer)
 {
-	if (!f->wrong[0])
-		snprintf(f->wrong, sizeof(f->wrong), "%s: point %d: %s (%d, %s)", f->what, n,
+	if (!f->problem[0])
+		snprintf(f->problem, sizeof(f->problem), "%s: point %d: %s (%d, %s)", f->what, n,
 			 what, answer, answer < 0 ? strerror(-answer) : "success");
 }
 
@@ -114,22 +125,22 @@ static bool is_allowed(const struct faults *f, int answer)
 	return false;
 }
 
-/* Whether it is worth to go on. */
+/* False if the walk should end. */
 static bool failed_at(struct faults *f, int n, int answer)
 {
 	const char *what;
 
 	if (!is_allowed(f, answer))
-		wrong(f, n, "failed with another errno than may be", answer);
+		problem(f, n, "failed with an unexpected errno", answer);
 	what = f->check ? f->check(f->arg, n, answer) : NULL;
 	if (what)
-		wrong(f, n, what, answer);
+		problem(f, n, what, answer);
 	answer = f->again ? f->again(f->arg, n, answer) : f->call(f->arg, n);
 	if (answer < 0)
-		wrong(f, n, "the same call fails once more", answer);
+		problem(f, n, "the same call fails again without a fault", answer);
 	else if (f->undo)
 		f->undo(f->arg, n, answer);
-	return !f->wrong[0];
+	return !f->problem[0];
 }
 
 void faults_walk(struct faults *f)
@@ -137,12 +148,12 @@ void faults_walk(struct faults *f)
 	int n, answer;
 	bool left;
 
-	for (n = 1; n < MOST_POINTS; n++) {
+	for (n = 1; n < MAX_POINTS; n++) {
 		arm(n);
 		answer = f->call(f->arg, n);
 		left = disarm();
 		if (left && answer < 0)
-			wrong(f, n, "failed although nothing was made to fail", answer);
+			problem(f, n, "failed without an injected fault", answer);
 		if (left) {
 			if (answer >= 0 && f->undo)
 				f->undo(f->arg, n, answer);
@@ -158,7 +169,7 @@ void faults_walk(struct faults *f)
 				f->undo(f->arg, n, answer);
 		}
 	}
-	printf("# %s: %d points, %d of them absorbed\n", f->what, f->points, f->absorbed);
+	printf("# %s: %d failure points, %d of them absorbed\n", f->what, f->points, f->absorbed);
 }
 
 long faults_pages(void)
@@ -172,7 +183,7 @@ long faults_pages(void)
 		return -errno;
 	while (fgets(line, sizeof(line), in)) {
 		ours |= !!strstr(line, "lu_kho_alloc");
-		/* KHO's own, to note down where others are: those it keeps for ever. */
+		/* KHO never frees the pages of its own radix tree. */
 		table |= !!strstr(line, "kho_radix_");
 		if (sscanf(line, "nr_base_pages: %ld", &n) == 1) {
 			if (ours && !table)

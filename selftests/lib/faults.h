@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Every point of a system call at which it can fail, one after the other: an
- * allocation of the kernel's, or a copy from or to the user. Needs a kernel
- * with fault injection and page_owner.
+ * Fault injection: makes each failure point of a system call fail, one after the
+ * other. A failure point is an allocation of the kernel, or a copy from or to user
+ * memory. Needs a kernel with fault injection and page_owner.
  */
 #ifndef SELFTESTS_FAULTS_H
 #define SELFTESTS_FAULTS_H
@@ -10,17 +10,17 @@
 #include "luo.h"
 
 /**
- * struct faults - a call, and what must hold when it fails
- * @what:    for the line that says how many points there are
- * @call:    makes one system call; a negative errno, or what it answers
- * @undo:    takes back what a call that succeeded with that answer has done
- * @check:   after a failure: NULL, or what is wrong
- * @again:   the call once more, with nothing failing; without it, @call
- * @allowed: the errnos that the call may fail with, ends with 0
- * @arg:     for the functions, which also get the number of the attempt
- * @points:  out: at how many points the call was made to fail
- * @absorbed: out: at how many of them it succeeded all the same
- * @wrong:   out: what went wrong first, or ""
+ * struct faults - a call, and what must hold after it failed
+ * @what:     names the call in the output
+ * @call:     makes one system call; returns a negative errno or its result
+ * @undo:     reverts a call that succeeded with result @answer
+ * @check:    called after a failure; returns NULL, or what is not as it was
+ * @again:    repeats a failed call without a fault; the default is @call
+ * @allowed:  errnos that the call may fail with; ends with 0
+ * @arg:      passed to the functions, with the number of the attempt
+ * @points:   out: at how many points the call was made to fail
+ * @absorbed: out: at how many of these it succeeded nevertheless
+ * @problem:  out: the first problem, or ""
  */
 struct faults {
 	const char *what;
@@ -32,22 +32,25 @@ struct faults {
 	void *arg;
 	int points;
 	int absorbed;
-	char wrong[200];
+	char problem[200];
 };
 
-/* Whether the kernel can do it; prepares it to. */
+/* Configures fault injection. Returns false if the kernel has none. */
 bool faults_ready(void);
 
-/* Whether allocations of pages are points too. They are. */
+/* Whether page allocations count as failure points. By default they do. */
 void faults_of_pages(bool on);
 
-/* Fails the first point of the call, the second, and so on until none is left. */
+/*
+ * Makes the call again and again, with failure point 1, 2, ... failing, until a
+ * call succeeds without having reached its point.
+ */
 void faults_walk(struct faults *f);
 
-/* How many pages are allocated that the module has to hand over. */
+/* Pages that the module has allocated to hand them over. */
 long faults_pages(void);
 
-/* How many fds this process has. */
+/* Number of open fds of this process. */
 int faults_fds(void);
 
 #endif /* SELFTESTS_FAULTS_H */

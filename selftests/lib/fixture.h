@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The harness fixture of the programs that need no kexec: the device is open
- * in self->dev. Without a device every test is skipped, loudly.
+ * The fixture of programs that need no kexec: the device is open in self->dev.
+ * Without a device every test is skipped, and says so.
  */
 #ifndef SELFTESTS_FIXTURE_H
 #define SELFTESTS_FIXTURE_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The helpers of luo.h. Nothing here decides whether a test passes.
+ * The functions of luo.h. None of them decides whether a test passes.
  */
 #include "luo.h"
 #include "pattern.h"
@@ -237,8 +237,8 @@ int luo_fdlink(int fd, char *buf, size_t size)
 }
 
 /*
- * That of the page at an address. A page that somebody tries to move is not there
- * for a moment; touching it waits for that.
+ * The frame number of the page at an address. While the kernel migrates a page
+ * it is not present; touching the page waits until it is.
  */
 static int one_pfn(int pagemap, volatile char *at, __u64 *pfn)
 {
@@ -256,7 +256,7 @@ static int one_pfn(int pagemap, volatile char *at, __u64 *pfn)
 	return -ENODATA;
 }
 
-/* Those of a run without holes; it is mapped and touched. */
+/* Frame numbers of a run without holes, which is mapped and touched. */
 static int run_pfns(int fd, int pagemap, size_t first, size_t pages, __u64 *pfns)
 {
 	ssize_t want = pages * sizeof(*pfns);
@@ -274,7 +274,7 @@ static int run_pfns(int fd, int pagemap, size_t first, size_t pages, __u64 *pfns
 		if (!(pfns[i] >> 63))
 			err = one_pfn(pagemap, (char *)map + i * LUO_PAGE, &pfns[i]);
 		pfns[i] &= (1ULL << 55) - 1;
-		/* Without the right to see them all are 0. */
+		/* Without CAP_SYS_ADMIN all of them read as 0. */
 		if (!pfns[i] && !err)
 			err = -EPERM;
 	}
@@ -289,7 +289,10 @@ int luo_pfns(int fd, size_t pages, __u64 *pfns)
 	int in, again, err = 0;
 
 	memset(pfns, 0, pages * sizeof(*pfns));
-	/* An open file of its own, so that looking for holes moves no position. */
+	/*
+	 * An open file of its own, so that SEEK_HOLE does not move the caller's
+	 * position.
+	 */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	again = open(path, O_RDONLY | O_CLOEXEC);
 	if (again < 0)
@@ -393,7 +396,7 @@ int luo_write_file(const char *path, const char *text)
 	return err;
 }
 
-/* Let what is freed late (RCU, per-CPU lists and counters) be seen as free. */
+/* Some memory is freed late: by RCU, or to per-CPU lists and counters. */
 void luo_settle(void)
 {
 	int i;
@@ -472,7 +475,7 @@ int luo_open_full(int flags)
 
 	if (fd >= 0)
 		return fd;
-	/* A guest with no devtmpfs: make the node ourselves. */
+	/* A guest without devtmpfs has no such node. */
 	if (!mkdtemp(dir))
 		return -errno;
 	snprintf(path, sizeof(path), "%s/full", dir);

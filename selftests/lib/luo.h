@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the tests of /dev/liveupdate share: one wrapper for each ioctl, memfds
- * whose content is a function of a seed, and a look into /proc. A function that
- * can fail returns a negative errno, never -1 with errno.
+ * Shared by all tests of /dev/liveupdate: a wrapper for each ioctl, memfds whose
+ * content is a function of a seed, and facts about files and memory from /proc.
+ *
+ * A function that can fail returns a negative errno, never -1 with errno set.
  */
 #ifndef SELFTESTS_LUO_H
 #define SELFTESTS_LUO_H
@@ -29,7 +30,7 @@
 #define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))
 #endif
 
-/* Not in every C library. */
+/* Newer than some C libraries. */
 #ifndef MFD_ALLOW_SEALING
 #define MFD_ALLOW_SEALING	0x0002U
 #endif
@@ -43,7 +44,7 @@
 #define MFD_EXEC	0x0010U
 #endif
 
-/* The ioctls. Those that make an fd return it. */
+/* The ioctls. Those that return an fd return a negative errno on failure. */
 int luo_open(void);
 int luo_ioctl(int fd, unsigned int cmd, void *arg);
 int luo_create(int dev, const char *name);
@@ -53,12 +54,14 @@ int luo_retrieve_fd(int session, __u64 token);
 int luo_finish(int session);
 int luo_get_name(int session, char name[LUO_NAME_MAX]);
 
-/* Seeded bytes: byte n of a file is a function of the seed and of n alone. */
+/* Seeded bytes: byte n of a file is a function of the seed and of n only. */
 __u64 luo_mix(__u64 seed, __u64 n);
 int luo_fill(int fd, off_t off, size_t len, __u64 seed);
 int luo_memfd(unsigned int flags, size_t size, __u64 seed);
 
-/* Offset of the first byte that differs, LUO_SAME if none, or -errno. */
+/*
+ * Offset of the first byte that differs, LUO_SAME if none differs, or -errno.
+ */
 #define LUO_SAME	(-1000000L)
 long luo_check(int fd, off_t off, size_t len, __u64 seed);
 long luo_check_zero(int fd, off_t off, size_t len);
@@ -69,50 +72,55 @@ off_t luo_size(int fd);
 off_t luo_pos(int fd);
 bool luo_is_cloexec(int fd);
 int luo_fdinfo(int fd, char *buf, size_t size);
-/* Whether this kernel has the C implementation, which differs in a few points. */
+/*
+ * Whether the kernel has the C implementation, which differs in some answers.
+ */
 bool luo_is_c(void);
 int luo_fdlink(int fd, char *buf, size_t size);
-/* Frame numbers; 0 for a hole, which stays one. */
+/* Frame numbers, one for each page; 0 for a hole, which is not filled. */
 int luo_pfns(int fd, size_t pages, __u64 *pfns);
 
-/* How often the line stands in the text, which lines end in a newline. */
+/* How many lines of @text are equal to @line, which has no newline. */
 int luo_count_line(const char *text, const char *line);
-/* "luo-file:" line of a memfd, in a static buffer. */
+/* The "luo-file:" line that fdinfo has for a file, in a static buffer. */
 const char *luo_file_line(__u64 token, const char *handler, const char *state);
 
-/* Facts about the system; the numbers are pages. */
+/* Facts about memory, in pages. */
 long luo_meminfo(const char *field);
-/* Free pages, those on the per-CPU lists too (MemAvailable misses them). */
+/* Free pages, with those on per-CPU lists, which MemAvailable misses. */
 long luo_free_pages(void);
 /*
- * How many of them may be missing where nothing is: LUO_TOLERATE_PAGES= is for
- * kernels that keep for a while what was freed.
+ * How many pages may be missing without a leak. LUO_TOLERATE_PAGES= raises it
+ * for kernels that free late, such as those with KASAN.
  */
 long luo_tolerated_pages(long otherwise);
-/* Settling compacts: pages that are not pinned may get other frames. */
+/*
+ * Waits until freed memory shows as free. Also compacts, so unpinned pages
+ * move.
+ */
 void luo_settle(void);
 int luo_write_file(const char *path, const char *text);
 int luo_nofile(long more);
 
 /*
- * What makes a run again: LUO_SEED, or lu.seed= on the kernel's command line.
- * Otherwise a random number.
+ * The seed that repeats a run: $LUO_SEED, or lu.seed= of the kernel command
+ * line. Otherwise a random number.
  */
 __u64 luo_seed(void);
 
-/* system calls that answer -errno */
+/* System calls that return -errno. */
 int luo_truncate(int fd, off_t size);
 long luo_pwrite(int fd, const void *buf, size_t len, off_t off);
 int luo_fallocate(int fd, int mode, off_t off, off_t len);
 int luo_add_seals(int fd, unsigned int seals);
 int luo_open_full(int flags);
 
-/* An fd through a Unix socket: what arrives there, or -errno. */
+/* Sends an fd through a Unix socket; returns the fd that arrives, or -errno. */
 int luo_pass_fd(int fd);
 
 /*
- * len bytes that end where unmapped memory starts, and len bytes that can be
- * read and not written (a copy of src).
+ * luo_guarded() returns @len bytes that end where unmapped memory starts,
+ * luo_readonly() a read-only copy of @src.
  */
 void *luo_guarded(size_t len);
 void *luo_readonly(const void *src, size_t len);

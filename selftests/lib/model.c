@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What every call must answer, and what it changes; see model.h. This is the
- * contract, and knows nothing of how the calls are made.
+ * What every step must answer, and what it changes; see model.h. This file knows
+ * nothing of how calls are made.
  */
 #include "model.h"
 #include "pattern.h"
@@ -10,10 +10,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-const int step_seals[5] = {
-	F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL,
-};
-
 #define AGAINST_WRITING	(F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 
 static struct answer err(int answer)
@@ -21,13 +17,13 @@ static struct answer err(int answer)
 	return (struct answer){ .err = answer };
 }
 
-/* Both are right. */
+/* Either errno is right. */
 static struct answer either(int answer, int also)
 {
 	return (struct answer){ .err = answer, .also = also };
 }
 
-/* Things that are counted; the last reference has consequences. */
+/* Reference counts. Dropping the last reference has effects. */
 
 static void put_file(struct model *m, unsigned int index)
 {
@@ -59,7 +55,7 @@ static int new_file(struct model *m, unsigned int pages, __u32 seed)
 	return file;
 }
 
-/* Everything in it is let go; for an incoming one this is what finish does. */
+/* Drops all files of a session. For an incoming session, this is finish. */
 static void empty_session(struct model *m, struct model_session *session)
 {
 	unsigned int i;
@@ -117,7 +113,7 @@ static void take(struct model *m, const struct model_fd *fd)
 	}
 }
 
-/* The new one is there before the old one goes. */
+/* dup2() takes the new reference before it drops the old one. */
 static void install(struct model *m, const struct step *step, unsigned int kind,
 		    unsigned int object)
 {
@@ -128,28 +124,28 @@ static void install(struct model *m, const struct step *step, unsigned int kind,
 	fd->object = object;
 }
 
-/* What is told before anything is looked up; 0: all is well so far. */
-static int early(const struct step *step)
+/* The error that reading the argument gives, before any lookup; or 0. */
+static int argument_error(const struct step *step)
 {
 	bool reserved = step->op == STEP_FINISH || step->op == STEP_GET_NAME;
 
-	switch (step->flavour) {
-	case FLAVOUR_SMALL:
+	switch (step->flavor) {
+	case FLAVOR_SMALL:
 		return -EINVAL;
-	case FLAVOUR_NOISE:
+	case FLAVOR_NOISE:
 		return -E2BIG;
-	case FLAVOUR_NULL:
+	case FLAVOR_NULL:
 		return -EFAULT;
-	case FLAVOUR_RESERVED:
+	case FLAVOR_RESERVED:
 		return reserved ? -EINVAL : 0;
 	}
 	return 0;
 }
 
-/* An error, if the answer could not have been written either. */
+/* Fails with @why. If the argument is read-only, EFAULT is as good. */
 static struct answer refuse(const struct step *step, int why)
 {
-	return either(why, step->flavour == FLAVOUR_READONLY ? -EFAULT : 0);
+	return either(why, step->flavor == FLAVOR_READONLY ? -EFAULT : 0);
 }
 
 static bool is_session(unsigned int kind)
@@ -157,11 +153,11 @@ static bool is_session(unsigned int kind)
 	return kind == KIND_OUTGOING || kind == KIND_INCOMING;
 }
 
-/* An ioctl on something that does not have it, or with a bad argument. */
+/* True if the fd has no such ioctl, or if the argument cannot be read. */
 static bool misdirected(const struct step *step, unsigned int kind, unsigned int right,
 			struct answer *answer)
 {
-	int why = early(step);
+	int why = argument_error(step);
 
 	if (kind == KIND_NONE)
 		*answer = err(-EBADF);
@@ -170,7 +166,7 @@ static bool misdirected(const struct step *step, unsigned int kind, unsigned int
 	else if (is_session(kind) != is_session(right))
 		*answer = err(-EINVAL);
 	else if (kind != right)
-		*answer = either(-EINVAL, why ?: step->flavour == FLAVOUR_READONLY ? -EFAULT : 0);
+		*answer = either(-EINVAL, why ?: step->flavor == FLAVOR_READONLY ? -EFAULT : 0);
 	else if (why)
 		*answer = err(why);
 	else
@@ -192,7 +188,7 @@ static struct answer create(struct model *m, const struct step *step)
 		if (!s->refs)
 			empty = i;
 	}
-	if (step->flavour == FLAVOUR_READONLY)
+	if (step->flavor == FLAVOR_READONLY)
 		return err(-EFAULT);
 	m->sessions[empty] = (struct model_session){ .refs = 1, .name = step->arg };
 	install(m, step, KIND_OUTGOING, empty);
@@ -203,13 +199,12 @@ static struct answer retrieve(struct model *m, const struct step *step)
 {
 	struct model_session *s = &m->sessions[step->arg];
 
-	if (step->arg >= MODEL_NAMES)
-		return refuse(step, -EINVAL);
+	/* No session can have an invalid name, so it is not found. */
 	if (step->arg >= MODEL_INCOMING || s->incoming == INCOMING_GONE)
 		return refuse(step, -ENOENT);
 	if (s->incoming == INCOMING_HELD)
 		return refuse(step, -EINVAL);
-	if (step->flavour == FLAVOUR_READONLY)
+	if (step->flavor == FLAVOR_READONLY)
 		return err(-EFAULT);
 	s->incoming = INCOMING_HELD;
 	s->refs = 1;
@@ -232,7 +227,7 @@ static struct answer preserve(struct model *m, struct model_session *s, const st
 	inode = &m->inodes[m->files[fd->object].inode];
 	if (inode->busy)
 		return refuse(step, -EBUSY);
-	if (step->flavour == FLAVOUR_READONLY)
+	if (step->flavor == FLAVOR_READONLY)
 		return err(-EFAULT);
 	inode->busy = true;
 	inode->frozen = true;
@@ -251,7 +246,7 @@ static struct answer retrieve_fd(struct model *m, const struct model_fd *from,
 
 	if (!s->file[step->arg] && !s->pending[step->arg])
 		return refuse(step, -ENOENT);
-	if (step->flavour == FLAVOUR_READONLY)
+	if (step->flavor == FLAVOR_READONLY)
 		return err(-EFAULT);
 	if (s->pending[step->arg]) {
 		file = new_file(m, incoming_pages(from->object, step->arg),
@@ -300,7 +295,7 @@ static struct answer session_ioctl(struct model *m, struct model_fd *fd, const s
 		return preserve(m, s, step);
 	if (step->op == STEP_RETRIEVE_FD)
 		return retrieve_fd(m, fd, step);
-	if (step->flavour == FLAVOUR_READONLY)
+	if (step->flavor == FLAVOR_READONLY)
 		return err(-EFAULT);
 	if (step->op == STEP_GET_NAME)
 		return (struct answer){ .value = s->name };
@@ -308,25 +303,25 @@ static struct answer session_ioctl(struct model *m, struct model_fd *fd, const s
 	return err(0);
 }
 
-/* Memfds, as mm/shmem.c and mm/memfd.c have it. */
+/* Memfds, as mm/shmem.c and mm/memfd.c implement them. */
 
-static struct answer look(const struct model *m, const struct model_fd *fd)
+static struct answer digest(const struct model *m, const struct model_fd *fd)
 {
 	const struct model_file *file = &m->files[fd->object];
 	const struct model_inode *inode = &m->inodes[file->inode];
 	__u64 hash = 0, words[LUO_PAGE / 8];
 	unsigned int i, n;
 
-	hash = look_at(hash, inode->pages * LUO_PAGE);
-	hash = look_at(hash, file->pos);
-	hash = look_at(hash, inode->seals);
+	hash = digest_word(hash, inode->pages * LUO_PAGE);
+	hash = digest_word(hash, file->pos);
+	hash = digest_word(hash, inode->seals);
 	for (i = 0; i < inode->pages; i++) {
 		memset(words, 0, sizeof(words));
 		for (n = 0; inode->page[i].seed && n < ARRAY_SIZE(words); n++)
 			words[n] = pattern_word(inode->page[i].seed, i * ARRAY_SIZE(words) + n);
 		if (inode->page[i].stored)
 			words[ARRAY_SIZE(words) - 1] = inode->page[i].word;
-		hash = look_page(hash, words);
+		hash = digest_page(hash, words);
 	}
 	return (struct answer){ .value = hash };
 }
@@ -380,7 +375,10 @@ static struct answer seal(struct model_inode *inode, int seals)
 		return err(-EPERM);
 	if (writing && inode->frozen && inode->pinned)
 		return err(-EBUSY);
-	/* Whether holes of a preserved file are pinned is nobody's business. */
+	/*
+	 * The contract leaves open whether holes of a preserved file are filled
+	 * and pinned.
+	 */
 	if (writing && inode->frozen && inode->pages)
 		return err(STEP_SKIPPED);
 	inode->seals |= seals;
@@ -415,7 +413,7 @@ static struct answer memfd_call(struct model *m, const struct model_fd *fd,
 		file->pos = step->seed;
 		return err(0);
 	default:
-		return look(m, fd);
+		return digest(m, fd);
 	}
 }
 
@@ -446,7 +444,7 @@ static struct answer bad_number(unsigned int kind, unsigned int which)
 		return err(-EBADF);
 	if (kind == KIND_MEMFD || kind == KIND_NULL)
 		return err(-ENOTTY);
-	/* Outside of the table, or in it and of another direction; see step_perform(). */
+	/* A number outside the table, or one inside it with another type. */
 	return err(which ? -ENOTTY : -EINVAL);
 }
 

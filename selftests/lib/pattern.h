@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The content of test files, where it is written and where it is compared, in
- * programs and in a kernel module: word n is a function of a seed and of n.
+ * The content of test files: word n is a function of a seed and of n. The programs
+ * and the forge module share it, so that a file written by one of them can be
+ * checked by the other.
  */
 #ifndef SELFTESTS_PATTERN_H
 #define SELFTESTS_PATTERN_H

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Makes the calls that model.h describes, and puts them into words.
+ * Makes the calls of steps; see perform.h.
  */
-#include "model.h"
+#include "perform.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static int fd_of(unsigned int slot)
 	return STEP_FIRST_FD + slot;
 }
 
-__u64 step_token(unsigned int index)
+static __u64 step_token(unsigned int index)
 {
 	static const __u64 tokens[MODEL_TOKENS] = { 0, 1, ~0ULL, 0x0123456789abcdefULL };
 
@@ -33,21 +33,11 @@ void step_name(char *name, const struct step_place *place, unsigned int index)
 	memset(name, 0, LUO_NAME_MAX);
 	if (index < MODEL_NAMES)
 		snprintf(name, LUO_NAME_MAX, "step-%u-%u", place->universe, index);
-	else if (index == NAME_UNENDED)
+	else if (index == NAME_UNTERMINATED)
 		memset(name, 'x', LUO_NAME_MAX);
 }
 
-bool memfd_has_page(__u32 seed, unsigned int page)
-{
-	return seed >> page & 1;
-}
-
-bool memfd_is_sealable(__u32 seed)
-{
-	return seed & 0xe0;
-}
-
-int step_memfd(unsigned int pages, __u32 seed)
+static int step_memfd(unsigned int pages, __u32 seed)
 {
 	int fd = luo_memfd(memfd_is_sealable(seed) ? MFD_ALLOW_SEALING : 0, 0, 0);
 	unsigned int i;
@@ -63,20 +53,6 @@ int step_memfd(unsigned int pages, __u32 seed)
 	if (err)
 		close(fd);
 	return err ?: fd;
-}
-
-unsigned int incoming_pages(unsigned int session, unsigned int token)
-{
-	static const unsigned char pages[MODEL_INCOMING][MODEL_TOKENS] = {
-		{ 1, 3, 0xff, 0xff }, { 0xff, 0xff, 0, 2 }, { 0xff, 0xff, 0xff, 0xff },
-	};
-
-	return pages[session][token];
-}
-
-__u32 incoming_seed(unsigned int session, unsigned int token)
-{
-	return 0xfd + 0x100 * session + 0x1000 * token;
 }
 
 int incoming_make(int dev, const struct step_place *place)
@@ -103,21 +79,7 @@ int incoming_make(int dev, const struct step_place *place)
 	return 0;
 }
 
-__u64 look_at(__u64 hash, __u64 value)
-{
-	return (hash ^ value) * 0x100000001b3ULL + (hash >> 29);
-}
-
-__u64 look_page(__u64 hash, const __u64 *words)
-{
-	unsigned int i;
-
-	for (i = 0; i < LUO_PAGE / 8; i++)
-		hash = look_at(hash, words[i]);
-	return hash;
-}
-
-static struct answer look(int fd)
+static struct answer digest(int fd)
 {
 	__u64 words[LUO_PAGE / 8];
 	struct answer answer = {};
@@ -127,19 +89,19 @@ static struct answer look(int fd)
 	size = luo_size(fd);
 	if (size < 0)
 		return (struct answer){ .err = size };
-	answer.value = look_at(answer.value, size);
-	answer.value = look_at(answer.value, luo_pos(fd));
-	answer.value = look_at(answer.value, luo_seals(fd));
+	answer.value = digest_word(answer.value, size);
+	answer.value = digest_word(answer.value, luo_pos(fd));
+	answer.value = digest_word(answer.value, luo_seals(fd));
 	for (off = 0; off < size; off += LUO_PAGE) {
 		n = pread(fd, words, sizeof(words), off);
 		if (n != sizeof(words))
 			return (struct answer){ .err = n < 0 ? -errno : -EIO };
-		answer.value = look_page(answer.value, words);
+		answer.value = digest_page(answer.value, words);
 	}
 	return answer;
 }
 
-/* An fd that was made, or an error, into its slot. */
+/* Moves a new fd into its slot. An error is passed through. */
 static int move_to(int fd, unsigned int slot)
 {
 	int err = 0;
@@ -152,7 +114,7 @@ static int move_to(int fd, unsigned int slot)
 	return err;
 }
 
-/* The structure as the flavour wants it, for one call. */
+/* The argument of any ioctl, with space for a tail. */
 union argument {
 	__u32 size;
 	struct liveupdate_ioctl_create_session create;
@@ -161,7 +123,7 @@ union argument {
 	struct liveupdate_session_retrieve_fd retrieve_fd;
 	struct liveupdate_session_finish finish;
 	struct liveupdate_session_get_name get_name;
-	char room[256];
+	char bytes[256];
 };
 
 static int call(const struct step *step, unsigned int cmd, union argument *arg, __u32 size)
@@ -170,20 +132,20 @@ static int call(const struct step *step, unsigned int cmd, union argument *arg, 
 	void *readonly;
 
 	arg->size = size;
-	switch (step->flavour) {
-	case FLAVOUR_SMALL:
+	switch (step->flavor) {
+	case FLAVOR_SMALL:
 		arg->size--;
 		break;
-	case FLAVOUR_NOISE:
-		arg->room[size + 3] = 1;
+	case FLAVOR_NOISE:
+		arg->bytes[size + 3] = 1;
 		arg->size += 8;
 		break;
-	case FLAVOUR_LARGE:
+	case FLAVOR_LARGE:
 		arg->size += 8;
 		break;
-	case FLAVOUR_NULL:
+	case FLAVOR_NULL:
 		return luo_ioctl(fd, cmd, NULL);
-	case FLAVOUR_READONLY:
+	case FLAVOR_READONLY:
 		readonly = luo_readonly(arg, sizeof(*arg));
 		if (!readonly)
 			return -ENOMEM;
@@ -196,7 +158,7 @@ static int call(const struct step *step, unsigned int cmd, union argument *arg, 
 
 static struct answer make_ioctl(const struct step *step, const struct step_place *place)
 {
-	unsigned int bad = step->flavour == FLAVOUR_RESERVED, i;
+	unsigned int bad = step->flavor == FLAVOR_RESERVED, i;
 	union argument arg = {};
 	struct answer answer = {};
 	char name[LUO_NAME_MAX];
@@ -256,7 +218,7 @@ static struct answer bad_number(const struct step *step)
 	union argument arg = { .size = 8 };
 	char text[96] = "";
 
-	/* One that is in the table of this kind of file. */
+	/* The number must be in the table of this kind of file. */
 	if (which && !luo_fdlink(fd_of(step->slot), text, sizeof(text)) &&
 	    strstr(text, "luo_session"))
 		which = 2;
@@ -388,89 +350,12 @@ struct answer step_perform(const struct step *step, const struct step_place *pla
 	case STEP_SEEK:
 		err = lseek(fd, step->seed, SEEK_SET) < 0 ? -errno : 0;
 		break;
-	case STEP_LOOK:
-		return look(fd);
+	case STEP_DIGEST:
+		return digest(fd);
 	case STEP_EXIT:
 		_exit(0);
 	default:
 		return make_ioctl(step, place);
 	}
 	return (struct answer){ .err = err };
-}
-
-bool step_answer_is(const struct answer *seen, const struct answer *expected)
-{
-	if (expected->also && seen->err == expected->also)
-		return true;
-	return seen->err == expected->err && (seen->err || seen->value == expected->value);
-}
-
-static const struct {
-	const char *name;
-	/* Of slot, to, arg, seed: those that are used. */
-	const char *uses;
-} words[STEP_OPS] = {
-	[STEP_OPEN] = { "open", "t" },
-	[STEP_CREATE] = { "create_session", "sat" },
-	[STEP_RETRIEVE] = { "retrieve_session", "sat" },
-	[STEP_PRESERVE] = { "preserve_fd", "sta" },
-	[STEP_RETRIEVE_FD] = { "retrieve_fd", "sat" },
-	[STEP_FINISH] = { "finish", "s" },
-	[STEP_GET_NAME] = { "get_name", "s" },
-	[STEP_BAD_NUMBER] = { "ioctl that is none", "sa" },
-	[STEP_FDINFO] = { "read fdinfo", "s" },
-	[STEP_CLOSE] = { "close", "s" },
-	[STEP_DUP] = { "dup2", "st" },
-	[STEP_SEND] = { "send to process", "sa" },
-	[STEP_RECEIVE] = { "receive", "t" },
-	[STEP_EXIT] = { "exit", "" },
-	[STEP_NULL] = { "open /dev/null", "t" },
-	[STEP_MEMFD] = { "memfd_create", "tax" },
-	[STEP_TRUNCATE] = { "ftruncate", "sa" },
-	[STEP_PUNCH] = { "punch hole", "sa" },
-	[STEP_WRITE] = { "write page", "sax" },
-	[STEP_MAP] = { "store through a mapping", "sax" },
-	[STEP_SEAL] = { "add seal", "sa" },
-	[STEP_SEEK] = { "lseek", "sx" },
-	[STEP_LOOK] = { "look at content", "s" },
-};
-
-const char *step_text(const struct step *step)
-{
-	static const char *const flavours[FLAVOURS] = {
-		"", " (too small)", " (larger, zeroes)", " (larger, not zero)", " (no address)",
-		" (read-only argument)", " (reserved set)",
-	};
-	static char text[200];
-	const char *use;
-	int n;
-
-	n = sprintf(text, "process %u: %s", step->proc, words[step->op].name);
-	for (use = words[step->op].uses; *use; use++) {
-		if (*use == 's')
-			n += sprintf(text + n, " slot=%u", step->slot);
-		else if (*use == 't')
-			n += sprintf(text + n, " to=%u", step->to);
-		else if (*use == 'a')
-			n += sprintf(text + n, " arg=%u", step->arg);
-		else
-			n += sprintf(text + n, " seed=%#x", step->seed);
-	}
-	sprintf(text + n, "%s", flavours[step->flavour]);
-	return text;
-}
-
-const char *answer_text(const struct answer *answer)
-{
-	static char texts[2][160];
-	static int which;
-	char *text = texts[which ^= 1];
-	int n;
-
-	n = sprintf(text, "%d (%s)", answer->err, answer->err ? strerror(-answer->err) : "success");
-	if (!answer->err && answer->value)
-		n += sprintf(text + n, ", value %#llx", answer->value);
-	if (answer->also)
-		sprintf(text + n, " or %d (%s)", answer->also, strerror(-answer->also));
-	return text;
 }

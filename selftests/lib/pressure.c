@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The helpers of pressure.h. Nothing here decides whether a test passes.
+ * The functions of pressure.h. None of them decides whether a test passes.
  */
 #include "pressure.h"
 
@@ -40,7 +40,7 @@ static int open_procs(const char *group)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The fds are opened now, because an open file is charged to the group. */
+/* Opens the fds now: an open file is charged to the cgroup that opens it. */
 int group_make(struct group *group, const char *name)
 {
 	char home[128] = CGROUPS, line[100];
@@ -125,7 +125,7 @@ int group_leave(const struct group *group)
 	return move_to(group->home);
 }
 
-/* union swap_header of the kernel, without what may be zero. */
+/* The kernel's union swap_header, less the fields that may be zero. */
 struct swap_label {
 	char boot[1024];
 	__u32 version;
@@ -187,19 +187,19 @@ long swap_used(void)
 	return luo_meminfo("SwapTotal") - luo_meminfo("SwapFree");
 }
 
-/* A file as it is mapped: which of its pages are there. */
+/* A mapped file, and which of its pages are in memory. */
 struct view {
 	char *map;
 	size_t size;
 	size_t pages;
-	unsigned char *there;
+	unsigned char *in_memory;
 };
 
 static void unview(struct view *v)
 {
 	if (v->map != MAP_FAILED)
 		munmap(v->map, v->size);
-	free(v->there);
+	free(v->in_memory);
 }
 
 static int view(struct view *v, int fd, size_t size)
@@ -208,9 +208,9 @@ static int view(struct view *v, int fd, size_t size)
 
 	v->size = size;
 	v->pages = (size + LUO_PAGE - 1) / LUO_PAGE;
-	v->there = malloc(v->pages);
+	v->in_memory = malloc(v->pages);
 	v->map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (!v->there || v->map == MAP_FAILED || mincore(v->map, size, v->there)) {
+	if (!v->in_memory || v->map == MAP_FAILED || mincore(v->map, size, v->in_memory)) {
 		err = -errno;
 		unview(v);
 	}
@@ -228,12 +228,15 @@ long resident(int fd, size_t size)
 	if (err)
 		return err;
 	for (i = 0; i < v.pages; i++)
-		count += v.there[i] & 1;
+		count += v.in_memory[i] & 1;
 	unview(&v);
 	return count;
 }
 
-/* Only what is mapped is paged out; mapping a page that is not there brings it. */
+/*
+ * MADV_PAGEOUT pages out mapped pages only. Pages that are not in memory are
+ * not touched, because that would bring them in.
+ */
 static int page_out_once(int fd, size_t size)
 {
 	struct view v;
@@ -244,7 +247,7 @@ static int page_out_once(int fd, size_t size)
 	if (err)
 		return err;
 	for (i = 0; i < v.pages; i++) {
-		if (v.there[i] & 1)
+		if (v.in_memory[i] & 1)
 			(void)*(volatile char *)(v.map + i * LUO_PAGE);
 	}
 	if (madvise(v.map, size, MADV_PAGEOUT))
@@ -259,7 +262,10 @@ long page_out(int fd, size_t size)
 	long left = 0;
 
 	for (tries = 0; tries < 5; tries++) {
-		/* Pages that wait to get onto a list of the reclaimer's get there. */
+		/*
+		 * Moves pages from per-CPU batches to the LRU lists, where
+		 * reclaim finds them.
+		 */
 		luo_write_file("/proc/sys/vm/drop_caches", "1");
 		err = page_out_once(fd, size);
 		if (err)
@@ -282,7 +288,7 @@ int collapse(int fd, size_t size)
 	char *place, *map;
 	int err = 0;
 
-	/* At an address that huge pages can be mapped at. */
+	/* Aligned, so that huge pages can be mapped. */
 	place = mmap(NULL, size + huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (place == MAP_FAILED)
 		return -errno;
@@ -308,7 +314,7 @@ static void be_ballast(long leave, int ready)
 {
 	size_t step = MIB;
 
-	/* It must not hold what the parent closes. */
+	/* This process must not hold fds that the parent closes. */
 	dup2(ready, STDERR_FILENO + 1);
 	ready = STDERR_FILENO + 1;
 	close_range(ready + 1, ~0U, 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What makes memory scarce, or moves it: a memory cgroup with a limit, swap on a
- * ram disk, somebody who has nearly all memory, and page-out, compaction and
- * collapse of a file. A function that can fail returns a negative errno.
+ * Memory pressure: memory cgroups with a limit, swap on a ram disk, a process that
+ * holds nearly all memory, and paging out, compacting and collapsing a file.
+ * A function that can fail returns a negative errno.
  */
 #ifndef SELFTESTS_PRESSURE_H
 #define SELFTESTS_PRESSURE_H
@@ -11,7 +11,7 @@
 
 #define COMPACT_MEMORY	"/proc/sys/vm/compact_memory"
 
-/* A memory cgroup that a process enters for a call and leaves after it. */
+/* A memory cgroup that a process enters for one call and leaves after it. */
 struct group {
 	char path[64];
 	int procs;
@@ -19,38 +19,46 @@ struct group {
 };
 
 int group_make(struct group *group, const char *name);
-/* Nothing may be charged to it any more: -EBUSY if it cannot be removed. */
+/* Removes the cgroup; -EBUSY if something is still charged to it. */
 int group_drop(struct group *group);
 int group_set(const struct group *group, const char *file, const char *value);
 long long group_get(const struct group *group, const char *file);
-/* It may have what it has now, and so many bytes more. */
+/* Sets memory.max to the current charge plus @more bytes. */
 int group_limit(const struct group *group, long long more);
 int group_unlimit(const struct group *group);
 int group_enter(const struct group *group);
 int group_leave(const struct group *group);
 
-/* Swap on the first ram disk; stopping it gives the memory of the disk back. */
+/* Swap on the first ram disk. swap_stop() also frees the memory of the disk. */
 int swap_start(void);
 int swap_stop(void);
-/* Pages of the ram disk that are in use. */
+/* Pages of swap in use. */
 long swap_used(void);
 
-/* How many pages of a file are in memory: now, and once it was to be paged out. */
+/*
+ * resident() returns how many pages of a file are in memory; page_out() pages
+ * it out first.
+ */
 long resident(int fd, size_t size);
 long page_out(int fd, size_t size);
-/* Pages in memory when as many are left as can be expected to go. */
+/* Whether so few pages are in memory that the file counts as paged out. */
 bool mostly_out(long pages, size_t size);
 
-/* Makes huge pages of a file's: 0 if all of it consists of them afterwards. */
+/*
+ * Collapses a file into huge pages; 0 if all of it consists of them afterwards.
+ */
 int collapse(int fd, size_t size);
 
-/* Whom the kernel kills when there is no memory: never the caller, or it first. */
+/* Tells the OOM killer to spare the caller, or to kill it first. */
 int oom_never(void);
 int oom_first(void);
 
-/* A process that has all memory but so many pages of MemFree, and is killed first. */
+/*
+ * Starts a process that takes all memory but @leave pages of MemFree. The OOM
+ * killer kills it first.
+ */
 int ballast_start(long leave);
-/* Whether it had been killed. It is gone afterwards. */
+/* Ends the process; true if the OOM killer had killed it. */
 bool ballast_stop(int pid);
 
 #endif /* SELFTESTS_PRESSURE_H */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * See race.h. A round is made ready by steps in turn, then the threads start at
- * the same moment, each after a pause of random length. Every pair of the table
- * of calls gets its turn, with arguments that mostly meet.
+ * Each round is prepared by steps in turn. Then the threads start at the same
+ * moment, each after a pause of random length. Every pair of calls of the table
+ * gets its turn, with arguments chosen so that the calls mostly meet.
  */
 #include "race.h"
 
@@ -22,7 +22,7 @@
 enum { DEVICE, SESSION_A, SESSION_B, FILE_A, FILE_B, MADE };
 
 #define MAX_PROBE	64
-/* That sessions are made with. */
+/* Names that sessions are created with. */
 #define NAMES		3
 
 static const struct {
@@ -40,7 +40,7 @@ static const struct {
 	{ STEP_CLOSE, SESSION_A },
 	{ STEP_CLOSE, FILE_A },
 	{ STEP_CLOSE, DEVICE },
-	/* Over what is there. */
+	/* dup2() onto an fd that is open. */
 	{ STEP_DUP, FILE_B, SESSION_A },
 	{ STEP_DUP, SESSION_B, SESSION_A },
 	{ STEP_DUP, SESSION_A, FILE_A },
@@ -55,12 +55,12 @@ static const struct {
 
 #define CALLS	ARRAY_SIZE(calls)
 
-/* Where most of the locks are: every other round is one of these. */
+/* The pairs that take most locks: every other round is one of them. */
 static const unsigned char often[][2] = {
 	{ STEP_CREATE, STEP_CREATE }, { STEP_PRESERVE, STEP_PRESERVE },
 	{ STEP_PRESERVE, STEP_CLOSE }, { STEP_PRESERVE, STEP_TRUNCATE },
 	{ STEP_PRESERVE, STEP_PUNCH }, { STEP_CREATE, STEP_CLOSE },
-	/* Only with sessions that came in. */
+	/* Only with incoming sessions. */
 	{ STEP_RETRIEVE, STEP_RETRIEVE }, { STEP_RETRIEVE_FD, STEP_FINISH },
 	{ STEP_RETRIEVE_FD, STEP_RETRIEVE_FD }, { STEP_FINISH, STEP_FINISH },
 	{ STEP_PRESERVE, STEP_FINISH },
@@ -77,7 +77,7 @@ static struct {
 	unsigned int pause[RACE_THREADS];
 	sem_t go[RACE_THREADS];
 	sem_t done;
-	/* Those who are awake; when all are, they start. */
+	/* Threads that are awake. They start when all are. */
 	atomic_uint ready;
 	atomic_bool end;
 	struct step probe[MAX_PROBE];
@@ -99,7 +99,10 @@ static void *racer(void *arg)
 	volatile unsigned int i;
 	cpu_set_t mine;
 
-	/* Left alone, two are woken on one CPU, and run one after the other. */
+	/*
+	 * Without this, the scheduler wakes two threads on one CPU, one after
+	 * the other.
+	 */
 	CPU_ZERO(&mine);
 	CPU_SET(me % sysconf(_SC_NPROCESSORS_ONLN), &mine);
 	sched_setaffinity(0, sizeof(mine), &mine);
@@ -133,7 +136,7 @@ static void run_threads(void)
 		sem_wait(&now.done);
 }
 
-/* What calls may see of each other while they run; see race.h. */
+/* What a call may see of another that fails while both run; see race.h. */
 
 static bool same_file(const struct model *m, unsigned int a, unsigned int b)
 {
@@ -150,14 +153,16 @@ static bool sees(const struct model *before, const struct step *step, int err,
 
 	switch (step->op) {
 	case STEP_CREATE:
-		/* The name is taken until the answer could not be written. */
+		/* The failed create held the name until its copy-out failed. */
 		return other->op == STEP_CREATE && other->arg == step->arg && failed &&
 		       err == -EEXIST;
 	case STEP_RETRIEVE:
 		return other->op == STEP_RETRIEVE && other->arg == step->arg && failed &&
 		       err == -EINVAL;
 	case STEP_PRESERVE:
-		/* The fd is another session's before the one it was of is closed. */
+		/*
+		 * dup2() replaces the fd before the session it named is closed.
+		 */
 		if (other->op == STEP_DUP && other->to == step->slot)
 			return err == -EBUSY;
 		if (other->op != STEP_PRESERVE || !failed)
@@ -167,17 +172,17 @@ static bool sees(const struct model *before, const struct step *step, int err,
 	case STEP_TRUNCATE:
 	case STEP_PUNCH:
 	case STEP_WRITE:
-		/* It is frozen while it is tried. */
+		/* The failed preserve had frozen the file for a while. */
 		return err == -EPERM && other->op == STEP_PRESERVE && failed &&
 		       same_file(before, step->slot, other->to);
 	case STEP_SEAL:
 		if (err != -EBUSY)
 			return false;
-		/* Mapped for a moment, or pinned. */
+		/* Mapped or pinned for a moment. */
 		return (other->op == STEP_MAP && same_file(before, step->slot, other->slot)) ||
 		       (other->op == STEP_PRESERVE && same_file(before, step->slot, other->to));
 	case STEP_MAP:
-		/* No new mapping while a seal is tried. */
+		/* The kernel denies new mappings while it tries a seal. */
 		return err == -EPERM && other->op == STEP_SEAL && failed &&
 		       same_file(before, step->slot, other->slot);
 	}
@@ -196,7 +201,7 @@ static bool is_seen(const struct model *before, unsigned int i)
 	return false;
 }
 
-/* The orders. */
+/* Orders of the calls. */
 
 static bool probe_agrees(const struct model *after)
 {
@@ -212,7 +217,7 @@ static bool probe_agrees(const struct model *after)
 	return true;
 }
 
-/* The calls that are left are tried in every order. */
+/* Tries the calls in the bit mask @left in every order. */
 static bool explains(const struct model *before, const struct model *m, unsigned int left)
 {
 	unsigned int i;
@@ -226,7 +231,7 @@ static bool explains(const struct model *before, const struct model *m, unsigned
 		if (!(left & 1 << i))
 			continue;
 		answer = model_step(&next, &now.steps[i]);
-		/* The model has no opinion: nothing can be said about the round. */
+		/* The model leaves this open: the round has no verdict. */
 		if (answer.err == STEP_SKIPPED)
 			return true;
 		if (step_answer_is(&now.seen[i], &answer)) {
@@ -245,7 +250,10 @@ static void probe(const struct step *step)
 	now.probe[now.probes++] = *step;
 }
 
-/* Looks at all of it; then sessions are closed, and all must be free. */
+/*
+ * Reads everything. Then closes sessions, after which names and files must be
+ * free.
+ */
 static void probe_all(bool incoming)
 {
 	unsigned int i;
@@ -253,7 +261,7 @@ static void probe_all(bool incoming)
 	now.probes = 0;
 	for (i = 0; i < MODEL_SLOTS; i++) {
 		probe(&(struct step){ .op = STEP_FDINFO, .slot = i });
-		probe(&(struct step){ .op = STEP_LOOK, .slot = i });
+		probe(&(struct step){ .op = STEP_DIGEST, .slot = i });
 	}
 	for (i = 0; i < MODEL_SLOTS; i++)
 		probe(&(struct step){ .op = STEP_PUNCH, .slot = i, .arg = 1 });
@@ -273,7 +281,7 @@ static void probe_all(bool incoming)
 	probe(&(struct step){ .op = STEP_CLOSE, .slot = DEVICE });
 }
 
-/* A round. */
+/* Rounds. */
 
 static bool prepare(struct race *race, struct model *m)
 {
@@ -328,7 +336,7 @@ static void choose(unsigned int i, unsigned int which)
 
 	*step = (struct step){ .op = calls[which].op, .slot = calls[which].slot,
 			       .to = calls[which].to, .seed = below(1 << 30) | 1 };
-	/* Mostly the same, sometimes its neighbor. */
+	/* Mostly the same object, sometimes its neighbor. */
 	if (step->slot == SESSION_A && !alike)
 		step->slot = SESSION_B;
 	if (step->slot == FILE_A && !below(4))
@@ -340,7 +348,7 @@ static void choose(unsigned int i, unsigned int which)
 	switch (step->op) {
 	case STEP_CREATE:
 	case STEP_RETRIEVE:
-		/* One that is free, or that of a session. */
+		/* A free name, or that of a session. */
 		step->arg = below(2) ? NAMES - 1 : below(NAMES);
 		break;
 	case STEP_TRUNCATE:
@@ -350,7 +358,9 @@ static void choose(unsigned int i, unsigned int which)
 		step->arg = below(ARRAY_SIZE(step_seals));
 		break;
 	case STEP_MAP:
-		/* Not the pages that are written: a copy is not one store. */
+		/*
+		 * Not the pages of STEP_WRITE, which is not one atomic store.
+		 */
 		step->arg = below(2);
 		break;
 	case STEP_WRITE:
@@ -364,7 +374,7 @@ static void choose(unsigned int i, unsigned int which)
 		step->arg = below(2);
 	}
 	if (step->op >= STEP_CREATE && step->op <= STEP_FINISH && !below(8))
-		step->flavour = FLAVOUR_READONLY;
+		step->flavor = FLAVOR_READONLY;
 	now.pause[i] = below(2) ? below(PAUSE) : below(100);
 }
 
@@ -373,7 +383,7 @@ static void report(struct race *race, const struct model *before)
 	char *text = race->trouble;
 	unsigned int i;
 
-	text += sprintf(text, "round %lu: no order of these explains what was seen\n",
+	text += sprintf(text, "round %lu: no order of these calls explains the answers\n",
 			race->rounds);
 	for (i = 0; i < now.racers; i++)
 		text += sprintf(text, "#   %s: %s\n", step_text(&now.steps[i]),

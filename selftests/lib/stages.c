@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The runner of the tests in stages: the daemon that outlives a stage, the
- * sessions of a case, and what a case expects. See stages.h.
+ * Runs tests in stages; see stages.h: the daemon that outlives a stage, the
+ * sessions of a case, and its expectations.
  */
 #include "stages.h"
 
@@ -18,7 +18,7 @@
 
 enum outcome { PASSED, FAILED, SKIPPED };
 
-/* The case that runs now. */
+/* The case that is running. */
 static struct {
 	const struct stage_program *program;
 	int stages;
@@ -158,7 +158,7 @@ long stage_free_pages(void)
 	return luo_free_pages();
 }
 
-/* Some of it is freed late. */
+/* Some memory is freed late. */
 void expect_freed(long before, long pages, long noise, const char *what)
 {
 	long freed = 0;
@@ -170,7 +170,7 @@ void expect_freed(long before, long pages, long noise, const char *what)
 			break;
 		usleep(200000);
 	}
-	expect_range(freed, pages - noise, pages + noise, "pages that came free by %s", what);
+	expect_range(freed, pages - noise, pages + noise, "pages freed by %s", what);
 }
 
 void stage_note(const char *what, ...)
@@ -217,7 +217,7 @@ void stage_load(const char *tag, void *data, size_t len)
 	int fd;
 
 	state_path(path, sizeof(path), tag);
-	fd = need_fd(open(path, O_RDONLY | O_CLOEXEC), "state kept by the stage before: %s",
+	fd = need_fd(open(path, O_RDONLY | O_CLOEXEC), "state of the previous stage: %s",
 		     path);
 	while (len && (n = read(fd, data, len)) > 0) {
 		data = (char *)data + n;
@@ -274,7 +274,7 @@ void stage_same_pfns(const char *tag, int fd)
 	snprintf(name, sizeof(name), "%s.pfn", tag);
 	stage_load(name, kept, pages * sizeof(*kept));
 	for (i = 0; i < pages; i++) {
-		/* What was a hole then may have been written since. */
+		/* A page that was a hole then may have been written since. */
 		if (kept[i] && pfns[i] != kept[i] && !moved++)
 			first = i;
 	}
@@ -305,7 +305,10 @@ static void clear_skipped(void)
 	unlink(path);
 }
 
-/* LUO_LEAVE_OUT names cases that a scenario cannot run, LUO_LEAVE_OUT_WHY says why. */
+/*
+ * A scenario lists cases that it cannot run in LUO_LEAVE_OUT, and the reason in
+ * LUO_LEAVE_OUT_WHY.
+ */
 static void leave_out(const char *name)
 {
 	const char *cases = getenv("LUO_LEAVE_OUT"), *why = getenv("LUO_LEAVE_OUT_WHY");
@@ -314,7 +317,7 @@ static void leave_out(const char *name)
 
 	for (at = cases ? strstr(cases, name) : NULL; at; at = strstr(at + len, name)) {
 		if ((at == cases || at[-1] == ' ') && (!at[len] || at[len] == ' '))
-			stage_skip("%s", why ? why : "left out here, see the scenario");
+			stage_skip("%s", why ? why : "the scenario leaves this case out");
 	}
 }
 
@@ -353,7 +356,7 @@ out:
 		close(ctx->in);
 }
 
-/* Returns how many failed. */
+/* Returns the number of failed cases. */
 static int run_stage(int stage)
 {
 	const struct stage_program *program = now.program;
@@ -385,7 +388,7 @@ static int run_stage(int stage)
 		fflush(stdout);
 	}
 	now.c = NULL;
-	/* As its clients do: the device is closed, the sessions live on. */
+	/* As real clients do: close the device, keep the sessions. */
 	if (ctx.dev >= 0)
 		close(ctx.dev);
 	ksft_print_cnts();
@@ -393,7 +396,7 @@ static int run_stage(int stage)
 	return ksft_get_fail_cnt();
 }
 
-/* The parent: wait until the daemon has preserved everything. */
+/* The parent waits until the daemon has preserved everything. */
 static int wait_for_daemon(int pipe_fd)
 {
 	char failed = 1;
@@ -423,7 +426,7 @@ static void become_daemon(int stage, int pipe_fd)
 	if (write(pipe_fd, &failed, 1) != 1)
 		_exit(KSFT_FAIL);
 	close(pipe_fd);
-	/* Without a device there is nothing to hold. */
+	/* Without a device there are no sessions to hold. */
 	if (failed && access(LUO_DEVICE, F_OK))
 		_exit(KSFT_FAIL);
 	for (;;)

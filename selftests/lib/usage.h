@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * How much memory is in use, and whether it is as much as before.
+ * Measures memory in use, to tell whether a test leaks.
  *
- * Tolerances, in pages. Shmem and Committed_AS count exactly, less what the
- * per-CPU differences of a small machine hide. MemAvailable also sees slab, page
- * tables and per-CPU free lists: who looks for a leak of one page a round makes
+ * The tolerances are pages. Shmem and Committed_AS are exact up to the per-CPU
+ * batches of a small machine. MemAvailable also moves with slab, page tables and
+ * per-CPU free lists: a test that looks for a leak of one page a round must make
  * more than TOLERATE_AVAILABLE rounds.
  */
 #ifndef SELFTESTS_USAGE_H
@@ -23,7 +23,7 @@ struct usage {
 	long available;
 	long shmem;
 	long committed;
-	long charge;	/* -1: no memory cgroup */
+	long charge;	/* -1 without a memory cgroup */
 };
 
 static bool in_cgroup;
@@ -69,7 +69,7 @@ static void expect_back(struct __test_metadata *_metadata, const struct usage *b
 	struct usage after;
 	int tries;
 
-	/* Some is freed late. */
+	/* Some memory is freed late. */
 	for (tries = 0; tries < 10; tries++) {
 		after = measure();
 		if (is_back(before, &after))
@@ -80,13 +80,13 @@ static void expect_back(struct __test_metadata *_metadata, const struct usage *b
 	TH_LOG("pages before/after: Committed_AS %ld/%ld charge %ld/%ld",
 	       before->committed, after.committed, before->charge, after.charge);
 	EXPECT_GE(after.available, before->available - tolerated)
-		TH_LOG("MemAvailable: expected at most %ld less", tolerated);
+		TH_LOG("MemAvailable: expected to shrink by at most %ld", tolerated);
 	EXPECT_LE(labs(after.shmem - before->shmem), TOLERATE_SHMEM)
 		TH_LOG("Shmem: expected the same, within %d", TOLERATE_SHMEM);
 	EXPECT_LE(labs(after.committed - before->committed), TOLERATE_COMMITTED)
 		TH_LOG("Committed_AS: expected the same, within %d", TOLERATE_COMMITTED);
 	EXPECT_LE(after.charge, before->charge + TOLERATE_CHARGE)
-		TH_LOG("memory.current: expected at most %d more", TOLERATE_CHARGE);
+		TH_LOG("memory.current: expected to grow by at most %d", TOLERATE_CHARGE);
 }
 
 #endif /* SELFTESTS_USAGE_H */

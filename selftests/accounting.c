@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory: after preserve and close, and after a preserve that failed, there is
- * as much of it as before.
+ * Memory accounting: after preserve and close, and after calls that failed, as much
+ * memory is in use as before. A leak of one page in any of these paths would in the
+ * end stop a machine that updates often.
  *
- * The rounds are many enough for a leak of one page a round to stand out
- * (SMALL_ROUNDS > TOLERATE_AVAILABLE).
+ * SMALL_ROUNDS is larger than TOLERATE_AVAILABLE, so that a leak of one page a
+ * round stands out.
  */
 #include "lib/usage.h"
 
@@ -28,7 +29,7 @@ FIXTURE_SETUP(accounting)
 	if (self->dev == -ENOENT || self->dev == -ENODEV || self->dev == -ENXIO)
 		SKIP(return, "no %s: is the module loaded?", LUO_DEVICE);
 	ASSERT_GE(self->dev, 0);
-	/* One CPU has one set of per-CPU lists. */
+	/* On one CPU there is one set of per-CPU lists. */
 	CPU_ZERO(&one);
 	CPU_SET(0, &one);
 	sched_setaffinity(0, sizeof(one), &one);
@@ -36,7 +37,7 @@ FIXTURE_SETUP(accounting)
 	mkdir(CGROUP, 0755);
 	in_cgroup = !luo_write_file(CGROUP "/cgroup.procs", "0") && charge() >= 0;
 	if (!in_cgroup)
-		TH_LOG("no memory cgroup at /sys/fs/cgroup: charges are not looked at");
+		TH_LOG("no memory cgroup at /sys/fs/cgroup: charges are not checked");
 }
 
 FIXTURE_TEARDOWN(accounting)
@@ -55,7 +56,7 @@ static int round_of(int dev, size_t size, __u64 seed)
 
 	if (session < 0)
 		return session;
-	/* A byte in each page is enough here, the content is not looked at. */
+	/* The file is all holes: its content does not matter here. */
 	err = ftruncate(fd, size) ? -errno : 0;
 	err = err ?: luo_preserve(session, fd, seed);
 	close(fd);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A 32-bit process on a 64-bit kernel gets the same answers. Built without a
- * C library, which a 64-bit machine need not have for 32 bits: system calls
- * are made by hand, and the few lines of KTAP are written by hand.
+ * A 32-bit process on a 64-bit kernel gets the same answers: the structures have
+ * the same layout for both, so the module needs no compat code.
+ *
+ * A 64-bit machine may have no 32-bit C library. So this program has none: it makes
+ * system calls by int 0x80 and prints KTAP itself.
  */
 #include <linux/errno.h>
 #include <linux/fcntl.h>
@@ -102,5 +104,7 @@ __attribute__((used)) static void run(void)
 	__builtin_unreachable();
 }
 
-/* The kernel leaves the stack aligned to 16 bytes, a call would not. */
+/*
+ * The kernel aligns the stack to 16 bytes; the ABI wants that before the call.
+ */
 asm(".globl _start\n_start:\n\tsub $12, %esp\n\tcall run\n");

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The demo of "make demo", in the guest. "demo 1" in the old kernel preserves
- * two memfds and leaves a process behind that holds their session; "demo 2" in
- * the new one takes them back and compares them with what "demo 1" wrote down
- * in /host, the folder shared with the host.
+ * The guest part of "make demo". "demo 1", in the old kernel, preserves two memfds
+ * and leaves a process that holds their session. "demo 2", in the new kernel,
+ * retrieves them and compares them with what "demo 1" noted in /host, a directory
+ * that guest and host share.
  *
- * The lines that start with DEMO are for demo.py, which prints the timeline.
+ * Lines that start with DEMO are for the host, which prints the timeline.
  */
 #include "lib/luo.h"
 
@@ -28,7 +28,7 @@
 #define SMALL_POS	4321
 #define SMALL_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
 #define HALVES		2
-/* A SHA-256 of each half, so that each half can have a CPU. */
+/* One SHA-256 for each half, so that two CPUs can work. */
 #define DIGEST		32
 #define DIGEST_TEXT	(2 * DIGEST + 1)
 
@@ -71,7 +71,7 @@ static void sha256_block(struct sha256 *s, const uint8_t *p)
 		       (ror(w[i - 15], 7) ^ ror(w[i - 15], 18) ^ w[i - 15] >> 3) +
 		       (ror(w[i - 2], 17) ^ ror(w[i - 2], 19) ^ w[i - 2] >> 10);
 	memcpy(v, s->state, sizeof(v));
-	/* Unrolled, so that the rotation of v costs nothing. */
+	/* Unrolled, so that rotating v costs nothing. */
 #pragma GCC unroll 64
 	for (i = 0; i < 64; i++) {
 		uint32_t a = v[-i & 7], b = v[(1 - i) & 7], c = v[(2 - i) & 7];
@@ -142,7 +142,7 @@ static const char *text_of(const uint8_t digest[DIGEST], char text[DIGEST_TEXT])
 	return text;
 }
 
-/* What "demo 1" writes down about a file; the frame numbers follow. */
+/* What "demo 1" notes about a file. The frame numbers follow. */
 struct notes {
 	uint64_t token;
 	uint64_t size;
@@ -181,7 +181,10 @@ static void *do_half(void *arg)
 	return NULL;
 }
 
-/* Digest both halves of a mapping; before that, generate them if asked to. */
+/*
+ * Computes the digests of both halves of a mapping; with @fill, fills them
+ * first.
+ */
 static void digest_halves(uint8_t *map, size_t size, uint64_t seed, bool fill,
 			  struct notes *notes)
 {
@@ -227,7 +230,7 @@ static uint64_t *frames_of(const uint8_t *map, size_t pages)
 	    (ssize_t)(pages * sizeof(*frames)))
 		die("read pagemap", errno);
 	for (i = 0; i < pages; i++) {
-		/* Bit 63: present; the low 55 are the frame number. */
+		/* Bit 63: present. Bits 0 to 54: the frame number. */
 		if (!(frames[i] >> 63))
 			die("page not present", EFAULT);
 		frames[i] &= (1ULL << 55) - 1;
@@ -304,7 +307,7 @@ static void preserve_one(int session, int out, const char *what, uint64_t token,
 	notes.pages = (size + LUO_PAGE - 1) / LUO_PAGE;
 	notes.position = position;
 	notes.seals = luo_seals(fd);
-	/* Noted last: preserving may have moved pages out of movable memory. */
+	/* Noted last: preserve may migrate pages out of CMA. */
 	frames = frames_of(map, notes.pages);
 	put(out, &notes, sizeof(notes));
 	put(out, frames, notes.pages * sizeof(*frames));
@@ -333,7 +336,7 @@ static int stage_1(void)
 	if (close(out))
 		die("close notes", errno);
 	fflush(stdout);
-	/* The session lives as long as this child does. */
+	/* This child keeps the session open until the kexec. */
 	switch (fork()) {
 	case -1:
 		die("fork", errno);
@@ -389,7 +392,7 @@ static void verify_one(int in, int fd, const char *what)
 	free(before);
 }
 
-/* An ordinary memfd: it can be written, grown and read. */
+/* Whether the memfd can be written, grown and read like any other. */
 static bool usable(int fd, size_t size, const char *text)
 {
 	char buf[32] = {};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The device itself: who may open it, which commands it knows, and what the
- * fds that it returns look like from outside.
+ * The device: who may open it and how often, which commands it has, and the
+ * properties of the fds that it returns. Clients such as systemd recognize session
+ * fds by these properties.
  */
 #include "lib/fixture.h"
 
@@ -32,7 +33,7 @@ TEST_F(live, forked_child_counts_as_open)
 	int status, go[2];
 	pid_t pid;
 
-	/* The child holds the only fd, until it is told to end. */
+	/* The child holds the only fd until the parent closes the pipe. */
 	ASSERT_EQ(0, pipe(go));
 	pid = fork();
 	ASSERT_GE(pid, 0);
@@ -64,7 +65,7 @@ TEST_F(live, open_in_child)
 		_exit(luo_open() >= 0 ? 0 : 1);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	/* The child is gone, and its open with it. */
+	/* The exit of the child closed its fd. */
 	self->dev = luo_open();
 	EXPECT_GE(self->dev, 0);
 }
@@ -140,7 +141,7 @@ TEST_F(live, other_bits_enotty)
 		LIVEUPDATE_SESSION_PRESERVE_FD, LIVEUPDATE_SESSION_RETRIEVE_FD,
 		LIVEUPDATE_SESSION_FINISH, LIVEUPDATE_SESSION_GET_NAME,
 	};
-	/* Another type, each direction bit, and a size: each alone is wrong. */
+	/* Another type, each direction bit and a size: one of them suffices. */
 	static const unsigned int flip[] = {
 		_IOC(0, 0x01, 0, 0), _IOC(_IOC_READ, 0, 0, 0), _IOC(_IOC_WRITE, 0, 0, 0),
 		_IOC(_IOC_READ | _IOC_WRITE, 0, 0, 0), _IOC(0, 0, 0, 1),
@@ -161,13 +162,13 @@ TEST_F(live, other_bits_enotty)
 		}
 	}
 	close(session);
-	/* None of them made a session. */
+	/* None of the calls made a session. */
 	session = luo_create(self->dev, "x");
 	EXPECT_GE(session, 0);
 	close(session);
 }
 
-TEST_F(live, looks_like_a_session)
+TEST_F(live, session_name_in_proc)
 {
 	char name[LUO_NAME_MAX], link[256], expected[256];
 	static const int lengths[] = { 1, 8, 31, 63 };
@@ -203,7 +204,7 @@ TEST_F(live, session_outlives_device)
 	EXPECT_EQ(0, luo_preserve(session, fd, 1));
 	EXPECT_EQ(0, luo_get_name(session, name));
 	EXPECT_STREQ("device-closed", name);
-	/* Nor does the session keep the device. */
+	/* Nor does the session keep the device open. */
 	self->dev = luo_open();
 	ASSERT_GE(self->dev, 0);
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "device-closed"));

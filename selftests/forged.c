@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Looks, in the next kernel, at what forge.ko handed over: that damage is
- * refused with the right error and one line in the log, that everything else is
- * there, and that the machine goes on as if nothing had been.
+ * Checks in the next kernel what forge.ko handed over: damage is refused with the
+ * right error and one line in the log, everything else can be retrieved, and the
+ * machine works as before. Incoming state is input from another program, so every
+ * field of it is damaged once.
  *
- *	forged stages GROUP		boots that the cases of a group need
- *	forged names GROUP STAGE	the cases that a boot is for
- *	forged CASE[,CASE...] 1		with the forged state
- *	forged CASE[,CASE...] 2		in the clean kernel after that
+ * 	forged stages GROUP		boots that the cases of a group need
+ * 	forged names GROUP STAGE	the cases of a boot
+ * 	forged CASE[,CASE...] 1		with the forged state
+ * 	forged CASE[,CASE...] 2		in the clean kernel after that
  *
- * Cases that damage no more than their own session share a kexec; all others
- * have one for themselves. The scenario tells in FORGED which addresses the
- * forger wrote. With FORGED_DISCARD, damaged files are not retrieved before
- * their session is finished.
+ * Cases that damage only their own session share a kexec; each other case has one
+ * for itself. FORGED= lists the addresses that forge.ko wrote. With
+ * FORGED_DISCARD=, damaged files are not retrieved before finish.
  */
 #include "lib/stages.h"
 
@@ -25,16 +25,16 @@
 
 #include "test_modules/forge/shape.h"
 
-/* What is left of the state. Where nothing is said, it is all there. */
+/* What can still be retrieved. By default, everything. */
 enum expected {
 	FINE,
 	NO_DEVICE,	/* open: EIO */
 	NO_SESSIONS,	/* an empty chain */
-	NO_LAST,	/* a chain that is shorter */
-	NO_SESSION,	/* retrieve_session of the case's own: EIO */
+	NO_LAST,	/* a shorter chain */
+	NO_SESSION,	/* retrieve_session of the case: EIO */
 	NO_FILE,	/* retrieve_fd of its file 2: EIO */
-	NO_FILES,	/* of its files 1 and 2: EIO */
-	UNSUPPORTED,	/* of its file 2: EOPNOTSUPP */
+	NO_FILES,	/* retrieve_fd of its files 1 and 2: EIO */
+	UNSUPPORTED,	/* retrieve_fd of its file 2: EOPNOTSUPP */
 };
 
 struct forged_case {
@@ -86,7 +86,7 @@ static const struct {
 	{ "million", million },
 };
 
-/* The cases of this kexec, and the one that is looked at. */
+/* The cases of this kexec, and the current one. */
 #define MAX_CASES	50
 
 static const struct forged_case *chosen[MAX_CASES + 1];
@@ -120,7 +120,7 @@ static unsigned long long forged_address(void)
 
 #define LOG_SIZE	MIB
 
-/* Writes the line that is expected at *log, and moves on to the next. */
+/* Expands the next expected line of *log, and moves *log behind it. */
 static bool next_expected(const char **log, char *line, size_t size)
 {
 	size_t n = 0;
@@ -142,16 +142,16 @@ static bool next_expected(const char **log, char *line, size_t size)
 	return true;
 }
 
-/* What the module says when nothing is wrong. */
+/* Messages of the module that do not report damage. */
 static bool is_ordinary(const char *line)
 {
 	return !strncmp(line, "live update ", 12) || !strncmp(line, "loading out-of-tree", 19);
 }
 
-/* What the module has said since this was called for the case before. */
+/* Compares the messages of the module since the previous case. */
 static void expect_log(void)
 {
-	static int looked_at;
+	static int checked;
 	int lines = 0;
 	static const char prefix[] = "] liveupdate: ";
 	char *log = calloc(1, LOG_SIZE), *line, *rest;
@@ -165,10 +165,10 @@ static void expect_log(void)
 		if (!line || is_ordinary(line + strlen(prefix)))
 			continue;
 		line += strlen(prefix);
-		if (lines++ < looked_at)
+		if (lines++ < checked)
 			continue;
 		if (!next_expected(&expected, want, sizeof(want)))
-			snprintf(want, sizeof(want), "the end");
+			snprintf(want, sizeof(want), "no more lines");
 		if (!strcmp(line, want))
 			continue;
 		stage_note("the log has \"%s\"", line);
@@ -176,11 +176,11 @@ static void expect_log(void)
 	}
 	if (next_expected(&expected, want, sizeof(want)))
 		expect_eq(false, true, "\"%s\" in the log", want);
-	looked_at = lines;
+	checked = lines;
 	free(log);
 }
 
-/* The address is one of this kernel's code, or the case is another one. */
+/* In cases with IMAGE, the address must be one of this kernel's code. */
 static void expect_image(void)
 {
 	unsigned long long start = 0, end = 0;
@@ -197,7 +197,7 @@ static void expect_image(void)
 			break;
 	}
 	fclose(f);
-	expect_range(forged_address(), start, end, "the address of this kernel's code");
+	expect_range(forged_address(), start, end, "an address in this kernel's code");
 }
 
 /* Sessions and files. */
@@ -207,7 +207,7 @@ static void expect_file(int session, __u64 token, size_t pages, __u64 seed, int 
 	size_t size = pages * FORGE_PAGE - FORGE_SLACK, filled = FORGE_FILLED * FORGE_PAGE;
 	int fd, i;
 
-	/* It is refused just so when nobody asks for it and it is to be freed. */
+	/* finish refuses the file in the same way when it frees it. */
 	if (err && getenv("FORGED_DISCARD"))
 		return;
 	for (i = 0; err && i < 2; i++)
@@ -229,7 +229,7 @@ static void expect_file(int session, __u64 token, size_t pages, __u64 seed, int 
 	close(fd);
 }
 
-/* Retrieves a session that must be there. */
+/* Retrieves a session that must exist. */
 static int session(int dev, const char *name)
 {
 	return need_fd(luo_retrieve(dev, name), "retrieve_session \"%s\"", name);
@@ -239,14 +239,14 @@ static void end_session(int dev, int fd, const char *name)
 {
 	expect_eq(luo_finish(fd), 0, "finish of \"%s\"", name);
 	close(fd);
-	expect_err(luo_retrieve(dev, name), -ENOENT, "\"%s\", finished", name);
+	expect_err(luo_retrieve(dev, name), -ENOENT, "retrieve_session \"%s\" after finish", name);
 }
 
-static void expect_small(int dev, const char *name, __u64 seed, bool there)
+static void expect_small(int dev, const char *name, __u64 seed, bool exists)
 {
 	int fd;
 
-	if (!there) {
+	if (!exists) {
 		expect_err(luo_retrieve(dev, name), -ENOENT, "retrieve_session \"%s\"", name);
 		return;
 	}
@@ -274,11 +274,11 @@ static void expect_forged(int dev)
 	expect_file(fd, 3, FORGE_PAGES, FORGE_SEED(3), 0);
 	expect_file(fd, 2, is("long_") ? FORGE_LONG : is("piece_") ? FORGE_PIECES : FORGE_PAGES_2,
 		    FORGE_SEED(2), err);
-	expect_err(luo_retrieve_fd(fd, 4), -ENOENT, "a token that is not there");
+	expect_err(luo_retrieve_fd(fd, 4), -ENOENT, "a token that is not exists");
 	end_session(dev, fd, name);
 }
 
-/* Those that a chain was made long with. */
+/* The sessions that make a chain long. */
 static void expect_extra(int dev)
 {
 	char name[LUO_NAME_MAX];
@@ -293,7 +293,7 @@ static void expect_extra(int dev)
 	}
 }
 
-/* The machine goes on. */
+/* The machine still works. */
 
 static void expect_memory(void)
 {
@@ -305,7 +305,7 @@ static void expect_memory(void)
 	close(fd);
 }
 
-/* Loaded again, the module finds the damage again or nothing. */
+/* Loads the module again. It finds the same damage, or nothing. */
 static void load_again(void)
 {
 	need_eq(system("rmmod liveupdate && insmod \"${LUO_MODULE:-/lib/liveupdate.ko}\""), 0,
@@ -327,7 +327,7 @@ static void open_thrice(int *dev)
 	}
 }
 
-/* A session for the next kernel. It stays open. */
+/* A session for the next kernel, which stays open. */
 static void preserve_after(int dev)
 {
 	int out = need_fd(luo_create(dev, "after"), "create_session");
@@ -337,23 +337,23 @@ static void preserve_after(int dev)
 	close(fd);
 }
 
-static void look(struct stage_ctx *ctx)
+static void check_forged(struct stage_ctx *ctx)
 {
 	static int dev = -1;
-	bool there;
+	bool exists;
 
 	now = chosen[current];
-	there = now->expected != NO_SESSIONS;
+	exists = now->expected != NO_SESSIONS;
 	expect_image();
 	if (!current) {
 		open_thrice(&dev);
 		if (dev >= 0)
-			expect_small(dev, "first", FORGE_SEED_FIRST, there);
+			expect_small(dev, "first", FORGE_SEED_FIRST, exists);
 	}
-	if (dev >= 0 && there)
+	if (dev >= 0 && exists)
 		expect_forged(dev);
 	if (dev >= 0 && current == last)
-		expect_small(dev, "last", FORGE_SEED_LAST, there && now->expected != NO_LAST);
+		expect_small(dev, "last", FORGE_SEED_LAST, exists && now->expected != NO_LAST);
 	if (is("sessions_10000"))
 		expect_extra(dev);
 	expect_log();
@@ -374,7 +374,7 @@ static void look(struct stage_ctx *ctx)
 	close(dev);
 }
 
-static void look_after(struct stage_ctx *ctx)
+static void check_clean(struct stage_ctx *ctx)
 {
 	int dev = need_fd(luo_open(), "open the device"), in, fd;
 
@@ -390,7 +390,7 @@ static void look_after(struct stage_ctx *ctx)
 	close(dev);
 }
 
-/* Which cases go together. */
+/* Groups of cases. */
 
 static const struct forged_case *group(const char *name)
 {
@@ -424,14 +424,17 @@ static bool is_alone(const struct forged_case *c)
 	case NO_FILE:
 	case NO_FILES:
 	case UNSUPPORTED:
-		/* Long files are large. */
+		/* Long files need much memory. */
 		return !strncmp(c->name, "long_", 5);
 	default:
 		return true;
 	}
 }
 
-/* Those of kexec number @unit: each one that is alone, then all others. */
+/*
+ * Chooses the cases of kexec number @unit: first each case that is alone, then
+ * all the others together.
+ */
 static bool choose(const char *name, int unit)
 {
 	const struct forged_case *c, *cases = group(name);
@@ -449,7 +452,7 @@ static bool choose(const char *name, int unit)
 	return count;
 }
 
-/* A boot to forge and one to look for each kexec, and one after the last. */
+/* Two boots for each kexec, to forge and to check, and one after the last. */
 static int stages(const char *name)
 {
 	int units = 0;
@@ -505,14 +508,14 @@ int main(int argc, char **argv)
 			argv[0]);
 		return KSFT_FAIL;
 	}
-	/* The kernel that comes after is looked at once. */
+	/* The clean kernel is checked once. */
 	if (!strcmp(argv[2], "2"))
 		chosen[1] = NULL;
 	for (i = 0; chosen[i]; i++) {
 		cases[i].name = chosen[i]->name;
 		cases[i].own_sessions = true;
-		cases[i].run[0] = look;
-		cases[i].run[1] = look_after;
+		cases[i].run[0] = check_forged;
+		cases[i].run[1] = check_clean;
 	}
 	return stage_main(2, argv + 1, &program);
 }

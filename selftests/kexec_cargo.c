@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The same cargo through any number of kexecs ($STAGES kernels, 2 without), with
- * any implementation at each end: each kernel retrieves all of it, compares,
- * finishes, and preserves the very same files again for the next one.
+ * The same files through any number of kexecs ($STAGES kernels, 2 by default), with
+ * either implementation in each kernel. Each kernel retrieves all files, compares
+ * them, finishes, and preserves the same files again for the next one.
  *
  * memory: 1G
  * timeout: 240
@@ -17,19 +17,21 @@
 #include <sys/klog.h>
 #include <unistd.h>
 
-#define FILES		300	/* more than a block of entries holds */
+#define FILES		300	/* more than one block of entries */
 #define LARGE		(64 * MIB)
 #define HUGE_SIZE	(6 * MIB)
 #define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define NOISE		256	/* what else comes and goes, in pages */
+#define NOISE		256	/* in pages */
 
-/* 63 bytes, the most there can be. */
+/* 63 bytes, the longest name. */
 #define LONG_NAME	"cargo-0123456789abcdef0123456789abcdef0123456789abcdef012345678"
 
-/* Pages that this kernel got with the sessions it finished. */
+/* Pages that came with the sessions that this kernel finished. */
 static long carried;
 
-/* A file's own, and those that describe it: a header, a list, and an array. */
+/*
+ * Pages of a file, and those that describe it: a header, a list, and an array.
+ */
 static void count(size_t size)
 {
 	long pages = (size + LUO_PAGE - 1) / LUO_PAGE;
@@ -44,7 +46,7 @@ static bool is_last(const struct stage_ctx *ctx)
 	return ctx->stage == ctx->stages;
 }
 
-/* Where a session is retrieved and not made again. */
+/* The stage that retrieves a session and does not make it again. */
 static int halfway(const struct stage_ctx *ctx)
 {
 	return ctx->stages / 2 + 1;
@@ -77,7 +79,7 @@ static void finish(int session)
 	need_eq(luo_finish(session), 0, "finish");
 }
 
-/* What this kernel has before it takes anything. */
+/* Free memory before the first retrieve. */
 
 static long free_before, shmem_before;
 
@@ -137,7 +139,7 @@ static void many(struct stage_ctx *ctx)
 		close(fds[i]);
 }
 
-/* Sizes up to a large one, in the same frames all the way. */
+/* Files of several sizes stay in the same frames in all kernels. */
 
 static const size_t sizes[] = { 0, 1, 4097, LARGE };
 
@@ -203,7 +205,7 @@ static void large_folios(struct stage_ctx *ctx)
 		put(ctx->out, fd, 1);
 		stage_save_pfns("huge", fd);
 	}
-	/* They may have been split in the first kernel, to move them out of CMA. */
+	/* The first kernel may have split them to move them out of CMA. */
 	if (!is_huge(fd))
 		stage_skip("the memfd has no huge pages");
 	close(fd);
@@ -242,7 +244,9 @@ static void sealed(struct stage_ctx *ctx)
 					"F_ADD_SEALS %#x", seals[i].seals);
 		} else {
 			fds[i] = take(ctx->in, i, 5000, i);
-			/* The C implementation adds those against writing. */
+			/*
+			 * The C implementation adds the seals against writing.
+			 */
 			if (luo_is_c() && saved[i] & F_SEAL_EXEC)
 				expect_eq(luo_seals(fds[i]) & saved[i], saved[i],
 					  "seals of number %d", i);
@@ -262,7 +266,7 @@ static void sealed(struct stage_ctx *ctx)
 	}
 }
 
-/* Positions, as they are when the kexec is entered. */
+/* Positions, as of the kexec. */
 
 static const off_t positions[] = { 0, 1, 10000, (off_t)1 << 40, 0x7fffffffffffff00 };
 
@@ -278,7 +282,7 @@ static void moved(struct stage_ctx *ctx)
 			continue;
 		}
 		fds[i] = need_fd(luo_retrieve_fd(ctx->in, i), "retrieve_fd");
-		expect_eq(luo_pos(fds[i]), left, "position that was left");
+		expect_eq(luo_pos(fds[i]), left, "position left by the previous kernel");
 		expect_pattern(fds[i], 0, 10000, i, "content");
 		count(10000);
 		if (ctx->out >= 0)
@@ -307,7 +311,10 @@ static void empty(struct stage_ctx *ctx)
 	}
 }
 
-/* Carried to the middle of the chain, finished there, and not known after it. */
+/*
+ * Preserved up to the middle of the chain, finished there, and unknown after
+ * it.
+ */
 
 static void half(struct stage_ctx *ctx)
 {
@@ -332,7 +339,10 @@ static void half(struct stage_ctx *ctx)
 	close(fd);
 }
 
-/* Left by each kernel, and retrieved by none: gone with the kexec after it. */
+/*
+ * Each kernel leaves a session that the next one does not retrieve. The kexec
+ * after that drops it.
+ */
 
 static void left_alone(struct stage_ctx *ctx)
 {
@@ -340,9 +350,9 @@ static void left_alone(struct stage_ctx *ctx)
 	int session, fd;
 
 	snprintf(name, sizeof(name), "unclaimed-%d", ctx->stage - 2);
-	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "what the kernel before the last left");
+	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "a session of the kernel before the last");
 	snprintf(name, sizeof(name), "unclaimed-%d", ctx->stage);
-	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "what nobody left");
+	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "a session that no kernel made");
 	if (is_last(ctx))
 		return;
 	session = need_fd(luo_create(ctx->dev, name), "create_session");
@@ -351,11 +361,11 @@ static void left_alone(struct stage_ctx *ctx)
 	close(fd);
 }
 
-/* Each kexec counts. */
+/* The number of live updates in the log. */
 
 static void counted(struct stage_ctx *ctx)
 {
-	/* The C implementation and the module, in their own words. */
+	/* The messages of the C implementation and of the module. */
 	static const char *const words[] = { "liveupdate number: ", "liveupdate: live update " };
 	char *log = calloc(1, 1 << 20), *at = NULL;
 	size_t i;
@@ -367,15 +377,15 @@ static void counted(struct stage_ctx *ctx)
 		if (at)
 			at += strlen(words[i]);
 	}
-	/* Where nothing came in, the C implementation says nothing. */
+	/* Without incoming state, the C implementation logs nothing. */
 	if (at || ctx->stage > 1) {
-		need_eq(!at, 0, "no line with a number in the log");
+		need_eq(!at, 0, "no line in the log with the number of live updates");
 		expect_eq(atoll(at), ctx->stage - 1, "number of live updates");
 	}
 	free(log);
 }
 
-/* With all of it finished and closed, its memory is free. */
+/* After all sessions are finished and closed, their memory is free. */
 static void after(struct stage_ctx *ctx)
 {
 	long noise = luo_tolerated_pages(NOISE), freed = 0;
@@ -391,7 +401,7 @@ static void after(struct stage_ctx *ctx)
 		usleep(200000);
 	}
 	expect_range(freed, carried - noise, carried + noise,
-		     "pages that came free, of %ld that came in", carried);
+		     "pages freed, of %ld incoming", carried);
 	expect_range(luo_meminfo("Shmem"), shmem_before - 16, shmem_before + 16,
 		     "pages of Shmem");
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What needs a kexec of the calls whose every point fails once: serializing in
- * reboot(2), the first open, and the ioctls of incoming sessions.
+ * Fault injection into the calls that need a kexec: serializing in reboot(2), the
+ * first open in the next kernel, and the ioctls of incoming sessions. Every failure
+ * point of each call fails once; see lib/faults.h.
  *
  * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC).
  *
- * A kexec must not go through while faults are injected, because after the
- * point of no return nothing may fail. So the last file to be frozen refuses:
- * an open /dev/full of the test build of the module. The answer is EBUSY when
- * everything before it has succeeded.
+ * The kexec itself must not happen while faults are injected. So the last file that
+ * is frozen refuses: an open /dev/full, which the test build of the module preserves.
+ * reboot(2) returns EBUSY if everything before that file has succeeded.
  *
  * hidden: yes
  */
@@ -27,15 +27,21 @@
 #define HUGE_PAGE	(2 * MIB)
 #define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 #define SPARSE_PAGES	4096
-/* More than two pages of the array can list. */
+/* More than two pages of the folio array can list. */
 #define LATE		700
 #define SESSIONS	40
 #define FINISHED	8
 #define SENTINEL	0xfedcba9876543210ULL
-/* The log names the session that refuses a kexec. */
+/*
+ * The log names the session whose file refuses the kexec: it must escape the
+ * name.
+ */
 #define FORGER		"zzz\n<0>[    0.000000] \x1b[2Jliveupdate: forged %s%n"
 
-/* Kinds of file that are retrieved, and as many of each as there may be points. */
+/*
+ * Kinds of file that are retrieved. @supply is more than retrieving one has
+ * failure points: each attempt needs a new file.
+ */
 static const struct kind {
 	const char *what;
 	size_t size;
@@ -113,7 +119,7 @@ static void need_faults(void)
 		stage_skip("this kernel cannot inject faults");
 }
 
-static void right(const struct faults *f)
+static void expect_walked(const struct faults *f)
 {
 	if (f->problem[0])
 		expect_eq(1, 0, "%s", f->problem);
@@ -125,7 +131,7 @@ static int call_reboot(void *arg, int attempt)
 	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 		     LINUX_REBOOT_CMD_KEXEC, NULL))
 		return 0;
-	/* Everything before the file that refuses was frozen. */
+	/* EBUSY: everything before the refusing file was frozen. */
 	return errno == EBUSY ? 0 : -errno;
 }
 
@@ -136,7 +142,7 @@ struct sparse {
 	int late;
 };
 
-/* After a kexec that was refused everything can be used, and is what it was. */
+/* After a refused kexec everything works, and is what it was. */
 static const char *check_refused(void *arg, int attempt, int answer)
 {
 	const struct sparse *s = arg;
@@ -155,8 +161,8 @@ static const char *check_refused(void *arg, int attempt, int answer)
 }
 
 /*
- * A file that has got pages in holes since it was preserved. There is a new one
- * for every attempt, because the pages are no longer late after one that succeeded.
+ * Makes a file with pages that filled holes after preserve. Freezing picks
+ * these late pages up, so every attempt needs a new file.
  */
 static void next_sparse(void *arg, int attempt, int answer)
 {
@@ -191,9 +197,9 @@ static void expect_log_not_forged(void)
 			continue;
 		seen++;
 		expect_eq(!strstr(line, "kexec refused") || !strstr(line, "zzz\\n<0>") ||
-			  strchr(line, 0x1b), 0, "a forged line of the log: %s", line);
+			  strchr(line, 0x1b), 0, "a forged log line: %s", line);
 	}
-	expect_range(seen, 1, 10000, "lines of the log with that name");
+	expect_range(seen, 1, 10000, "log lines with that name");
 }
 
 static void serialize(struct stage_ctx *ctx)
@@ -209,9 +215,9 @@ static void serialize(struct stage_ctx *ctx)
 
 	need_faults();
 	/*
-	 * Sessions are frozen in the order of their places, and who comes gets the
-	 * place of who left last: that of the sparse file stays before that of the
-	 * one that refuses.
+	 * Sessions are frozen in the order of their slots, and a new session
+	 * takes the slot that was freed last. So the session of the sparse file
+	 * stays before the one that refuses.
 	 */
 	next_sparse(&s, 0, 0);
 	last = need_fd(luo_create(ctx->dev, FORGER), "create_session");
@@ -219,18 +225,21 @@ static void serialize(struct stage_ctx *ctx)
 	need_eq(luo_preserve(last, full, 1), 0, "preserve /dev/full (not the test build?)");
 
 	pages = faults_pages();
-	expect_range(pages, 1, 1000, "pages that were allocated to be handed over");
+	expect_range(pages, 1, 1000, "pages allocated to be handed over");
 	faults_walk(&f);
-	right(&f);
+	expect_walked(&f);
 	f.what = "reboot, many pages in holes";
 	f.points = 0;
 	f.absorbed = 0;
 	s.late = LATE;
 	next_sparse(&s, 0, 0);
 	faults_walk(&f);
-	right(&f);
+	expect_walked(&f);
 	expect_log_not_forged();
-	/* Twice, so that nothing is late any more: that cannot fail then. */
+	/*
+	 * The first call picks up the late pages. The second has nothing left
+	 * to do, and so cannot fail.
+	 */
 	need_eq(call_reboot(NULL, 0), 0, "reboot with late pages");
 	f.what = "reboot, nothing late";
 	f.points = 0;
@@ -239,14 +248,14 @@ static void serialize(struct stage_ctx *ctx)
 	faults_walk(&f);
 	expect_eq(f.points, 0, "points of %s", f.what);
 
-	/* What the many needed is given back. */
+	/* The memory for the late pages was freed. */
 	s.late = 1;
 	next_sparse(&s, 0, 0);
-	expect_eq(faults_pages(), pages, "pages that are still allocated");
+	expect_eq(faults_pages(), pages, "pages still allocated");
 	s.late = LATE;
 	next_sparse(&s, 0, 0);
 
-	/* The file that refuses goes, so that the kexec can come. */
+	/* Close the refusing file, so that the real kexec succeeds. */
 	close(last);
 	close(full);
 }
@@ -262,13 +271,13 @@ static void serialized(struct stage_ctx *ctx)
 		bad += luo_check(fd, (3 + 5 * i) * LUO_PAGE, LUO_PAGE, 2) != LUO_SAME;
 		bad += luo_check_zero(fd, (4 + 5 * i) * LUO_PAGE, LUO_PAGE) != LUO_SAME;
 	}
-	expect_eq(bad, 0, "pages with other content");
+	expect_eq(bad, 0, "pages with unexpected content");
 	close(fd);
 	expect_eq(luo_finish(session), 0, "finish");
 	close(session);
 }
 
-/* The device is opened by stage_main() before the cases run: here it is closed. */
+/* For a program with @no_device: the device is not open yet. */
 static int call_open(void *arg, int attempt)
 {
 	return luo_open();
@@ -280,7 +289,7 @@ static void undo_open(void *arg, int attempt, int answer)
 		close(answer);
 }
 
-/* Not yet: the next attempt must find a device that was never opened. */
+/* Does nothing: the next attempt must still be the first open. */
 static int again_open(void *arg, int attempt, int answer)
 {
 	return 0;
@@ -311,19 +320,19 @@ static void open_first(struct stage_ctx *ctx)
 	later.again = NULL;
 	need_faults();
 	/*
-	 * There is one first open. A slab that can do with fewer pages than it asks
-	 * for would make it succeed too early; nothing there asks for pages itself.
-	 * The table of sessions has a second way if one allocation fails, and is made
-	 * all the same: that is the last point.
+	 * Only one open can be the first. Page faults are off, because a slab
+	 * that falls back to fewer pages would absorb them, and the first open
+	 * would succeed too early. The table of sessions has a fallback for its
+	 * last allocation, so at the last point the open succeeds.
 	 */
 	faults_of_pages(false);
 	faults_walk(&f);
-	right(&f);
+	expect_walked(&f);
 	faults_walk(&later);
-	right(&later);
+	expect_walked(&later);
 	faults_of_pages(true);
 	expect_eq(f.points, later.points + 1, "points of %s", f.what);
-	expect_eq(f.absorbed, later.absorbed + 1, "points of it where it succeeds");
+	expect_eq(f.absorbed, later.absorbed + 1, "points that it absorbs");
 }
 
 struct incoming {
@@ -361,11 +370,11 @@ static void retrieve_sessions(struct stage_ctx *ctx)
 	int i, fds = faults_fds();
 
 	faults_walk(&f);
-	right(&f);
-	expect_range(f.points, 1, SESSIONS - 1, "points that there were sessions for");
+	expect_walked(&f);
+	expect_range(f.points, 1, SESSIONS - 1, "points, less than there are sessions");
 	expect_eq(faults_fds(), fds, "open fds");
 	for (i = f.points + 1; i < SESSIONS; i++)
-		close(need_fd(named(ctx, true, "retrieve", i), "a session that is left"));
+		close(need_fd(named(ctx, true, "retrieve", i), "an unused session"));
 }
 
 static void leave_files(struct stage_ctx *ctx)
@@ -393,7 +402,7 @@ static void undo_retrieve_fd(void *arg, int attempt, int answer)
 {
 	struct incoming *in = arg;
 
-	/* Absent is what failed for ever; see again_retrieve_fd(). */
+	/* 0: the file failed for ever; see again_retrieve_fd(). */
 	if (!answer)
 		return;
 	if (!is_whole(answer, in->kind, attempt))
@@ -401,7 +410,9 @@ static void undo_retrieve_fd(void *arg, int attempt, int answer)
 	close(answer);
 }
 
-/* It says whether it can be tried again, and keeps to it. */
+/*
+ * fdinfo says whether a failed file can be retried, and the next call agrees.
+ */
 static int again_retrieve_fd(void *arg, int attempt, int answer)
 {
 	struct incoming *in = arg;
@@ -435,16 +446,18 @@ static void retrieve_files(struct stage_ctx *ctx)
 		struct faults f = {
 			.what = kinds[kind].what, .call = call_retrieve_fd,
 			.undo = undo_retrieve_fd, .again = again_retrieve_fd,
-			/* ENOSPC is what shmem says without memory for an inode. */
+			/*
+			 * shmem returns ENOSPC if it cannot allocate an inode.
+			 */
 			.allowed = { ENOMEM, EFAULT, ENOSPC }, .arg = &in,
 		};
 
 		faults_walk(&f);
-		right(&f);
-		stage_note("%s: %d of the failures are for ever", f.what, in.sticky);
+		expect_walked(&f);
+		stage_note("%s: %d of the failures are final", f.what, in.sticky);
 	}
 	expect_eq(faults_fds(), fds, "open fds");
-	fd = need_fd(luo_retrieve_fd(ctx->in, SENTINEL), "the file that nothing was done to");
+	fd = need_fd(luo_retrieve_fd(ctx->in, SENTINEL), "the file without injected faults");
 	expect_pattern(fd, 0, 5 * LUO_PAGE, 99, "that file");
 	close(fd);
 	expect_eq(luo_finish(ctx->in), 0, "finish");
@@ -500,13 +513,13 @@ static void finish(struct stage_ctx *ctx)
 
 	next_to_finish(&in, 0, 0);
 	faults_walk(&f);
-	right(&f);
+	expect_walked(&f);
 	while (in.nr < FINISHED)
 		next_to_finish(&in, 0, 0);
 	close(in.session);
 }
 
-/* The walk that opens the device is a case of its own, before the others. */
+/* The walk through the first open runs in a program call before the others. */
 static const struct stage_case cases[] = {
 	{ "serialize", true, { serialize, serialized } },
 	{ "retrieve_session", true, { leave_sessions, retrieve_sessions } },

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Sequences of random calls by several processes, which take turns, so that a
- * model (model.h) knows what each call must answer. In the first kernel nothing
- * came in; in the second every sequence has sessions of its own that did.
+ * Random sequences of calls by several processes that take turns, checked by a
+ * model; see lib/model.h. In the first kernel nothing is incoming. In the second,
+ * every sequence has incoming sessions of its own.
  *
- * LUO_GENERATE_SECONDS= for so long, in both kernels together. A call with a wrong
- * answer is reported with the seed and the number of its sequence; then as many
- * steps as possible are left out, as long as there is a wrong answer, and what is
- * left is printed. LUO_SEED= (or lu.seed=) makes the same sequences again,
- * LUO_GENERATE_SEQUENCE= only one of them.
+ * LUO_GENERATE_SECONDS= is the duration, in both kernels together. For an unexpected
+ * answer, the program prints the seed and the number of the sequence, leaves out as
+ * many steps as possible, and prints what still fails. LUO_SEED= or lu.seed= repeats
+ * a run, LUO_GENERATE_SEQUENCE= only one of its sequences.
  *
  * memory: 1G
  * timeout: 240
@@ -30,19 +29,19 @@
 #define STEPS		120
 #define SECONDS		40
 #define STUCK		60
-/* The last of them are for minimizing. */
+/* The last SPARE universes are for minimizing. */
 #define UNIVERSES	1500
 #define SPARE		300
 #define MINIMIZE	60
 
-/* Shared between who runs a sequence and who waits for its end. */
+/* Shared between the process that runs a sequence and its parent. */
 struct sequence {
 	unsigned int universe;
 	bool incoming;
 	__u64 seed;
 	unsigned int count;
 	struct step steps[STEPS];
-	/* How it went. */
+	/* The outcome. */
 	int failed;
 	unsigned long performed;
 	struct answer expected, seen;
@@ -67,7 +66,7 @@ static unsigned int below(unsigned int limit)
 	return chance % limit;
 }
 
-/* One step, by chance, with a liking for what can succeed. */
+/* Random steps, with a preference for those that can succeed. */
 
 static unsigned int slot_of(const struct model *m, unsigned int proc, unsigned int kind)
 {
@@ -110,7 +109,7 @@ static void choose(const struct model *m, struct step *step)
 	for (i = 0; (at -= table[i].weight) >= 0; i++)
 		;
 	kind = table[i].kind;
-	/* What can be had of either kind is tried on either. */
+	/* Calls that both kinds of session have are made on both. */
 	if (kind == KIND_OUTGOING && table[i].op != STEP_PRESERVE && !below(2))
 		kind = KIND_INCOMING;
 	*step = (struct step){ .op = table[i].op, .proc = below(MODEL_PROCS) };
@@ -144,7 +143,7 @@ static void choose(const struct model *m, struct step *step)
 		step->flavor = below(FLAVORS);
 }
 
-/* Processes that perform steps. */
+/* The processes that perform the steps. */
 
 static void work(int control)
 {
@@ -198,8 +197,8 @@ static bool perform(const struct step *step, struct answer *seen)
 	       read(control, seen, sizeof(*seen)) == sizeof(*seen);
 }
 
-/* All fds are closed: nothing is left of the sequence. */
-static void look_behind(struct sequence *s)
+/* All fds are closed: the sequence must have left nothing. */
+static void check_leftovers(struct sequence *s)
 {
 	char name[LUO_NAME_MAX];
 	int dev = luo_open(), i, fd;
@@ -218,7 +217,10 @@ static void look_behind(struct sequence *s)
 			s->failed = FAILED_AT_END;
 		}
 		close(fd);
-		/* What nobody asked for is finished by this. */
+		/*
+		 * Closing finishes the sessions that the sequence did not
+		 * retrieve.
+		 */
 		fd = luo_retrieve(dev, name);
 		if (fd >= 0)
 			close(fd);
@@ -226,7 +228,7 @@ static void look_behind(struct sequence *s)
 	close(dev);
 }
 
-/* In a process of its own. Steps are made if there are none. */
+/* Runs a sequence in a process of its own; chooses its steps if it has none. */
 static void run(struct sequence *s)
 {
 	bool make = !s->count;
@@ -256,7 +258,7 @@ static void run(struct sequence *s)
 			continue;
 		s->failed = i;
 		if (!perform(&s->steps[i], &s->seen)) {
-			sprintf(s->trouble, "the process is gone");
+			sprintf(s->trouble, "the process died");
 			return;
 		}
 		if (!step_answer_is(&s->seen, &s->expected))
@@ -270,10 +272,10 @@ static void run(struct sequence *s)
 		close(place.inbox[i][0]);
 		close(place.inbox[i][1]);
 	}
-	look_behind(s);
+	check_leftovers(s);
 }
 
-/* Whether all went well. What a process has left open is closed when it ends. */
+/* Returns whether all answers were expected. The exit closes all fds. */
 static bool run_apart(struct sequence *s)
 {
 	int status = -1;
@@ -305,7 +307,7 @@ static void take_out(struct sequence *to, const struct sequence *from, unsigned 
 	*to = *from;
 	memmove(&to->steps[at], &to->steps[at + n], (to->count - at - n) * sizeof(struct step));
 	to->count -= n;
-	/* What came in was used up. */
+	/* The incoming sessions of the universe are used up. */
 	if (to->incoming)
 		to->universe = next_universe--;
 }
@@ -333,7 +335,7 @@ static void minimize(struct sequence *worst, struct sequence *trial)
 	}
 }
 
-static void tell(const struct sequence *s)
+static void print_sequence(const struct sequence *s)
 {
 	unsigned int i;
 
@@ -371,13 +373,13 @@ static void generate(struct stage_ctx *ctx, __u64 seed, bool incoming)
 		well = run_apart(shared);
 	}
 	stage_note("seed %llu: %d sequences, %lu calls", seed, n, shared->performed);
-	if (!expect_eq(well, true, "seed %llu: sequence %d is answered right", seed, n - 1)) {
+	if (!expect_eq(well, true, "seed %llu: all answers of sequence %d are expected", seed, n - 1)) {
 		if (shared->failed < (int)shared->count)
 			stage_note("step %d: %s", shared->failed,
 				   step_text(&shared->steps[shared->failed]));
 		minimize(shared, shared + 1);
-		stage_note("the least that is answered otherwise:");
-		tell(shared);
+		stage_note("the shortest sequence found that still fails:");
+		print_sequence(shared);
 	}
 	munmap(shared, 2 * sizeof(*shared));
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Malformed ioctls on the device and a session after a kexec: nothing that came
- * in is lost, retrieved or finished by one.
+ * Malformed ioctls on the device and on an incoming session: each must fail with
+ * the right errno, and none may lose, retrieve or finish anything that the previous
+ * kernel left.
  *
  * memory: 1G
  * timeout: 240
@@ -50,13 +51,13 @@ static void make_calls(struct malform *on, __u64 from)
 	int failures = 0;
 	__u64 number;
 
-	malform_look(on, &state);
+	malform_read_state(on, &state);
 	for (number = from; number < from + CALLS && failures < 10; number++) {
 		malform_random(on, number, &call);
 		failures += !malform_make(on, &call);
 	}
-	expect_eq(failures, 0, "calls with a wrong answer");
-	expect_eq(malform_is_as_before(on, &state), true, "all is as before");
+	expect_eq(failures, 0, "calls with an unexpected answer");
+	expect_eq(malform_is_as_before(on, &state), true, "state is as before");
 }
 
 static void retrieve_two(struct stage_ctx *ctx)
@@ -82,16 +83,16 @@ static void retrieve_two(struct stage_ctx *ctx)
 	take(on.session, 1);
 	malform_print(&on);
 
-	session = need_fd(luo_retrieve(ctx->dev, on.pending), "retrieve_session, the other");
+	session = need_fd(luo_retrieve(ctx->dev, on.pending), "retrieve_session of the pending one");
 	take(session, 2);
-	expect_eq(luo_finish(session), 0, "finish, the other");
+	expect_eq(luo_finish(session), 0, "finish of the pending one");
 	close(session);
 	expect_eq(luo_finish(on.session), 0, "finish");
 	close(on.session);
 	expect_err(luo_retrieve(ctx->dev, on.taken), -ENOENT, "retrieve_session after finish");
 	for (i = 0; i < 4; i++) {
 		snprintf(name, sizeof(name), "malform-%d", i);
-		close(need_fd(luo_create(ctx->dev, name), "create \"%s\"", name));
+		close(need_fd(luo_create(ctx->dev, name), "create_session \"%s\"", name));
 	}
 }
 

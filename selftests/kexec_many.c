@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A hundred thousand sessions, and a session with a hundred thousand files: all
- * of them are there in the next kernel, under their names and tokens, with their
- * content, and can be had in any order.
+ * A hundred thousand sessions, and a session with a hundred thousand files: all are
+ * there in the next kernel, with their names, tokens and content, in any order. The
+ * time limit also shows that no lookup walks them all.
  *
- * Every file has one page, which is enough to tell it from others.
+ * Every file has one page, which suffices to tell it from the others.
  *
  * memory: 4G
  * timeout: 300
@@ -19,7 +19,7 @@
 
 #define MANY		100000
 #define STEP		25000
-/* One session in so many has a file. */
+/* Every 100th session has a file. */
 #define EVERY		100
 
 static long seconds(void)
@@ -36,7 +36,7 @@ static void progress(const char *what, int i, long since)
 		stage_note("%d %s in %ld s", i, what, seconds() - since);
 }
 
-/* A bijection of 0..MANY-1: it has no factor in common with it. */
+/* A permutation of 0..MANY-1: the factor and MANY are coprime. */
 static int shuffled(int i)
 {
 	return (i * 40507LL + 777) % MANY;
@@ -86,7 +86,7 @@ static void sessions_before(struct stage_ctx *ctx)
 		need_eq(luo_preserve(session, fd, i), 0, "preserve_fd in session %d", i);
 		close(fd);
 	}
-	/* They are told apart. */
+	/* All names are still in use. */
 	for (i = 0; i < MANY; i += 9973) {
 		name_of(name, i);
 		expect_err(luo_create(ctx->dev, name), -EEXIST, "create_session %d again", i);
@@ -117,13 +117,13 @@ static void sessions_after(struct stage_ctx *ctx)
 		if (i >= MANY / 2)
 			close(session);
 	}
-	expect_eq(bad, 0, "sessions that are not what they were");
+	expect_eq(bad, 0, "sessions that differ");
 	name_of(name, MANY);
-	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "a session that was not");
+	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "a session that was never made");
 	name_of(name, shuffled(MANY - 1));
-	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "one that is finished and closed");
+	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "a session that is finished and closed");
 	name_of(name, shuffled(0));
-	expect_err(luo_retrieve(ctx->dev, name), -EINVAL, "one that is finished and open");
+	expect_err(luo_retrieve(ctx->dev, name), -EINVAL, "a session that is finished and open");
 	close_range(ctx->dev + 1, ~0U, 0);
 	stage_note("closed after %ld s", seconds() - since);
 }
@@ -150,7 +150,7 @@ static void files_after(struct stage_ctx *ctx)
 	long since = seconds();
 	int i, n, fd, bad = 0;
 
-	/* All but a tenth, which is freed unseen. */
+	/* A tenth is not retrieved: finish frees it. */
 	for (i = 0; i < MANY * 9 / 10; i++) {
 		n = shuffled(i);
 		progress("files", i, since);
@@ -158,8 +158,8 @@ static void files_after(struct stage_ctx *ctx)
 		bad += !is_memfd_of(fd, n);
 		close(fd);
 	}
-	expect_eq(bad, 0, "files that are not what they were");
-	expect_err(luo_retrieve_fd(ctx->in, token_of(MANY)), -ENOENT, "a file that was not");
+	expect_eq(bad, 0, "files that differ");
+	expect_err(luo_retrieve_fd(ctx->in, token_of(MANY)), -ENOENT, "a file that was never preserved");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	stage_note("finished after %ld s", seconds() - since);
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory cgroups at their limit, limits of open files, and the limit of what may
- * be committed: which calls fail and how, that they have changed nothing where
- * they can be repeated, and that a retrieve that failed is final and costs nobody
- * else anything.
+ * Limits: memory cgroups that are full, RLIMIT_NOFILE, and strict overcommit. Which
+ * calls fail and with what errno; a call that can be repeated has changed nothing;
+ * a failed retrieve is final, and other files do not suffer from it.
  *
- * A charge that fails first looks for somebody to kill, which the kernel reports
- * with a trace; real reports have a line of their own before it.
+ * Before a charge fails, the kernel looks for a task to kill and logs a trace. Real
+ * problems have another line before theirs.
  *
  * debug: yes
  * memory: 1G
@@ -32,7 +31,7 @@
 #define SIZE		(8 * MIB)
 #define PAGES		((long)(SIZE / LUO_PAGE))
 #define SMALL		(3 * LUO_PAGE)
-#define NOISE		256	/* pages that come and go */
+#define NOISE		256	/* in pages */
 
 static struct group group;
 
@@ -55,7 +54,7 @@ static void take(int session, __u64 token, size_t size)
 	close(fd);
 }
 
-/* What state fdinfo shows for a file. */
+/* Expects fdinfo to show a file in this state. */
 static void expect_state(int session, __u64 token, const char *state)
 {
 	const char *line = luo_file_line(token, LUO_MEMFD, state);
@@ -73,7 +72,9 @@ static void expect_no_files(int session)
 	expect_eq(!strstr(text, "luo-file:"), true, "no files in fdinfo, which says: %s", text);
 }
 
-/* Nothing but the call is done in there: not even a page of the stack is new. */
+/*
+ * Makes a call in the cgroup, and nothing else: the stack is locked in memory.
+ */
 static int in_group(int (*call)(int fd, __u64 arg), int fd, __u64 arg)
 {
 	int answer;
@@ -100,9 +101,9 @@ static int call_apart(void *arg)
 }
 
 /*
- * The same where nothing can be charged at all, and so the cgroup not be left:
- * another process enters it, which has everything but that in common with this one.
- * Pages would be charged to this one; objects of the kernel's own are to that.
+ * Makes a call in a cgroup where nothing can be charged. A task could not leave
+ * that cgroup again, so another one enters it, which shares memory and fds with
+ * this one. Kernel objects are charged to the cgroup of that task.
  */
 static int in_full_group(int (*call)(int fd, __u64 arg), int fd, __u64 arg)
 {
@@ -122,7 +123,7 @@ static void need_group(const char *name, const char *swap)
 	need_eq(group_set(&group, "memory.swap.max", swap), 0, "memory.swap.max");
 }
 
-/* What was charged there is given back. */
+/* Everything charged to the cgroup must be freed. */
 static void drop_group(void)
 {
 	int tries, err = -EBUSY;
@@ -133,7 +134,7 @@ static void drop_group(void)
 		usleep(100000);
 	}
 	expect_range(group_get(&group, "memory.current"), 0, NOISE * LUO_PAGE,
-		     "bytes charged to the cgroup that nobody is in");
+		     "bytes charged to the empty cgroup");
 	err = group_drop(&group);
 	expect_eq(err, 0, "rmdir of the cgroup");
 }
@@ -150,8 +151,9 @@ static void swap_off(struct stage_ctx *ctx)
 }
 
 /*
- * A file that is swapped out is preserved in a cgroup with room for a part of it:
- * what was brought in is pinned, so there is no way to make room for more.
+ * A swapped-out file is preserved in a cgroup whose limit is smaller than the
+ * file. Pages that come in are pinned, so reclaim cannot make space for the
+ * others.
  */
 
 static int make_file(int unused, __u64 seed)
@@ -177,7 +179,10 @@ static void swapped_before(struct stage_ctx *ctx)
 	expect_err(in_group(preserve, ctx->out, fd), -ENOMEM, "preserve_fd in the cgroup");
 	expect_err(luo_preserve(ctx->out, fd, 1), -ENOMEM, "the same from outside");
 
-	/* As if it had not been tried: nothing is pinned, or frozen, or in a session. */
+	/*
+	 * The failed calls changed nothing: no page is pinned, and the file is
+	 * not frozen.
+	 */
 	left = page_out(fd, SIZE);
 	expect_eq(mostly_out(left, SIZE), true, "swapped out again: %ld pages are in memory",
 		  left);
@@ -186,7 +191,7 @@ static void swapped_before(struct stage_ctx *ctx)
 	expect_no_files(ctx->out);
 
 	need_eq(group_unlimit(&group), 0, "memory.max");
-	need_eq(in_group(preserve, ctx->out, fd), 0, "preserve_fd with room for it");
+	need_eq(in_group(preserve, ctx->out, fd), 0, "preserve_fd without a limit");
 	stage_save_pfns("swapped", fd);
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	close(fd);
@@ -202,7 +207,7 @@ static void swapped_after(struct stage_ctx *ctx)
 	close(fd);
 }
 
-/* Nothing at all may be charged: making a session fails, and leaves nothing. */
+/* Nothing can be charged: create_session fails and leaves nothing. */
 
 static int create(int dev, __u64 unused)
 {
@@ -219,14 +224,17 @@ static void none_before(struct stage_ctx *ctx)
 	expect_err(in_full_group(create, ctx->dev, 0), -ENOMEM, "create_session in the cgroup");
 	session = need_fd(luo_create(ctx->dev, "memcg-created"), "the same from outside");
 	close(session);
-	/* The file is there, but it takes pages to say where it is. */
+	/*
+	 * The pages of the file are charged elsewhere, but the folio array
+	 * needs some too.
+	 */
 	expect_err(in_full_group(preserve, out, fd), -ENOMEM, "preserve_fd in the cgroup");
 	expect_no_files(out);
 	expect_eq(luo_truncate(fd, SMALL), 0, "the size can still be set");
 	need_eq(group_unlimit(&group), 0, "memory.max");
-	session = need_fd(in_group(create, ctx->dev, 0), "create_session with room for it");
+	session = need_fd(in_group(create, ctx->dev, 0), "create_session without a limit");
 	close(session);
-	need_eq(in_group(preserve, out, fd), 0, "preserve_fd with room for it");
+	need_eq(in_group(preserve, out, fd), 0, "preserve_fd without a limit");
 	close(fd);
 }
 
@@ -247,7 +255,7 @@ static void none_after(struct stage_ctx *ctx)
 	drop_group();
 }
 
-/* A file that there is no room for is lost, and nothing else is. */
+/* A file that does not fit into the cgroup is lost; no other file is. */
 
 static void left_before(struct stage_ctx *ctx)
 {
@@ -275,21 +283,21 @@ static void refused_after(struct stage_ctx *ctx)
 	fds = next_fd();
 	expect_err(in_group(luo_retrieve_fd, ctx->in, 1), -ENOMEM, "retrieve_fd in the cgroup");
 	expect_eq(next_fd(), fds, "the next fd");
-	expect_freed(before, PAGES, NOISE, "the retrieve that failed");
+	expect_freed(before, PAGES, NOISE, "the failed retrieve");
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM, "the same from outside");
 	expect_state(ctx->in, 1, "failed");
 	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 2), "a small one in the cgroup");
 	close(fd);
 	take(ctx->in, 2, SMALL);
 	take(ctx->in, 3, SIZE);
-	/* The last one is freed without having been retrieved. */
+	/* finish frees the last file, which was not retrieved. */
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(ctx->in);
 	ctx->in = -1;
 	drop_group();
 }
 
-/* With swap there is room: what came in first is swapped out for the rest. */
+/* With swap the file fits: its first pages are swapped out for the rest. */
 
 static void swapping_after(struct stage_ctx *ctx)
 {
@@ -310,8 +318,9 @@ static void swapping_after(struct stage_ctx *ctx)
 }
 
 /*
- * The same for huge pages. There is memory for two of the four, and swap for one. For
- * the last to fit, one has to be split, and go in part, before the file is complete.
+ * The same with four huge pages. Two fit into memory and one into swap. For the
+ * last one, reclaim must split one and swap out a part, before the file is
+ * complete.
  */
 
 #define HUGE_PAGES	(2 * MIB / LUO_PAGE)
@@ -341,7 +350,10 @@ static void splitting_after(struct stage_ctx *ctx)
 	drop_group();
 }
 
-/* Somebody is killed for want of memory while retrieving; others have the session. */
+/*
+ * The OOM killer kills a task that retrieves. Other tasks still have the
+ * session.
+ */
 
 static void killed_after(struct stage_ctx *ctx)
 {
@@ -358,9 +370,9 @@ static void killed_after(struct stage_ctx *ctx)
 	}
 	need_eq(waitpid(pid, &status, 0), pid, "waitpid");
 	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status), SIGKILL,
-		  "the signal that ended who retrieves");
-	expect_freed(before, PAGES, NOISE, "the retrieve that failed");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM, "retrieve_fd by another");
+		  "the signal that ended the retrieving task");
+	expect_freed(before, PAGES, NOISE, "the failed retrieve");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM, "retrieve_fd by another task");
 	expect_state(ctx->in, 1, "failed");
 	expect_state(ctx->in, 2, "pending");
 	take(ctx->in, 3, SIZE);
@@ -369,7 +381,7 @@ static void killed_after(struct stage_ctx *ctx)
 	drop_group();
 }
 
-/* The same, while preserving. */
+/* The same while preserving. */
 
 static void killed_before(struct stage_ctx *ctx)
 {
@@ -390,25 +402,25 @@ static void killed_before(struct stage_ctx *ctx)
 	}
 	need_eq(waitpid(pid, &status, 0), pid, "waitpid");
 	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status), SIGKILL,
-		  "the signal that ended who preserves");
+		  "the signal that ended the preserving task");
 	left = page_out(fd, SIZE);
 	expect_eq(mostly_out(left, SIZE), true, "swapped out again: %ld pages are in memory",
 		  left);
 	need_eq(group_unlimit(&group), 0, "memory.max");
-	expect_eq(luo_preserve(ctx->out, fd, 7), 0, "preserve_fd by another");
+	expect_eq(luo_preserve(ctx->out, fd, 7), 0, "preserve_fd by another task");
 	close(fd);
 }
 
-/* No room for an fd: nothing has happened, and there is an answer later. */
+/* Without a free fd, a call fails without effect, and can be repeated. */
 
-static rlim_t limit_files(rlim_t most)
+static rlim_t limit_files(rlim_t count)
 {
 	struct rlimit limit;
 	rlim_t before;
 
 	need_eq(getrlimit(RLIMIT_NOFILE, &limit), 0, "getrlimit");
 	before = limit.rlim_cur;
-	limit.rlim_cur = most;
+	limit.rlim_cur = count;
 	need_eq(setrlimit(RLIMIT_NOFILE, &limit), 0, "setrlimit");
 	return before;
 }
@@ -419,12 +431,12 @@ static void files_before(struct stage_ctx *ctx)
 	rlim_t before;
 
 	close(put(session, 1, SIZE));
-	/* Preserving needs no fd. */
+	/* preserve_fd needs no new fd. */
 	before = limit_files(0);
 	expect_err(luo_create(ctx->dev, "memcg-files-2"), -EMFILE, "create_session");
 	expect_eq(luo_preserve(session, ctx->dev, 2), -ENOENT, "preserve_fd of a device");
 	limit_files(before);
-	session = need_fd(luo_create(ctx->dev, "memcg-files-2"), "create_session with room");
+	session = need_fd(luo_create(ctx->dev, "memcg-files-2"), "create_session with a free fd");
 	close(session);
 }
 
@@ -437,23 +449,23 @@ static void files_after(struct stage_ctx *ctx)
 	for (i = 0; i < 3; i++)
 		expect_err(luo_retrieve(ctx->dev, "memcg-files"), -EMFILE, "retrieve_session");
 	limit_files(before);
-	session = need_fd(luo_retrieve(ctx->dev, "memcg-files"), "retrieve_session with room");
+	session = need_fd(luo_retrieve(ctx->dev, "memcg-files"), "retrieve_session with a free fd");
 	free_before = stage_free_pages();
 	before = limit_files(0);
 	for (i = 0; i < 3; i++)
 		expect_err(luo_retrieve_fd(session, 1), -EMFILE, "retrieve_fd");
 	limit_files(before);
 	expect_state(session, 1, "pending");
-	expect_range(stage_free_pages() - free_before, -NOISE, NOISE, "pages that came free");
+	expect_range(stage_free_pages() - free_before, -NOISE, NOISE, "pages freed");
 	take(session, 1, SIZE);
 	before = limit_files(0);
-	expect_err(luo_retrieve_fd(session, 1), -EMFILE, "retrieve_fd of what was retrieved");
+	expect_err(luo_retrieve_fd(session, 1), -EMFILE, "retrieve_fd of a retrieved file");
 	expect_eq(luo_finish(session), 0, "finish");
 	limit_files(before);
 	close(session);
 }
 
-/* Nothing more may be committed. Swap would count as room. */
+/* Strict overcommit without swap: no more memory can be committed. */
 
 static void committed_after(struct stage_ctx *ctx)
 {
@@ -464,8 +476,8 @@ static void committed_after(struct stage_ctx *ctx)
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd");
 	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0, "overcommit_memory");
 	luo_write_file("/proc/sys/vm/overcommit_ratio", "50");
-	expect_freed(before, PAGES, NOISE, "the retrieve that failed");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd for a second time");
+	expect_freed(before, PAGES, NOISE, "the failed retrieve");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd again");
 	expect_state(ctx->in, 1, "failed");
 	take(ctx->in, 2, SMALL);
 	take(ctx->in, 3, SIZE);
@@ -493,7 +505,10 @@ static const struct stage_program program = {
 int main(int argc, char **argv)
 {
 	oom_never();
-	/* No page of this program is to be charged while it is in the cgroup. */
+	/*
+	 * Lock memory, so that no page of this program is charged to the
+	 * cgroup.
+	 */
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	return stage_main(argc, argv, &program);
 }

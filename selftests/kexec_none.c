@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A kexec with nothing to hand over: the device was open, and a session was made
- * and dropped, but none is left.
+ * A kexec with nothing to hand over: the device was open and a session was made, but
+ * it was closed. The next kernel must find no session, and work like any other. It
+ * also shows that retrieve_session does not find names that no session can have.
  *
  * memory: 1G
  * timeout: 120

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Large memfds, which several CPUs restore: with the help of kernel threads, or
- * without where there is only one CPU or a memory cgroup could become full, the
- * outcome is the same. What a CPU cannot insert, all of them free.
+ * Large memfds, which kernel threads help to restore. With help, with one CPU, or in
+ * a memory cgroup that is nearly full, the outcome must be the same. After an error,
+ * all threads together free the rest of the file.
  *
  * memory: 2G
  * timeout: 240
@@ -23,11 +23,11 @@
 
 #define SIZE		(96 * MIB - 100)
 #define PAGES		((SIZE + LUO_PAGE - 1) / LUO_PAGE)
-#define NOISE		512	/* pages that come and go */
+#define NOISE		512	/* in pages */
 
 #define OTHER_CPU	"/sys/devices/system/cpu/cpu1/online"
 
-/* How long all workers of unbound work have run, in microseconds. */
+/* How long all workers of unbound workqueues have run, in microseconds. */
 static long worker_time(void)
 {
 	struct dirent *entry;
@@ -56,7 +56,7 @@ static long worker_time(void)
 	return total * 1000;
 }
 
-/* How long this thread has. */
+/* How long this thread has run, in microseconds. */
 static long own_time(void)
 {
 	struct timespec now;
@@ -76,7 +76,7 @@ static void preserved(struct stage_ctx *ctx, int fd)
 	close(fd);
 }
 
-/* Retrieves the file, whether with the help of others or alone. */
+/* Retrieves the file, and checks whether kernel threads helped. */
 static int retrieve(struct stage_ctx *ctx, struct group *group, bool helped)
 {
 	int fd, cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -94,14 +94,14 @@ static int retrieve(struct stage_ctx *ctx, struct group *group, bool helped)
 	need_fd(fd, "retrieve_fd");
 	us = worker_time() - us;
 	stage_note("%ld us here, %ld us in kernel threads, %d CPUs", own, us, cpus);
-	/* What they do for others, and later, is next to nothing. */
+	/* Unrelated work of these threads is far below this limit. */
 	least = own / 20;
 	if (helped && cpus > 1)
-		expect_range(us, least, LONG_MAX, "us of the kernel threads that helped");
+		expect_range(us, least, LONG_MAX, "us of kernel threads, which should help");
 	else
-		expect_range(us, 0, least, "us of the kernel threads, which should not help");
+		expect_range(us, 0, least, "us of kernel threads, which should not help");
 
-	/* Compaction moves what is not pinned. */
+	/* Check frames now: compaction moves pages that are not pinned. */
 	stage_same_pfns("file", fd);
 	stage_load("blocks", &blocks, sizeof(blocks));
 	need_eq(fstat(fd, &st), 0, "fstat");
@@ -120,7 +120,7 @@ static void end(struct stage_ctx *ctx, int fd)
 	expect_freed(before, blocks * 512 / LUO_PAGE, NOISE, "closing the file");
 }
 
-/* All pages of it are there. */
+/* Files without holes. */
 
 static void dense_before(struct stage_ctx *ctx)
 {
@@ -146,15 +146,18 @@ static void alone_after(struct stage_ctx *ctx)
 	int fd;
 
 	if (!others && sysconf(_SC_NPROCESSORS_ONLN) > 1)
-		stage_skip("no CPU can be taken offline");
+		stage_skip("this kernel cannot take a CPU offline");
 	fd = retrieve(ctx, NULL, false);
 	if (others)
-		need_eq(luo_write_file(OTHER_CPU, "1"), 0, "a CPU is back");
+		need_eq(luo_write_file(OTHER_CPU, "1"), 0, "bring the CPU online");
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	end(ctx, fd);
 }
 
-/* In a cgroup with room for the file, and none that could be taken for more. */
+/*
+ * A cgroup with a limit just above the size of the file: workers must not help,
+ * because only the caller can wait for an OOM kill in its cgroup.
+ */
 
 static void limited_after(struct stage_ctx *ctx)
 {
@@ -174,7 +177,7 @@ static void limited_after(struct stage_ctx *ctx)
 	expect_eq(group_drop(&group), 0, "rmdir of the cgroup");
 }
 
-/* With room, those who help charge the cgroup of who calls. */
+/* In a cgroup with a high limit, workers charge the cgroup of the caller. */
 
 static void roomy_after(struct stage_ctx *ctx)
 {
@@ -193,7 +196,7 @@ static void roomy_after(struct stage_ctx *ctx)
 	expect_eq(group_drop(&group), 0, "rmdir of the cgroup");
 }
 
-/* Half of it may be committed: somebody is the first to get an error. */
+/* Only half of the file can be committed: some thread meets the error first. */
 
 static void committed_after(struct stage_ctx *ctx)
 {
@@ -207,17 +210,16 @@ static void committed_after(struct stage_ctx *ctx)
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd");
 	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0, "overcommit_memory");
 	luo_write_file("/proc/sys/vm/overcommit_ratio", "50");
-	expect_freed(before, PAGES, NOISE, "the retrieve that failed");
+	expect_freed(before, PAGES, NOISE, "the failed retrieve");
 	expect_range(luo_meminfo("Shmem"), shmem - 64, shmem + 64, "pages of Shmem");
 	expect_range(luo_meminfo("Committed_AS"), committed - 64, committed + 64,
-		     "pages that are committed");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd for a second time");
+		     "committed pages");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd again");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 }
 
 /*
- * Runs of pages and holes, so that pieces of the array begin anywhere in the file,
- * and the last page within a folio.
+ * Runs of pages and holes, so that array pages begin at any index of the file.
  */
 
 #define RUNS		900
@@ -273,7 +275,9 @@ static const struct stage_program program = {
 
 int main(int argc, char **argv)
 {
-	/* No page of this program is to be charged while it is in a cgroup. */
+	/*
+	 * Lock memory, so that no page of this program is charged to a cgroup.
+	 */
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	return stage_main(argc, argv, &program);
 }

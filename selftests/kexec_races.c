@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Everything against reboot(2): threads make and close sessions, preserve and
- * write files and take over what came in, and go on doing it while the kexec is
- * entered. What the next kernel finds must be a state that an order of the calls
- * explains.
+ * Everything against reboot(2): threads create and close sessions, preserve and write
+ * files and retrieve incoming ones, while the kexec is entered. What the next kernel
+ * finds must be a state that some order of the calls explains.
  *
- * Before and after each call a thread notes it in a memfd that is preserved, too,
- * so that the notes cross as they are when the CPUs stop. From them follows:
+ * Each thread notes a call before and after it in a preserved memfd, so the notes
+ * cross as they are when the CPUs stop. From them follows:
  *
- * Sessions of one name come one after the other, because a name is free only when
- * the session before is gone. So only the last one whose create was answered can
- * be there, or one whose create was not answered yet. The former must be there if
- * nobody had begun to close it, with every file whose preserve was answered; it
- * may have files whose preserve had begun, and none else. If its close had begun,
- * but not ended, it is there with all that or not at all; the same if it ended while
- * another call on the session had not: that call has it open. Otherwise, if it ended,
- * it is not there. A session whose create had only begun may be there, and is empty.
+ * - Sessions of one name exist one after the other, because a name is free only
+ *   after close. So only one of them can be there: the last one whose create has
+ *   returned, or one whose create had not returned.
+ * - The former must be there if no close of it had begun, with every file whose
+ *   preserve had returned. It may have files whose preserve had begun, and no others.
+ * - If its close had begun but not returned, it is there like that, or not at all.
+ *   The same holds if close had returned while another call on the session had not:
+ *   that call holds a reference.
+ * - Otherwise, if its close had returned, it is not there.
+ * - A session whose create had only begun may be there, and is empty.
+ * - A file is in at most one session.
+ * - Each thread writes ascending numbers to a word of its own in each file. The word
+ *   is at least the last number whose write had returned, and at most the last one
+ *   whose write had begun.
  *
- * A file is in one session at most. Each thread writes numbers that only grow to a
- * word of its own in each file: what is found is not less than the last number
- * whose write was answered, and not more than the last that was begun.
- *
- * LUO_SEED= (or lu.seed=) makes the same choices again, if not at the same time.
+ * LUO_SEED= or lu.seed= repeats the choices, but not their timing.
  *
  * memory: 1G
  * timeout: 240
@@ -44,9 +45,12 @@
 #define NOTES		30000
 #define INSTANCES	20000
 #define SPARES		100
-/* Calls before the kexec, at least; by chance. */
+/* The kexec waits for a random number of calls, less than this. */
 #define AHEAD		6000
-/* Fd of a session: no number is used twice, so none is closed and another's. */
+/*
+ * The fd of a session. No number is used twice, so an fd never names another
+ * file.
+ */
 #define FIRST_FD	1000
 #define FILE_SIZE	(3 * LUO_PAGE)
 
@@ -58,19 +62,19 @@ struct note {
 	__u8 token;
 	__u8 file;
 	__u32 instance;
-	/* 0: not answered. */
+	/* 0: the call had not returned. */
 	atomic_uint end;
 	__s32 answer;
 };
 
-/* What crosses. */
+/* The notes, which cross the kexec. */
 static struct log {
 	__u64 seed;
 	atomic_uint clock;
 	atomic_uint instances;
 	/* The first answer that no race explains, and its call. */
-	atomic_int wrong;
-	atomic_int wrong_call;
+	atomic_int unexplained;
+	atomic_int unexplained_call;
 	atomic_uint count[THREADS];
 	struct note notes[THREADS][NOTES];
 	atomic_uint begun[FILES][THREADS];
@@ -80,7 +84,10 @@ static struct log {
 static int dev;
 static int files[FILES];
 static __u32 *maps[FILES];
-/* The session of a name: its instance + 1, or 0; who takes it out closes it. */
+/*
+ * The session of a name: its instance + 1, or 0. The thread that clears it
+ * closes the session.
+ */
 static atomic_uint current[NAMES];
 static int stage_now;
 
@@ -96,10 +103,10 @@ static unsigned int below(struct racer *r, unsigned int limit)
 	return r->chance % limit;
 }
 
-static void complain(int call, int answer)
+static void note_unexplained(int call, int answer)
 {
-	if (!atomic_exchange(&log_of->wrong, answer))
-		log_of->wrong_call = call;
+	if (!atomic_exchange(&log_of->unexplained, answer))
+		log_of->unexplained_call = call;
 }
 
 static struct note *begin(struct racer *r, struct note what)
@@ -110,7 +117,7 @@ static struct note *begin(struct racer *r, struct note what)
 	if (n == NOTES)
 		return NULL;
 	*note = what;
-	/* It counts from here on. */
+	/* From here on the note counts. */
 	log_of->count[r->me] = n + 1;
 	return note;
 }
@@ -144,7 +151,7 @@ static bool create(struct racer *r, unsigned int n)
 		dup2(fd, FIRST_FD + instance);
 		close(fd);
 	} else if (fd != -EEXIST) {
-		complain(CREATE, fd);
+		note_unexplained(CREATE, fd);
 	}
 	end(note, fd < 0 ? fd : 0);
 	if (fd >= 0)
@@ -163,10 +170,10 @@ static bool close_one(struct racer *r, unsigned int n)
 	note = begin(r, (struct note){ .call = CLOSE, .name = n, .instance = instance - 1 });
 	if (!note)
 		return false;
-	/* Closed, or something else put in its place. */
+	/* Closes by close() or by dup2(). */
 	err = below(r, 2) ? close(fd) : dup2(files[0], fd) != fd;
 	if (err)
-		complain(CLOSE, -errno);
+		note_unexplained(CLOSE, -errno);
 	end(note, err);
 	return true;
 }
@@ -188,17 +195,18 @@ static bool preserve(struct racer *r, unsigned int n)
 		return false;
 	err = luo_preserve(FIRST_FD + instance - 1, files[file], token);
 	/*
-	 * Closed meanwhile, or no session any more; or a page that somebody else looks
-	 * at this moment could not be moved to where it can stay.
+	 * EBADF, ENOTTY: another thread has closed the session. ENOMEM: a page
+	 * could not move out of scratch memory, because another task held a
+	 * reference.
 	 */
 	if (err && err != -EEXIST && err != -EBUSY && err != -EBADF && err != -ENOTTY &&
 	    err != -ENOMEM)
-		complain(PRESERVE, err);
+		note_unexplained(PRESERVE, err);
 	end(note, err);
 	return true;
 }
 
-static bool look_into(struct racer *r, unsigned int n)
+static bool read_fdinfo(struct racer *r, unsigned int n)
 {
 	unsigned int instance = current[n];
 	char text[2048];
@@ -225,7 +233,10 @@ static void write_word(struct racer *r, unsigned int file, bool by_call)
 	log_of->written[file][r->me] = value;
 }
 
-/* What the kernel before left for this: it is nobody else's. */
+/*
+ * Retrieves a session that the previous kernel left; each belongs to one
+ * thread.
+ */
 static void take_spare(struct racer *r)
 {
 	char name[LUO_NAME_MAX] = "";
@@ -238,9 +249,9 @@ static void take_spare(struct racer *r)
 	session = luo_retrieve(dev, name);
 	fd = session < 0 ? session : luo_retrieve_fd(session, 1);
 	if (fd < 0)
-		complain(-1, fd);
+		note_unexplained(-1, fd);
 	else if (luo_check(fd, 0, 100, 1) != LUO_SAME)
-		complain(-2, -EBADMSG);
+		note_unexplained(-2, -EBADMSG);
 	if (below(r, 2))
 		luo_finish(session);
 	close(session);
@@ -273,10 +284,13 @@ static void *race(void *arg)
 			write_word(r, file, false);
 			break;
 		case 11:
-			more = look_into(r, n);
+			more = read_fdinfo(r, n);
 			break;
 		case 12:
-			/* The last page is for this. */
+			/*
+			 * Calls that must fail on a preserved file touch the
+			 * last page only.
+			 */
 			luo_fallocate(files[file], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				      FILE_SIZE - LUO_PAGE, LUO_PAGE);
 			luo_truncate(files[file], FILE_SIZE);
@@ -300,7 +314,10 @@ static int make_log(__u64 seed)
 	need_eq(luo_truncate(fd, sizeof(*log_of)), 0, "the size of the log");
 	log_of = mmap(NULL, sizeof(*log_of), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	need_eq(log_of == MAP_FAILED, 0, "mapping the log");
-	/* A page that comes into a hole when all is frozen would not cross. */
+	/*
+	 * Fill all holes: a page that fills a hole after the freeze would not
+	 * cross.
+	 */
 	memset(log_of, 0xff, sizeof(*log_of));
 	memset(log_of, 0, sizeof(*log_of));
 	log_of->seed = seed;
@@ -338,7 +355,7 @@ static void start(struct stage_ctx *ctx, __u64 seed)
 		racers[i].spare = i;
 		need_eq(pthread_create(&thread, NULL, race, &racers[i]), 0, "a thread");
 	}
-	/* They go on meanwhile, and after this. */
+	/* The threads run on during the kexec. */
 	ahead = luo_mix(seed, stage_now) % AHEAD;
 	while (log_of->clock < ahead)
 		usleep(1000);
@@ -346,29 +363,32 @@ static void start(struct stage_ctx *ctx, __u64 seed)
 
 /* The new kernel. */
 
-struct wanted {
-	/* The last session of the name whose create was answered, or -1. */
+struct expected {
+	/* The last session of the name whose create had returned, or -1. */
 	int instance;
 	__u32 created;
-	/* 0: not begun; 1: begun; 2: ended. */
+	/* 0: not begun; 1: begun; 2: returned. */
 	int closed;
-	/* A call on it was not answered. */
+	/* A call on it had not returned. */
 	bool in_use;
-	/* One that was asked for and not answered. */
+	/* A create of the name had not returned. */
 	bool begun;
-	/* By token: the file + 1 whose preserve was answered, and those that may be. */
+	/*
+	 * By token: the file + 1 whose preserve had returned, and a bit mask of
+	 * files whose preserve had begun.
+	 */
 	unsigned int file[TOKENS];
 	unsigned int maybe[TOKENS];
 };
 
-static void understand(const struct log *log, unsigned int name, struct wanted *want)
+static void read_notes(const struct log *log, unsigned int name, struct expected *expected)
 {
 	const struct note *note;
 	unsigned int t, n, pass;
 
-	/* First which session it is, then what was done to it. */
-	memset(want, 0, sizeof(*want));
-	want->instance = -1;
+	/* The first pass finds the session, the second the calls on it. */
+	memset(expected, 0, sizeof(*expected));
+	expected->instance = -1;
 	for (pass = 0; pass < 2; pass++) {
 		for (t = 0; t < THREADS; t++) {
 			for (n = 0; n < log->count[t]; n++) {
@@ -376,33 +396,33 @@ static void understand(const struct log *log, unsigned int name, struct wanted *
 				if (note->name != name)
 					continue;
 				if (!pass && note->call == CREATE) {
-					want->begun |= !note->end;
-					if (note->end > want->created && !note->answer) {
-						want->created = note->end;
-						want->instance = note->instance;
+					expected->begun |= !note->end;
+					if (note->end > expected->created && !note->answer) {
+						expected->created = note->end;
+						expected->instance = note->instance;
 					}
 				}
 				if (!pass || note->call == CREATE ||
-				    (int)note->instance != want->instance)
+				    (int)note->instance != expected->instance)
 					continue;
 				if (note->call == CLOSE)
-					want->closed = note->end ? 2 : 1;
+					expected->closed = note->end ? 2 : 1;
 				else if (!note->end)
-					want->in_use = true;
+					expected->in_use = true;
 				if (note->call != PRESERVE)
 					continue;
 				if (!note->end)
-					want->maybe[note->token] |= 1 << note->file;
+					expected->maybe[note->token] |= 1 << note->file;
 				else if (!note->answer)
-					want->file[note->token] = note->file + 1;
+					expected->file[note->token] = note->file + 1;
 			}
 		}
 	}
-	if (want->closed == 2 && want->in_use)
-		want->closed = 1;
+	if (expected->closed == 2 && expected->in_use)
+		expected->closed = 1;
 }
 
-static void look_at_words(int fd, const struct log *log, unsigned int file)
+static void check_words(int fd, const struct log *log, unsigned int file)
 {
 	__u32 words[1 + THREADS];
 	unsigned int t;
@@ -411,11 +431,11 @@ static void look_at_words(int fd, const struct log *log, unsigned int file)
 	for (t = 0; t < THREADS; t++)
 		expect_range(words[1 + t], log->written[file][t], log->begun[file][t],
 			     "what thread %u wrote to file %u", t, file);
-	expect_pattern(fd, LUO_PAGE, LUO_PAGE, 100 + file, "a page that nobody wrote to");
+	expect_pattern(fd, LUO_PAGE, LUO_PAGE, 100 + file, "a page that no thread writes");
 	expect_eq(luo_size(fd), FILE_SIZE, "size of file %u", file);
 }
 
-static unsigned int look_at_session(int session, const struct log *log, const struct wanted *want,
+static unsigned int check_session(int session, const struct log *log, const struct expected *expected,
 				    const char *name, unsigned int *seen_files)
 {
 	unsigned int token, found = 0, lost = 0;
@@ -426,38 +446,41 @@ static unsigned int look_at_session(int session, const struct log *log, const st
 		fd = luo_retrieve_fd(session, token);
 		if (fd < 0) {
 			expect_err(fd, -ENOENT, "retrieve_fd %u of \"%s\"", token, name);
-			if (want->file[token])
+			if (expected->file[token])
 				lost |= 1 << token;
 			continue;
 		}
 		found++;
 		need_eq(pread(fd, &file, sizeof(file), 0), sizeof(file), "reading a file");
-		expect_range(file, 0, FILES - 1, "which file it is");
+		expect_range(file, 0, FILES - 1, "number of the file");
 		if (file >= FILES)
 			continue;
-		expect_eq(*seen_files >> file & 1, 0, "file %u is in another session, too", file);
+		expect_eq(*seen_files >> file & 1, 0, "file %u is also in another session", file);
 		*seen_files |= 1 << file;
-		if (want->file[token])
-			expect_eq(file, want->file[token] - 1, "file of token %u of \"%s\"", token,
+		if (expected->file[token])
+			expect_eq(file, expected->file[token] - 1, "file of token %u of \"%s\"", token,
 				  name);
 		else
-			expect_eq(want->maybe[token] >> file & 1, 1,
-				  "file %u of token %u of \"%s\" was asked for", file, token, name);
-		look_at_words(fd, log, file);
+			expect_eq(expected->maybe[token] >> file & 1, 1,
+				  "a preserve of file %u as token %u of \"%s\" had begun", file, token, name);
+		check_words(fd, log, file);
 		close(fd);
 	}
-	/* One that was just being made is empty, and can only be there if this one went. */
-	if (!found && want->begun && (want->instance < 0 || want->closed))
+	/*
+	 * A session whose create had not returned is empty. It can only be
+	 * there if the other one is gone.
+	 */
+	if (!found && expected->begun && (expected->instance < 0 || expected->closed))
 		return 0;
-	expect_eq(lost, 0, "tokens (bits) of \"%s\" whose files are lost", name);
+	expect_eq(lost, 0, "tokens (bit mask) of \"%s\" whose files are lost", name);
 	return found;
 }
 
-static void look(struct stage_ctx *ctx)
+static void check_incoming(struct stage_ctx *ctx)
 {
 	unsigned int calls = 0, open_calls = 0, there = 0, all_files = 0, seen_files = 0, i, t;
 	char name[LUO_NAME_MAX] = "";
-	struct wanted want;
+	struct expected expected;
 	const struct log *log;
 	int session, fd;
 
@@ -468,37 +491,37 @@ static void look(struct stage_ctx *ctx)
 	need_eq(luo_finish(session), 0, "finish of \"log\"");
 	close(session);
 	close(fd);
-	expect_eq(log->wrong, 0, "an answer that no race explains, to call %d", log->wrong_call);
+	expect_eq(log->unexplained, 0, "an answer that no race explains, to call %d", log->unexplained_call);
 	for (t = 0; t < THREADS; t++) {
 		calls += log->count[t];
 		if (log->count[t])
 			open_calls += !log->notes[t][log->count[t] - 1].end;
 	}
 	for (i = 0; i < NAMES; i++) {
-		understand(log, i, &want);
+		read_notes(log, i, &expected);
 		name_of(name, i);
 		session = luo_retrieve(dev, name);
 		if (session < 0) {
 			expect_err(session, -ENOENT, "retrieve_session \"%s\"", name);
-			if (want.instance >= 0 && !want.closed)
+			if (expected.instance >= 0 && !expected.closed)
 				expect_eq(0, 1, "sessions \"%s\", created and not closed", name);
 			continue;
 		}
 		there++;
-		if ((want.instance < 0 || want.closed == 2) && !want.begun)
+		if ((expected.instance < 0 || expected.closed == 2) && !expected.begun)
 			expect_eq(1, 0, "sessions \"%s\", closed or never created", name);
-		all_files += look_at_session(session, log, &want, name, &seen_files);
+		all_files += check_session(session, log, &expected, name, &seen_files);
 		expect_eq(luo_finish(session), 0, "finish of \"%s\"", name);
 		close(session);
 	}
-	stage_note("seed %llu: %u calls, %u sessions and %u files came across", log->seed, calls,
+	stage_note("seed %llu: %u calls, %u incoming sessions with %u files", log->seed, calls,
 		   there, all_files);
-	stage_note("the kexec was entered while %u of %d threads were in a call", open_calls,
+	stage_note("%u of %d threads were in a call when the kexec was entered", open_calls,
 		   THREADS);
-	/* Those that are left are for this kernel's threads. */
+	/* The sessions of the last kernel but one are gone. */
 	for (i = 0; i < SPARES; i++) {
 		sprintf(name, "spare-%d-%d", stage_now - 2, i);
-		expect_err(luo_retrieve(dev, name), -ENOENT, "what the last kernel left alone");
+		expect_err(luo_retrieve(dev, name), -ENOENT, "a session of the kernel before the last");
 	}
 	munmap((void *)log, sizeof(*log));
 }
@@ -514,7 +537,7 @@ static void race_with_reboot(struct stage_ctx *ctx)
 		stage_save("seed", &seed, sizeof(seed));
 	} else {
 		stage_load("seed", &seed, sizeof(seed));
-		look(ctx);
+		check_incoming(ctx);
 	}
 	if (ctx->stage < ctx->stages)
 		start(ctx, seed);

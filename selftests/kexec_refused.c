@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A kexec that is refused, because one file cannot be frozen: reboot(2) returns
- * the error, everything goes on working, and a later kexec succeeds.
+ * A kexec that is refused, because one file cannot be frozen: reboot(2) returns the
+ * error, everything works as before, and a later kexec succeeds.
  *
- * needs-loaded-kernel: stage 1 itself calls reboot(LINUX_REBOOT_CMD_KEXEC).
- * Should that kexec wrongly be carried out, stage 2 finds that stage 1 did not
- * reach its end, and fails.
+ * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC). If a kexec that
+ * must be refused happens nevertheless, stage 2 finds that stage 1 did not finish.
  *
- * Needs the test build of the module. Its handler "test-full-v1" takes files of
- * /dev/full: freeze answers EBUSY while the file has O_NONBLOCK, retrieve always
- * answers ENODEV, and finish is refused until a retrieve was attempted.
+ * Needs the test build of the module, whose handler "test-full-v1" preserves files of
+ * /dev/full: freeze returns EBUSY while the file has O_NONBLOCK, retrieve always
+ * returns ENODEV, and finish is refused until a retrieve was attempted.
  *
  * module: liveupdate-test
  * memory: 1G
@@ -46,7 +45,7 @@ static int put(int session, __u64 token, size_t size, __u64 seed)
 	return fd;
 }
 
-/* As they answer at any time: the refused kexec has changed nothing. */
+/* Every call answers as before: the refused kexec has changed nothing. */
 static void same_answers(struct stage_ctx *ctx, int session, int fd, const char *when)
 {
 	char name[LUO_NAME_MAX], text[4096];
@@ -81,7 +80,7 @@ static void prepare(struct stage_ctx *ctx)
 	dropped = need_fd(luo_create(ctx->dev, "refused-dropped"), "create_session");
 	i = luo_preserve(session, full, FULL_TOKEN);
 	if (i == -ENOENT)
-		stage_skip("not the test build of the module: no handler for /dev/full");
+		stage_skip("this is not the test build of the module: no handler for /dev/full");
 	need_eq(i, 0, "preserve /dev/full");
 
 	/* Files before and after the one that cannot be frozen. */
@@ -98,7 +97,7 @@ static void prepare(struct stage_ctx *ctx)
 		expect_eq(lseek(fd, 10 + i, SEEK_SET), 10 + i, "lseek");
 	}
 
-	/* Everything can be changed: more files, more sessions, fewer. */
+	/* Files and sessions can be added and dropped. */
 	more = put(session, 2, 5000, 2);
 	close(more);
 	close(dropped);
@@ -108,7 +107,7 @@ static void prepare(struct stage_ctx *ctx)
 	same_answers(ctx, session, fd, "after the last refused kexec");
 	need_eq(luo_fill(fd, 0, LUO_PAGE, 3), 0, "write after the refused kexec");
 
-	/* Now the next one may go. */
+	/* The next kexec may succeed. */
 	need_eq(fcntl(full, F_SETFL, 0), 0, "clear O_NONBLOCK");
 	done = 1;
 	stage_save("done", &done, 1);
@@ -125,39 +124,39 @@ static void verify(struct stage_ctx *ctx)
 	expect_err(luo_retrieve(ctx->dev, "refused-dropped"), -ENOENT, "the dropped session");
 	session = need_fd(luo_retrieve(ctx->dev, "refused"), "retrieve_session");
 
-	/* Not ready: nothing is finished, and all is still there. */
+	/* A refused finish finishes nothing. */
 	expect_err(luo_finish(session), -EBUSY, "finish before a retrieve of /dev/full");
-	expect_err(luo_finish(session), -EBUSY, "the same again");
+	expect_err(luo_finish(session), -EBUSY, "finish again");
 	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd after a refused finish");
 	expect_err(luo_finish(session), -EBUSY, "finish with another file retrieved");
 	other = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd again");
-	expect_eq(luo_pos(fd), 10 + TRIES - 1, "position as of the kexec that was not refused");
+	expect_eq(luo_pos(fd), 10 + TRIES - 1, "position as of the last kexec");
 	expect_eq(luo_size(fd), SIZE, "size");
-	expect_pattern(fd, 0, LUO_PAGE, 3, "written after the refused kexec");
-	expect_pattern(fd, LUO_PAGE, SIZE - LUO_PAGE, 1, "written before it");
+	expect_pattern(fd, 0, LUO_PAGE, 3, "content written after the refused kexec");
+	expect_pattern(fd, LUO_PAGE, SIZE - LUO_PAGE, 1, "content written before it");
 	close(other);
 
-	/* It fails for ever, and the other files do not mind. */
+	/* The retrieve fails for ever. The other files are not affected. */
 	expect_err(luo_retrieve_fd(session, FULL_TOKEN), -ENODEV, "retrieve of /dev/full");
-	expect_err(luo_retrieve_fd(session, FULL_TOKEN), -ENODEV, "the same again");
+	expect_err(luo_retrieve_fd(session, FULL_TOKEN), -ENODEV, "retrieve of /dev/full again");
 	expect_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo");
 	expect_eq(luo_count_line(text, luo_file_line(FULL_TOKEN, "test-full-v1", "failed")), 1,
 		  "lines \"%s\" in fdinfo", luo_file_line(FULL_TOKEN, "test-full-v1", "failed"));
 	other = need_fd(luo_retrieve_fd(session, 2), "retrieve_fd of a file added late");
 	expect_pattern(other, 0, 5000, 2, "file added after the refused kexec");
-	expect_eq(luo_finish(session), 0, "finish, now that it was attempted");
+	expect_eq(luo_finish(session), 0, "finish after an attempted retrieve");
 	close(session);
 	close(fd);
 	close(other);
 
 	session = need_fd(luo_retrieve(ctx->dev, "refused-first"), "retrieve_session");
 	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
-	expect_pattern(fd, 0, 100, 10, "file of the session before");
+	expect_pattern(fd, 0, 100, 10, "file of the session before it");
 	close(fd);
 	close(session);
 	session = need_fd(luo_retrieve(ctx->dev, "refused-last"), "retrieve_session");
 	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
-	expect_pattern(fd, 0, 100, 11, "file of the session behind");
+	expect_pattern(fd, 0, 100, 11, "file of the session after it");
 	close(fd);
 	close(session);
 	session = need_fd(luo_retrieve(ctx->dev, "refused-more"), "retrieve_session");

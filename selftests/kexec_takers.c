@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Races between calls on sessions that came in, as races.c has them for those
- * that go out: retrieve, finish, close and all others, each pair, judged by race.h.
- * Every round has sessions of its own, so there are as many as the kernel before
- * made. LUO_SEED= (or lu.seed=) makes the same calls again.
+ * Races between any two calls on incoming sessions: retrieve, finish, close and all
+ * others, judged by a model; see lib/race.h. races.c does the same for outgoing ones.
+ *
+ * Every round uses up incoming sessions, so the number of rounds is that of the
+ * sessions that the previous kernel made. LUO_SEED= or lu.seed= repeats the calls of
+ * an earlier run.
  *
  * memory: 1G
  * timeout: 180
@@ -38,7 +40,7 @@ static void race_for_them(struct stage_ctx *ctx)
 		   race.pairs);
 	if (!well)
 		ksft_print_msg("%s\n", race.trouble);
-	expect_eq(well, true, "all is explained");
+	expect_eq(well, true, "an order of the calls explains every round");
 }
 
 static const struct stage_case cases[] = {

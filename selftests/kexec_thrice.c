@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Three kexecs in a row: the same memfd goes from kernel to kernel in a session
- * that is made anew each time, under the same name.
+ * Three kexecs in a row: the same memfd goes from kernel to kernel, in a session that
+ * each kernel makes anew under the same name. Each kernel changes a page, so that the
+ * file is more than a copy of what the first kernel wrote.
  *
  * memory: 1G
  * timeout: 240
@@ -16,16 +17,16 @@
 #define SIZE	(4 * MIB + 123)
 #define TOKEN	0xfeedULL
 
-/* Page n is rewritten in stage n; the rest stays as the first stage left it. */
-static void look(int fd, int stage)
+/* Stage n rewrites page n. The other pages are those of the first stage. */
+static void check_file(int fd, int stage)
 {
 	int i;
 
 	expect_eq(luo_size(fd), SIZE, "size");
-	expect_eq(luo_pos(fd), stage - 1, "position that the stage before left");
+	expect_eq(luo_pos(fd), stage - 1, "position left by the previous stage");
 	expect_pattern(fd, 0, LUO_PAGE, 1, "the first page");
 	for (i = 2; i < stage; i++)
-		expect_pattern(fd, i * LUO_PAGE, LUO_PAGE, i, "a page written on the way");
+		expect_pattern(fd, i * LUO_PAGE, LUO_PAGE, i, "a page written by a stage in between");
 	expect_pattern(fd, stage * LUO_PAGE, SIZE - stage * LUO_PAGE, 1, "the rest");
 	stage_same_pfns("carried", fd);
 }
@@ -38,7 +39,7 @@ static void carry(struct stage_ctx *ctx)
 		fd = need_fd(luo_memfd(MFD_ALLOW_SEALING, SIZE, 1), "a memfd");
 	} else {
 		fd = need_fd(luo_retrieve_fd(ctx->in, TOKEN), "retrieve_fd");
-		look(fd, ctx->stage);
+		check_file(fd, ctx->stage);
 		if (ctx->out >= 0)
 			expect_err(luo_preserve(ctx->out, fd, TOKEN), -EBUSY,
 				   "preserve before finish");
@@ -55,7 +56,7 @@ static void carry(struct stage_ctx *ctx)
 	close(fd);
 }
 
-/* A new memfd each time; the one before is dropped without being retrieved. */
+/* A new memfd in each kernel; finish drops the old one, retrieved or not. */
 
 static void fresh(struct stage_ctx *ctx)
 {
@@ -78,7 +79,10 @@ static void fresh(struct stage_ctx *ctx)
 	close(fd);
 }
 
-/* Retrieved, and left alone by who holds it: gone with the next kexec. */
+/*
+ * A session that is retrieved but neither finished nor closed does not cross
+ * the next kexec.
+ */
 
 static void forgotten(struct stage_ctx *ctx)
 {
@@ -91,7 +95,7 @@ static void forgotten(struct stage_ctx *ctx)
 			"preserve_fd");
 		break;
 	case 2:
-		/* Neither finished nor closed: the daemon keeps it open. */
+		/* The daemon keeps the session open. */
 		fd = need_fd(luo_retrieve(ctx->dev, "forgotten"), "retrieve_session");
 		need_fd(luo_retrieve_fd(fd, 1), "retrieve_fd");
 		break;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Files of a handler that the next kernel does not have: none of them comes back,
- * all others of the session do, and it can be finished. The log tells about a few.
+ * Files of a handler that the next kernel does not have: none of them comes back, but
+ * the other files of the session do, and the session can be finished. The log names
+ * only a few of these files.
  *
- * Stage 1 needs the test build of the module, stage 2 the one that is shipped.
+ * Stage 1 needs the test build of the module, stage 2 the normal one.
  *
  * hidden: yes
  */
@@ -13,7 +14,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* More than the log tells about. */
+/* More files than the log names. */
 #define UNKNOWN		40
 #define KNOWN		1000
 
@@ -41,7 +42,7 @@ static void retrieve(struct stage_ctx *ctx)
 	fd = need_fd(luo_retrieve_fd(ctx->in, KNOWN), "retrieve_fd of a memfd");
 	expect_pattern(fd, 0, LUO_PAGE, 1, "content of the memfd");
 	close(fd);
-	/* One of them was not asked for. */
+	/* One of the files was not retrieved. */
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * preserve_fd: what it takes, what it refuses, what a preserved memfd can still
- * do, and that closing the session gives everything back.
+ * preserve_fd: which files it takes and which it refuses, what a preserved memfd
+ * can still do, and that closing the session gives everything back.
+ *
+ * A preserved file stays in use until the kexec: its owner reads, writes and maps
+ * it. Only its size is fixed, because its pages are pinned.
  */
 #include "lib/fixture.h"
 
@@ -42,7 +45,7 @@ TEST_F(preserve, token_in_use)
 
 	ASSERT_EQ(0, luo_preserve(self->session, self->fd, 5));
 	EXPECT_EQ(-EEXIST, luo_preserve(self->session, other, 5));
-	/* It was not taken. */
+	/* The failed call did not take the file. */
 	EXPECT_EQ(0, luo_preserve(self->session, other, 6));
 	close(other);
 }
@@ -104,9 +107,9 @@ TEST_F(preserve, same_inode_busy)
 	ASSERT_GE(readonly, 0);
 	EXPECT_EQ(-EBUSY, luo_preserve(session, readonly, 1))
 		TH_LOG("opened again, read-only");
-	/* The token is looked at first. */
+	/* EEXIST of the token takes precedence over EBUSY of the file. */
 	EXPECT_EQ(-EEXIST, luo_preserve(self->session, self->fd, 1));
-	/* Given back, the other session can have it. */
+	/* After unpreserve, the other session can take it. */
 	close(self->session);
 	EXPECT_EQ(0, luo_preserve(session, again, 1));
 	self->session = session;
@@ -161,7 +164,7 @@ TEST_F(preserve, no_handler)
 		TH_LOG("a directory");
 	close(fd);
 	EXPECT_EQ(0, luo_preserve(self->session, self->fd, 1))
-		TH_LOG("the token after it");
+		TH_LOG("the same token after the failures");
 }
 
 TEST_F(preserve, tmpfs_file)
@@ -188,7 +191,7 @@ TEST_F(preserve, tmpfs_file)
 	EXPECT_EQ(0, luo_truncate(fd, 0));
 	close(fd);
 	EXPECT_EQ(0, umount(dir))
-		TH_LOG("the file keeps the mount after the session was closed");
+		TH_LOG("the closed session still holds the mount");
 	rmdir(dir);
 }
 
@@ -213,8 +216,8 @@ TEST_F(preserve, too_big)
 	EXPECT_EQ(-EFBIG, luo_preserve(self->session, fd, 1));
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	EXPECT_LE(end.tv_sec - start.tv_sec, 2)
-		TH_LOG("it must be refused before anything is allocated");
-	/* Nothing stays behind of it: the size is free, the token too. */
+		TH_LOG("expected EFBIG before anything is allocated");
+	/* The failed call left neither the size frozen nor the token in use. */
 	EXPECT_EQ(0, luo_truncate(fd, 0));
 	EXPECT_EQ(0, luo_preserve(self->session, fd, 1));
 	close(fd);
@@ -254,14 +257,17 @@ TEST_F(preserve, sizes_change_only_outside)
 	EXPECT_EQ(-EPERM, luo_pwrite(self->fd, page, 1, 10 * size));
 	EXPECT_EQ(size, luo_size(self->fd));
 
-	/* One that starts inside is cut short or refused, as the folios lie. */
+	/*
+	 * A write that starts inside is cut short or refused, depending on its
+	 * folios.
+	 */
 	n = luo_pwrite(self->fd, page, sizeof(page), size - 100);
 	EXPECT_TRUE(n == -EPERM || (n > 0 && n <= 100))
 		TH_LOG("write over the end: expected EPERM or 1 to 100 bytes, seen %ld", n);
 	EXPECT_EQ(size, luo_size(self->fd));
 	EXPECT_EQ(LUO_SAME, luo_check(self->fd, 0, size - 100, 1));
 
-	/* Inside everything goes on. */
+	/* Inside its size the file works as before. */
 	EXPECT_EQ(0, luo_fill(self->fd, 0, size, 2));
 	EXPECT_EQ(LUO_SAME, luo_check(self->fd, 0, size, 2));
 	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
@@ -278,7 +284,7 @@ TEST_F(preserve, sizes_change_only_outside)
 	EXPECT_EQ(1, write(self->fd, page, 1));
 	EXPECT_EQ(11, luo_pos(self->fd));
 
-	/* After the session all of it can be done again. */
+	/* After close the size can change again. */
 	close(self->session);
 	self->session = -1;
 	EXPECT_EQ(0, luo_truncate(self->fd, size + 1));
@@ -293,7 +299,9 @@ TEST_F(preserve, holes_and_fallocated)
 {
 	int fd = luo_memfd(0, 0, 0);
 
-	/* A page of data, a hole, fallocated pages, a size within a page. */
+	/*
+	 * A page of data, a hole, fallocated pages, and a size within a page.
+	 */
 	ASSERT_EQ(0, luo_fill(fd, 0, LUO_PAGE, 1));
 	ASSERT_EQ(0, luo_truncate(fd, 8 * LUO_PAGE + 17));
 	ASSERT_EQ(0, luo_fallocate(fd, 0, 4 * LUO_PAGE, 2 * LUO_PAGE));
@@ -312,7 +320,9 @@ TEST_F(preserve, beyond_the_end)
 {
 	int fd = luo_memfd(0, 100, 1);
 
-	/* Pages that fallocate keeps beyond the size are not part of the file. */
+	/*
+	 * Pages that fallocate() adds beyond the size are not part of the file.
+	 */
 	ASSERT_EQ(0, luo_fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 16 * LUO_PAGE));
 	EXPECT_EQ(0, luo_preserve(self->session, fd, 1));
 	EXPECT_EQ(100, luo_size(fd));
@@ -331,13 +341,15 @@ TEST_F(preserve, write_seal_with_mapping)
 	EXPECT_EQ(-EBUSY, luo_add_seals(self->fd, F_SEAL_WRITE));
 	EXPECT_EQ(0, luo_seals(self->fd));
 	munmap(map, LUO_PAGE);
-	/* Preserved pages are pinned, and pins may write. */
+	/*
+	 * Preserved pages are pinned, and whoever pins a page may write to it.
+	 */
 	EXPECT_EQ(-EBUSY, luo_add_seals(self->fd, F_SEAL_WRITE));
 	EXPECT_EQ(0, luo_seals(self->fd));
 	close(self->session);
 	self->session = -1;
 	EXPECT_EQ(0, luo_add_seals(self->fd, F_SEAL_WRITE))
-		TH_LOG("a page stayed pinned after the session was closed");
+		TH_LOG("a page is still pinned after close");
 	EXPECT_EQ(F_SEAL_WRITE, luo_seals(self->fd));
 }
 
@@ -376,7 +388,7 @@ TEST_F(preserve, readonly_fd)
 
 TEST_F(preserve, survives_the_last_fd)
 {
-	/* Closed, it lives on in the session; then it is gone with it. */
+	/* After close the session keeps the file. */
 	EXPECT_EQ(0, luo_preserve(self->session, self->fd, 1));
 	close(self->fd);
 	self->fd = luo_memfd(0, 1, 1);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Races between calls on sessions that go out, on files, and on their fds: each
- * pair of calls, judged by race.h. LUO_SEED= (or lu.seed=) makes the same calls
- * again, LUO_RACE_SECONDS= goes on for so long.
+ * Races between any two calls on outgoing sessions, on files and on their fds,
+ * judged by a model; see lib/race.h. Concurrency bugs in the session code show up
+ * here as answers that no order of the calls explains.
+ *
+ * LUO_SEED= or lu.seed= repeats the calls of an earlier run; LUO_RACE_SECONDS= sets
+ * the duration.
  */
 #include "lib/fixture.h"
 #include "lib/race.h"

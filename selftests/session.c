@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Outgoing sessions: their names, the calls that are not for them, the ways in
- * which their fds travel, and what /proc tells about them.
+ * Outgoing sessions: their names, calls for the other direction, the ways in which
+ * their fds travel (dup, fork, exec, SCM_RIGHTS), and fdinfo. A session lives as
+ * long as anybody has an fd of it, which is what fd stores and agents rely on.
  */
 #include "lib/fixture.h"
 
@@ -9,7 +10,10 @@
 
 #define MANY	2000
 
-/* Exit status of the program that was executed with a session as fd argv[2]. */
+/*
+ * The program after exec, with a session as fd argv[2]; returns its exit
+ * status.
+ */
 static int held_session(int argc, char **argv)
 {
 	char name[LUO_NAME_MAX];
@@ -31,7 +35,7 @@ TEST_F(live, names_are_unique)
 	ASSERT_GE(b, 0);
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "session-a"));
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "session-b"));
-	/* A prefix, or more of it, is another name. */
+	/* A prefix or an extension of a name is another name. */
 	close(b);
 	b = luo_create(self->dev, "session-");
 	EXPECT_GE(b, 0);
@@ -82,7 +86,7 @@ TEST_F(live, not_for_outgoing)
 	EXPECT_EQ(-EINVAL, luo_finish(session));
 	finish.reserved = 1;
 	EXPECT_EQ(-EINVAL, luo_ioctl(session, LIVEUPDATE_SESSION_FINISH, &finish));
-	/* All is still there. */
+	/* The failed calls changed nothing. */
 	EXPECT_EQ(-EEXIST, luo_preserve(session, fd, 1));
 	EXPECT_EQ(-EBUSY, luo_preserve(session, fd, 2));
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "session-outgoing"));
@@ -179,7 +183,7 @@ TEST_F(live, fork_keeps_it)
 		_exit(luo_preserve(session, fd, 1) ? 1 : 0);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	/* The child preserved it; its end gave nothing back. */
+	/* The child preserved the file, and its exit did not unpreserve it. */
 	EXPECT_EQ(-EEXIST, luo_preserve(session, fd, 1));
 	close(session);
 	close(fd);
@@ -203,7 +207,7 @@ TEST_F(live, exec_keeps_it)
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status)
-		TH_LOG("2: get_name failed there, 3: preserve did");
+		TH_LOG("2: get_name failed after exec, 3: preserve_fd failed");
 	close(session);
 }
 
@@ -220,7 +224,7 @@ TEST_F_TIMEOUT(live, many, 120)
 		ASSERT_GE(sessions[i], 0)
 			TH_LOG("session %d", i);
 	}
-	/* Every other one goes, the rest stay what they are. */
+	/* Every other session is closed. The others keep their names. */
 	for (i = 0; i < MANY; i += 2)
 		ASSERT_EQ(0, close(sessions[i]));
 	for (i = 0; i < MANY; i++) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The handler that only the test build of the module has: "test-full-v1", for
- * open files of /dev/full. Its freeze, retrieve and finish are looked at in
- * kexec_refused.c; here is what needs no kexec.
+ * The handler "test-full-v1" of the test build of the module: it preserves open
+ * files of /dev/full, which shows that a session can hold files of several
+ * handlers. kexec_refused.c tests its freeze, retrieve and finish.
  */
 #include "lib/fixture.h"
 
@@ -28,7 +28,7 @@ FIXTURE_SETUP(handler)
 	ASSERT_GE(probe, 0);
 	if (luo_preserve(probe, self->full, 1) == -ENOENT) {
 		close(probe);
-		SKIP(return, "not the test build of the module: no handler for /dev/full");
+		SKIP(return, "this is not the test build of the module: no handler for /dev/full");
 	}
 	close(probe);
 	self->session = luo_create(self->dev, "handler");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * See malform.h.
+ * Generates malformed ioctls, knows their answers, and makes them; see malform.h.
  */
 #include "malform.h"
 
@@ -11,26 +11,26 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* The pages of the mapping: writable, read-only, none. */
+/* The pages of the mapping: (w)ritable, (r)ead-only, unmapped (.). */
 static const char pages[] = "wwrr.ww.";
 
 #define PAGES		(sizeof(pages) - 1)
 #define LENGTH		((long)(PAGES * LUO_PAGE))
 
-/* No process has as many fds. */
+/* No process has so many fds. */
 #define NO_FD		0x1000000
 
 /*
- * Two files are mapped twice: as the table above says, for the kernel to see,
- * and writable all over, for us to put something there. One is zero wherever
- * there is no structure at the moment, one is never zero.
+ * Two files, each mapped twice: with the protections above, which the kernel
+ * sees, and writable, to place arguments. Outside of arguments, one file is all
+ * zero and the other has no zero byte.
  */
 static struct {
 	char *seen;
 	char *ours;
 } zeroes, noise;
 
-/* Addresses that are nobody's, or the kernel's. */
+/* Addresses outside of user space, or that no process has mapped. */
 static const unsigned long elsewhere[] = {
 	0, 1, 3, 0x1000, 0x7ffffffff000UL - 2, 0x7ffffffff000UL, 0x7fffffffffffUL,
 	0x800000000000UL, 1UL << 63, 0xffff800000000000UL, 0xffff888000000000UL,
@@ -58,7 +58,7 @@ static const struct {
 		sizeof(struct liveupdate_session_get_name), true },
 };
 
-/* The numbers of one call, one after the other. */
+/* The random numbers of one call. */
 struct random {
 	__u64 seed;
 	__u64 n;
@@ -107,7 +107,7 @@ size_t malform_size(enum malform_command which)
 	return commands[which].size;
 }
 
-/* How many bytes from there on can be read; the most that are asked about. */
+/* How many bytes can be read from this offset on. */
 static long readable(long offset)
 {
 	long end = offset;
@@ -207,7 +207,7 @@ int malform_expected(const struct malform *m, const struct malform_call *call)
 	return err;
 }
 
-/* Makes the content one that is refused, whatever else there is to it. */
+/* Makes the content invalid, so that the call fails whatever else it has. */
 static void spoil(struct malform_call *call)
 {
 	switch (call->which) {
@@ -230,7 +230,7 @@ static void spoil(struct malform_call *call)
 	}
 }
 
-/* A name that is taken, or free, or none. */
+/* A name that is taken, free, or invalid. */
 static void any_name(const struct malform *m, struct random *r, __u8 *name)
 {
 	__u64 kind = below(r, 8);
@@ -266,7 +266,7 @@ static void content(const struct malform *m, struct random *r, struct malform_ca
 		any_name(m, r, arg->create.name);
 		break;
 	case PRESERVE_FD:
-		/* A random number could be that of an open file. */
+		/* A random number might be an open fd. */
 		arg->preserve.fd |= NO_FD;
 		if (below(r, 8))
 			arg->preserve.fd = fds[below(r, ARRAY_SIZE(fds))];
@@ -278,7 +278,10 @@ static void content(const struct malform *m, struct random *r, struct malform_ca
 			arg->retrieve_fd.token = m->token;
 		break;
 	case FINISH:
-		/* That nothing is to be written may be no reason to fail. */
+		/*
+		 * finish may succeed although its argument cannot be written
+		 * back.
+		 */
 		arg->finish.reserved |= 1;
 		break;
 	case GET_NAME:
@@ -320,7 +323,7 @@ void malform_elsewhere(struct malform_call *call, unsigned long address)
 }
 
 void malform_at(const struct malform *m, __u64 number, enum malform_command which,
-		__u32 size, enum malform_tail behind, long offset, struct malform_call *call)
+		__u32 size, enum malform_tail tail_kind, long offset, struct malform_call *call)
 {
 	struct random r = random_of(m, number);
 
@@ -329,19 +332,19 @@ void malform_at(const struct malform *m, __u64 number, enum malform_command whic
 	call->fd = commands[which].on_session ? m->session : m->dev;
 	call->cmd = commands[which].cmd;
 	call->size = size;
-	call->tail = behind;
+	call->tail = tail_kind;
 	tail(&r, call);
 	content(m, &r, call);
 	place(call, offset);
 }
 
-/* Types of which do_vfs_ioctl() has commands for every file. */
+/* Types with commands that do_vfs_ioctl() handles for every file. */
 static bool is_of_the_vfs(unsigned int cmd)
 {
 	return strchr("TXf\x94\x15", cmd >> 8 & 0xff);
 }
 
-/* Another command of this type, or one that is like ours in part. */
+/* An unknown command that differs from a known one in some bits. */
 static void other_command(struct random *r, struct malform_call *call)
 {
 	unsigned int i;
@@ -380,7 +383,7 @@ static __u32 any_size(struct random *r, __u32 known)
 	case 2:
 		return below(r, known + 1);
 	case 3:
-		/* More than there is; so large only where nothing follows. */
+		/* Larger than the mapping. */
 		return below(r, 2) ? ~0U : any(r) | 1U << 31;
 	default:
 		return below(r, LUO_PAGE + 1);
@@ -395,7 +398,7 @@ static long any_offset(struct random *r, __u32 known)
 	case 0:
 		return below(r, LENGTH);
 	case 1:
-		/* So that the structure ends near a border, or goes across it. */
+		/* The structure ends near a border, or crosses it. */
 		return border - below(r, known + 9);
 	case 2:
 		return border - below(r, 9);
@@ -432,7 +435,7 @@ static void print_call(const struct malform *m, const struct malform_call *call,
 {
 	const char *on = call->fd == m->dev ? "the device" :
 			 m->incoming ? "an incoming session" : "an outgoing session";
-	const char *name = call->which < MALFORM_COMMANDS ? commands[call->which].name : "none";
+	const char *name = call->which < MALFORM_COMMANDS ? commands[call->which].name : "unknown";
 	static const char * const tails[] = { "zero", "one byte not zero", "noise" };
 	size_t i;
 
@@ -440,7 +443,7 @@ static void print_call(const struct malform *m, const struct malform_call *call,
 	       (unsigned long long)m->seed, (unsigned long long)call->number,
 	       times > 1 ? " the second time" : "", -expected, strerror(-expected), -seen,
 	       strerror(-seen));
-	printf("#   command %#x (%s) on %s, size %u, behind it: %s, from byte %d on\n",
+	printf("#   command %#x (%s) on %s, size %u, tail: %s, from byte %d on\n",
 	       call->cmd, name, on, call->size, tails[call->tail], (int)call->nonzero);
 	if (call->offset < 0)
 		printf("#   at address %p\n#   content", call->ptr);
@@ -453,7 +456,7 @@ static void print_call(const struct malform *m, const struct malform_call *call,
 	printf("\n");
 }
 
-/* Puts as much of the call there as the mapping has room for. */
+/* Places the argument in the mapping, or with @back restores what was there. */
 static void put(const struct malform_call *call, bool back)
 {
 	char *ours = call->tail == TAIL_NOISE ? noise.ours : zeroes.ours;
@@ -489,7 +492,10 @@ bool malform_make(struct malform *m, struct malform_call *call)
 		m->calls++;
 		m->answers[-seen & 0xff]++;
 		times++;
-		/* If the first did something before it failed, this is another answer. */
+		/*
+		 * If the first call had an effect, the second has another
+		 * answer.
+		 */
 	} while (seen == expected && seen == -EFAULT && times < 2);
 	if (seen == expected && seen)
 		return true;
@@ -497,7 +503,7 @@ bool malform_make(struct malform *m, struct malform_call *call)
 	return false;
 }
 
-void malform_look(const struct malform *m, struct malform_state *state)
+void malform_read_state(const struct malform *m, struct malform_state *state)
 {
 	size_t fd;
 
@@ -514,7 +520,7 @@ bool malform_is_as_before(const struct malform *m, const struct malform_state *b
 	bool same = true;
 	size_t fd;
 
-	malform_look(m, &now);
+	malform_read_state(m, &now);
 	if (strcmp(before->fdinfo, now.fdinfo) || strcmp(before->name, now.name)) {
 		printf("# session \"%s\" was:\n%s", before->name, before->fdinfo);
 		printf("# session \"%s\" is:\n%s", now.name, now.fdinfo);

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Malformed ioctls: each is made from a seed and a number, and there is one
- * answer that it must get. None of them may succeed.
+ * Malformed ioctls, generated from a seed and a number. Each has exactly one right
+ * answer, which is always an error.
  *
- * A call is a command, a size, a place and a content. The places lie around the
- * borders of writable, read-only and unmapped pages; malform_expected() follows
- * the kernel through the order in which it looks at things, so that a call that
- * is wrong in several ways has one right answer all the same.
+ * A call is a command, a size, an address and a content. Addresses lie around the
+ * borders of writable, read-only and unmapped pages. malform_expected() follows the
+ * kernel through the order of its checks, so that a call with several mistakes has
+ * one right answer too.
  */
 #ifndef SELFTESTS_MALFORM_H
 #define SELFTESTS_MALFORM_H
 
 #include "luo.h"
 
-/* What begins with its size, the largest first. */
+/* Any argument; all of them begin with their size. */
 union malform_arg {
 	struct liveupdate_ioctl_create_session create;
 	struct liveupdate_ioctl_retrieve_session retrieve;
@@ -35,7 +35,7 @@ enum malform_command {
 	MALFORM_COMMANDS,
 };
 
-/* Beyond the largest structure, zeroes or something else. */
+/* What follows the structure, up to the size that the call gives. */
 enum malform_tail {
 	TAIL_ZERO,
 	TAIL_ONE_BYTE,
@@ -46,15 +46,15 @@ enum malform_tail {
  * struct malform - what calls are made on
  * @seed:     of all calls
  * @dev:      the device
- * @session:  a session, of either direction
- * @incoming: the session came in
+ * @session:  a session of either direction
+ * @incoming: @session is an incoming one
  * @taken:    a name that cannot be created (outgoing) or retrieved (incoming)
- * @pending:  a name of which there is an incoming session, or none
+ * @pending:  the name of an incoming session that can be retrieved, or NULL
  * @token:    a token of the session
- * @memfd:    could be preserved
- * @busy:     is preserved
- * @other:    no handler preserves it
- * @calls:    how many were made
+ * @memfd:    a file that can be preserved
+ * @busy:     a file that is preserved
+ * @other:    a file without a handler
+ * @calls:    how many calls were made
  * @answers:  how often each errno was the answer
  */
 struct malform {
@@ -73,15 +73,15 @@ struct malform {
 };
 
 /**
- * struct malform_call - a call
- * @number:  of the call: with the seed all that is random in it
- * @which:   the command, or MALFORM_COMMANDS for one that is none
- * @fd:      what it is made on
- * @cmd:     its number
- * @size:    the size that it says it has
- * @tail:    what stands behind the structure
- * @nonzero: the first byte there that is not zero; at or beyond @size: none
- * @offset:  in the mapping, or -1
+ * struct malform_call - one call
+ * @number:  of the call; with the seed it determines all that is random in it
+ * @which:   the command, or MALFORM_COMMANDS for an unknown one
+ * @fd:      the fd it is made on
+ * @cmd:     the ioctl number
+ * @size:    the size that the argument gives
+ * @tail:    what follows the structure
+ * @nonzero: offset of the first nonzero byte of the tail; @size or more for none
+ * @offset:  offset in the mapping, or -1
  * @ptr:     the address
  * @arg:     the structure
  */
@@ -98,36 +98,42 @@ struct malform_call {
 	union malform_arg arg;
 };
 
-/* What each process does first. A negative errno if there is no memory. */
+/*
+ * Maps the pages for arguments. Each process does so first. Returns 0 or a
+ * negative errno.
+ */
 int malform_map(void);
-/* Writable memory in it that goes on for two pages. */
+/* An offset in the mapping with two writable pages. */
 #define MALFORM_WRITABLE	0
 
 size_t malform_size(enum malform_command which);
 
-/* A call made of its number alone: anything, anywhere. */
+/* Makes up a call from its number alone: any command, size and address. */
 void malform_random(const struct malform *m, __u64 number, struct malform_call *call);
-/* One of a given command, size and tail at an offset; the content is random. */
+/*
+ * Makes up a call with this command, size, tail and offset; the content is
+ * random.
+ */
 void malform_at(const struct malform *m, __u64 number, enum malform_command which,
 		__u32 size, enum malform_tail tail, long offset, struct malform_call *call);
-/* The same at an address outside of the mapping. */
+/* Moves a call to an address outside the mapping. */
 void malform_elsewhere(struct malform_call *call, unsigned long address);
 
-/* What the kernel must answer; 0 for a call that is not malformed. */
+/* Returns what the kernel must answer; 0 for a call that is not malformed. */
 int malform_expected(const struct malform *m, const struct malform_call *call);
 
 /*
- * Spoils a call that would succeed, then makes it; what cannot be written back is
- * made twice. False, with all that is known of it printed, if the answer is not
- * what is expected.
+ * Makes a call, after spoiling it if it would succeed. A call that fails with
+ * EFAULT is made twice, because the first one might have had an effect. If the
+ * answer is unexpected, prints the call and returns false.
  */
 bool malform_make(struct malform *m, struct malform_call *call);
 
 /**
  * struct malform_state - all that a call could change
- * @fdinfo: what /proc says of the session and its files
+ * @fdinfo: fdinfo of the session
  * @name:   of the session
- * @flags:  of each fd; of those that are not there, -1
+ * @flags:  of each fd; -1 for one that is not open
  */
 struct malform_state {
 	char fdinfo[4096];
@@ -135,11 +141,11 @@ struct malform_state {
 	int flags[256];
 };
 
-void malform_look(const struct malform *m, struct malform_state *state);
-/* Whether all is as it was; if not, what has changed is printed. */
+void malform_read_state(const struct malform *m, struct malform_state *state);
+/* Returns whether nothing has changed. Prints what has. */
 bool malform_is_as_before(const struct malform *m, const struct malform_state *before);
 
-/* How many calls there were, and their answers, as comments. */
+/* Prints the number of calls and their answers as comments. */
 void malform_print(const struct malform *m);
 
 #endif /* SELFTESTS_MALFORM_H */

@@ -377,16 +377,18 @@ static void retrieve_sessions(struct stage_ctx *ctx)
 		close(need_fd(named(ctx, true, "retrieve", i), "an unused session"));
 }
 
+/* A session for each kind, with fewer files than fdinfo lists. */
 static void leave_files(struct stage_ctx *ctx)
 {
 	size_t kind;
-	int i;
+	int i, session;
 
 	for (kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
+		session = need_fd(named(ctx, false, "file", kind), "create_session");
 		for (i = 1; i <= kinds[kind].supply; i++)
-			put(ctx->out, make_file(&kinds[kind], i), token_of(kind, i));
+			put(session, make_file(&kinds[kind], i), token_of(kind, i));
+		put(session, luo_memfd(0, 5 * LUO_PAGE, 99), SENTINEL);
 	}
-	put(ctx->out, luo_memfd(0, 5 * LUO_PAGE, 99), SENTINEL);
 }
 
 static int call_retrieve_fd(void *arg, int attempt)
@@ -440,27 +442,26 @@ static void retrieve_files(struct stage_ctx *ctx)
 	size_t kind;
 
 	for (kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
-		struct incoming in = {
-			.ctx = ctx, .session = ctx->in, .nr = kind, .kind = &kinds[kind],
-		};
+		struct incoming in = { .ctx = ctx, .nr = kind, .kind = &kinds[kind] };
 		struct faults f = {
 			.what = kinds[kind].what, .call = call_retrieve_fd,
 			.undo = undo_retrieve_fd, .again = again_retrieve_fd,
-			/*
-			 * shmem returns ENOSPC if it cannot allocate an inode.
-			 */
+			/* shmem returns ENOSPC if it cannot allocate an inode. */
 			.allowed = { ENOMEM, EFAULT, ENOSPC }, .arg = &in,
 		};
 
+		in.session = need_fd(named(ctx, true, "file", kind), "retrieve_session");
 		faults_walk(&f);
 		expect_walked(&f);
 		stage_note("%s: %d of the failures are final", f.what, in.sticky);
+		fd = need_fd(luo_retrieve_fd(in.session, SENTINEL),
+			     "the file without injected faults");
+		expect_pattern(fd, 0, 5 * LUO_PAGE, 99, "that file");
+		close(fd);
+		expect_eq(luo_finish(in.session), 0, "finish");
+		close(in.session);
 	}
 	expect_eq(faults_fds(), fds, "open fds");
-	fd = need_fd(luo_retrieve_fd(ctx->in, SENTINEL), "the file without injected faults");
-	expect_pattern(fd, 0, 5 * LUO_PAGE, 99, "that file");
-	close(fd);
-	expect_eq(luo_finish(ctx->in), 0, "finish");
 }
 
 static void leave_to_finish(struct stage_ctx *ctx)
@@ -523,7 +524,7 @@ static void finish(struct stage_ctx *ctx)
 static const struct stage_case cases[] = {
 	{ "serialize", true, { serialize, serialized } },
 	{ "retrieve_session", true, { leave_sessions, retrieve_sessions } },
-	{ "retrieve_fd", false, { leave_files, retrieve_files } },
+	{ "retrieve_fd", true, { leave_files, retrieve_files } },
 	{ "finish", true, { leave_to_finish, finish } },
 	{ }
 };

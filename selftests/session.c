@@ -6,9 +6,13 @@
  */
 #include "lib/fixture.h"
 
+#include <limits.h>
 #include <sys/wait.h>
+#include <time.h>
 
-#define MANY	2000
+#define MANY		2000
+#define FEW_FILES	1000
+#define MANY_FILES	20000
 
 /*
  * The program after exec, with a session as fd argv[2]; returns its exit
@@ -286,6 +290,60 @@ TEST_F(live, fdinfo_name_cannot_forge_a_line)
 		TH_LOG("seen:\n%s", text);
 	EXPECT_NE(NULL, strstr(text, "luo-name:\tx\\nluo-direction:"))
 		TH_LOG("expected the newline as \\n, seen:\n%s", text);
+	close(session);
+}
+
+/* The shortest of some reads of fdinfo, in ns. */
+static long fdinfo_time(int fd, char *text, size_t size)
+{
+	struct timespec from, to;
+	long ns, least = LONG_MAX;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		if (luo_fdinfo(fd, text, size))
+			return LONG_MAX;
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		ns = (to.tv_sec - from.tv_sec) * 1000000000L + to.tv_nsec - from.tv_nsec;
+		least = ns < least ? ns : least;
+	}
+	return least;
+}
+
+/*
+ * fdinfo is printed under a lock that serialization needs. So neither its length nor
+ * the time to print it may grow with the number of files: the first files have a line
+ * each, the others are counted.
+ */
+TEST_F_TIMEOUT(live, fdinfo_is_bounded, 120)
+{
+	int session = luo_create(self->dev, "session-fdinfo");
+	static char text[LUO_FDINFO_MAX + LUO_PAGE];
+	long few_ns = 0, ns;
+	int i, fd, lines;
+
+	ASSERT_GE(session, 0);
+	for (i = 0; i < MANY_FILES; i++) {
+		if (i == FEW_FILES)
+			few_ns = fdinfo_time(session, text, sizeof(text));
+		fd = luo_memfd(0, 0, 0);
+		ASSERT_EQ(0, luo_preserve(session, fd, i))
+			TH_LOG("file %d", i);
+		close(fd);
+	}
+	ns = fdinfo_time(session, text, sizeof(text));
+	TH_LOG("fdinfo of %d files: %ld us, of %d files: %ld us", FEW_FILES, few_ns / 1000,
+	       MANY_FILES, ns / 1000);
+	EXPECT_LE(ns, 4 * few_ns + 1000000);
+	EXPECT_LE(strlen(text), LUO_FDINFO_MAX);
+	EXPECT_EQ(1, luo_count_line(text, "luo-name:\tsession-fdinfo"));
+	EXPECT_EQ(1, luo_count_line(text, "luo-direction:\toutgoing"));
+	lines = luo_file_lines(text);
+	EXPECT_GE(lines, 100);
+	EXPECT_LE(lines, FEW_FILES);
+	EXPECT_TRUE(luo_fdinfo_counts(text, MANY_FILES))
+		TH_LOG("expected a count of the %d files, seen: %.400s", MANY_FILES, text);
 	close(session);
 }
 

@@ -342,6 +342,49 @@ const char *luo_file_line(__u64 token, const char *handler, const char *state)
 	return line;
 }
 
+#define FILE_LINE	"luo-file:"
+
+/* The start of the next line, or NULL. */
+static const char *next_line(const char *at)
+{
+	at = strchr(at, '\n');
+	return at && at[1] ? at + 1 : NULL;
+}
+
+int luo_file_lines(const char *text)
+{
+	const char *at;
+	int count = 0;
+
+	for (at = text; at; at = next_line(at))
+		count += !strncmp(at, FILE_LINE, strlen(FILE_LINE));
+	return count;
+}
+
+bool luo_fdinfo_counts(const char *text, int files)
+{
+	int rest = files - luo_file_lines(text);
+	const char *at, *end;
+	char *after;
+	long number;
+
+	for (at = text; at; at = next_line(at)) {
+		if (strncmp(at, "luo-", 4) || !strncmp(at, FILE_LINE, strlen(FILE_LINE)))
+			continue;
+		end = at + strcspn(at, "\n");
+		while ((at += strcspn(at, "0123456789")) < end) {
+			number = strtol(at, &after, 10);
+			if (number == files || number == rest)
+				return true;
+			at = after;
+		}
+		at = end;
+		if (!*at)
+			break;
+	}
+	return false;
+}
+
 long luo_meminfo(const char *field)
 {
 	FILE *in = fopen("/proc/meminfo", "re");

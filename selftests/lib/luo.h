@@ -85,6 +85,15 @@ int luo_count_line(const char *text, const char *line);
 /* The "luo-file:" line that fdinfo has for a file, in a static buffer. */
 const char *luo_file_line(__u64 token, const char *handler, const char *state);
 
+/*
+ * fdinfo lists the first files of a session only: it has at most LUO_FDINFO_MAX
+ * bytes. luo_file_lines() counts the files in it. luo_fdinfo_counts() returns
+ * whether a line of it has the number of all files, or of those not listed.
+ */
+#define LUO_FDINFO_MAX	(128 * 1024)
+int luo_file_lines(const char *text);
+bool luo_fdinfo_counts(const char *text, int files);
+
 /* Facts about memory, in pages. */
 long luo_meminfo(const char *field);
 /* Free pages, with those on per-CPU lists, which MemAvailable misses. */

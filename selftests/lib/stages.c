@@ -128,6 +128,23 @@ int need_fd(int seen, const char *what, ...)
 	return -1;
 }
 
+int need_memfd(unsigned int flags, size_t size, __u64 seed)
+{
+	return need_fd(luo_memfd(flags, size, seed), "a memfd of %zu bytes", size);
+}
+
+void need_preserve(int session, int fd, __u64 token)
+{
+	need_eq(luo_preserve(session, fd, token), 0, "preserve_fd, token %#llx",
+		(unsigned long long)token);
+}
+
+int need_retrieve(int session, __u64 token)
+{
+	return need_fd(luo_retrieve_fd(session, token), "retrieve_fd, token %#llx",
+		       (unsigned long long)token);
+}
+
 static bool content(long at, const char *kind, const char *what)
 {
 	if (at == LUO_SAME)

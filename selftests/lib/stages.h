@@ -91,6 +91,10 @@ bool expect_range(long long seen, long long low, long long high, const char *wha
 /* Returns @seen. If that is a negative errno, ends the case. */
 __printf(2, 3)
 int need_fd(int seen, const char *what, ...);
+/* As luo_memfd(), luo_preserve() and luo_retrieve_fd(), if they must succeed. */
+int need_memfd(unsigned int flags, size_t size, __u64 seed);
+void need_preserve(int session, int fd, __u64 token);
+int need_retrieve(int session, __u64 token);
 /* Expects the bytes of the seed, or zeroes. */
 bool expect_pattern(int fd, off_t off, size_t len, __u64 seed, const char *what);
 bool expect_zero(int fd, off_t off, size_t len, const char *what);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Every address that is handed over, changed in every way. A null address ends
- * a chain, so it is damage only where something says how long the chain is.
+ * Every address of the state, damaged in every way. A null address ends a chain, so
+ * it is damage only where something says how long the chain is.
  */
 
 FORGERY(root_zero, NO_DEVICE, LIST NOTHING,
@@ -25,7 +25,7 @@ FORGERY(sessions_unknown, NO_DEVICE, LIST NOTHING,
 	aim(f, &f->root->sessions_pa, UNKNOWN))
 FORGERY(sessions_image, NO_DEVICE, LIST NOTHING,
 	aim(f, &f->root->sessions_pa, IMAGE))
-/* The root, taken for a block, begins with "luo-v5". */
+/* The root, read as a block, begins with "luo-v5". */
 FORGERY(sessions_self, NO_DEVICE, LIST "no memory was handed over at 0x35762d6f756c",
 	aim(f, &f->root->sessions_pa, SELF))
 
@@ -141,6 +141,6 @@ FORGERY(flbs_unknown, FINE, FLBS NOTHING,
 	aim(f, &f->root->flbs_pa, UNKNOWN))
 FORGERY(flbs_image, FINE, FLBS NOTHING,
 	aim(f, &f->root->flbs_pa, IMAGE))
-/* The root again. */
+/* The root, read as a list of objects. */
 FORGERY(flbs_self, FINE, FLBS "7 objects in 58781684692332 pages",
 	aim(f, &f->root->flbs_pa, SELF))

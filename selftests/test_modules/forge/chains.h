@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Blocks, their entries, and what stands in the root: lengths, counts, strings,
- * and things that are named twice.
+ * Blocks, their entries, and the root: lengths, counts, strings and duplicates.
  */
 
 FORGERY(nothing, FINE, "", (void)f)
 
-/* Chains that run in a circle. */
+/* Chains that are circles. */
 FORGERY(sessions_cycle, NO_DEVICE, LIST NO_END,
 	f->last_sessions->header.next = f->root->sessions_pa)
 FORGERY(files_cycle, NO_SESSION, SESSION NO_END,
@@ -31,13 +30,13 @@ FORGERY(files_count_64, NO_SESSION, SESSION "a block cannot hold 64 entries",
 	f->files->header.count = 64)
 FORGERY(files_count_max, NO_SESSION, SESSION "a block cannot hold 18446744073709551615 entries",
 	f->files->header.count = U64_MAX)
-FORGERY(files_said_zero, NO_SESSION, SESSION "3 entries instead of 0",
+FORGERY(file_set_count_zero, NO_SESSION, SESSION "3 entries instead of 0",
 	f->session->file_set_ser.count = 0)
-FORGERY(files_said_one_less, NO_SESSION, SESSION "3 entries instead of 2",
+FORGERY(file_set_count_one_less, NO_SESSION, SESSION "3 entries instead of 2",
 	f->session->file_set_ser.count = 2)
-FORGERY(files_said_one_more, NO_SESSION, SESSION "3 entries instead of 4",
+FORGERY(file_set_count_one_more, NO_SESSION, SESSION "3 entries instead of 4",
 	f->session->file_set_ser.count = 4)
-FORGERY(files_said_max, NO_SESSION, SESSION "3 entries instead of 18446744073709551615",
+FORGERY(file_set_count_max, NO_SESSION, SESSION "3 entries instead of 18446744073709551615",
 	f->session->file_set_ser.count = U64_MAX)
 
 /* The root. */
@@ -57,7 +56,7 @@ FORGERY(root_as_frame, NO_FILE, FILE_2 NOTHING,
 	f->value = virt_to_phys(f->root);
 	f->memfd[1].array[0].pfn = PHYS_PFN(f->value))
 
-/* Objects bound to files: no session depends on them here. A page holds 63. */
+/* Objects bound to files. No session depends on them. A page holds 63. */
 FORGERY(flbs_objects, FINE, "2 objects bound to files are of no known kind, and stay",
 	f->flbs->count = 2)
 FORGERY(flbs_count_64, FINE, FLBS "64 objects in 1 pages",
@@ -87,7 +86,7 @@ FORGERY(handler_unterminated, UNSUPPORTED,
 FORGERY(handler_escaped, UNSUPPORTED, FILE_2 "no handler for \"\\n\\x1b\\xff%s\"",
 	strscpy(f->file->compatible, "\n\x1b\xff%s"))
 
-/* Twice. */
+/* Duplicates. */
 FORGERY(token_duplicate, NO_SESSION, SESSION "two files have the token 0x1",
 	f->file->token = 1)
 FORGERY(token_duplicate_next, NO_SESSION, SESSION "two files have the token 0x1",

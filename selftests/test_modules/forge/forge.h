@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the forger knows of the state that it hands over: where each structure
- * is, so that a case can change one thing in one of them.
+ * What the forger knows of the state that it hands over: the address of each
+ * structure, so that a case can change one field of it.
  *
- *	root -> block -> "first", a session named after each case
- *		  `-> block -> "last"
+ * 	root -> block -> "first", and a session named after each case
+ * 		  `-> block -> "last"
  *
- * The session of a case has two blocks with the files 1 and 2, and 3; the
- * others have one block with file 1. All files are memfds, and memfd 2 is the
- * one whose insides are changed.
+ * The session of a case has two blocks: one with files 1 and 2, one with file 3. The
+ * other sessions have one block with file 1. All files are memfds. Cases that damage
+ * a memfd damage number 2.
  */
 #ifndef SELFTESTS_FORGE_H
 #define SELFTESTS_FORGE_H
@@ -20,7 +20,7 @@
 
 #include "shape.h"
 
-/* The structures of a memfd; of long ones, only what a case changes. */
+/* The structures of a memfd; of a long one, those that cases change. */
 struct forged_memfd {
 	struct memfd_luo_ser *header;
 	struct kho_vmalloc_chunk *list;
@@ -28,7 +28,7 @@ struct forged_memfd {
 	struct memfd_luo_folio_ser *array;
 };
 
-/* A block and what is in it. */
+/* Blocks with their entries. */
 struct session_block {
 	struct kho_block_header_ser header;
 	struct luo_session_ser entry[];
@@ -40,11 +40,11 @@ struct file_block {
 } __packed;
 
 /**
- * struct forged - what a case can change: its session, and what all share
- * @root_at:   what KHO is told about the root
- * @root_size: the same
- * @image:     an address inside of the next kernel's image
- * @value:     the address that a case wrote, as the next kernel will see it
+ * struct forged - what a case can change: its session, and what all cases share
+ * @root_at:   the address of the root that KHO is given
+ * @root_size: its size
+ * @image:     an address inside the next kernel's image
+ * @value:     the address that a case wrote, as the next kernel sees it
  * @err:       why a case could not be made
  */
 struct forged {
@@ -68,23 +68,23 @@ struct forged {
 	struct forged_memfd last;
 };
 
-/* The valid state, without the sessions of cases. */
+/* Makes the valid state, without the sessions of cases. */
 int forge_state(struct forged *f);
 
-/* A session of a case; @folios: how many memfd 2 has, 0 for a handful. */
+/* Makes the session of a case. @folios: folios of memfd 2, or 0 for four. */
 int forge_session(struct forged *f, const char *name, unsigned long folios);
 
-/* A page, or more, that will be handed over. An error is kept in @f. */
+/* Allocates memory that is handed over. Keeps an error in @f. */
 void *forge_pages(struct forged *f, unsigned int order);
 
-/* What an address of a case points at instead. */
+/* Where a damaged address points. */
 enum forge_address {
 	ZERO,
-	UNALIGNED,	/* behind the start of what it pointed at */
+	UNALIGNED,	/* after the start of its target */
 	OUTSIDE,	/* where there is no memory */
-	UNKNOWN,	/* memory with the same content that is not handed over */
+	UNKNOWN,	/* a copy that is not handed over */
 	IMAGE,		/* code of the next kernel */
-	SELF,		/* the page that the address stands in */
+	SELF,		/* the page that holds the address */
 };
 
 #endif /* SELFTESTS_FORGE_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Chains of the greatest length and beyond, and a memfd whose array needs two
- * list pages.
+ * Chains of the maximal length and beyond, and a memfd whose array needs two list
+ * pages.
  */
 
 FORGERY(long_nothing, FINE, "", (void)f)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Hands over a state that is valid but for one change, as if a Live Update
- * Orchestrator that is broken, or another one, had written it. It goes in where
- * no orchestrator is loaded, stays in until the kexec, and does nothing else.
+ * Hands over a state that is valid but for one change, as a broken or foreign Live
+ * Update Orchestrator might. Used to show that a reader checks everything it reads.
+ * Loads only without an orchestrator, and does nothing but write that state.
  *
- *	insmod forge.ko case=NAME[,NAME...] [image=ADDRESS]
+ * 	insmod forge.ko case=NAME[,NAME...] [image=ADDRESS]
  *
- * Several cases can go together if each changes its own session only.
+ * Several cases can be combined if each changes its own session only.
  */
 #include <linux/err.h>
 #include <linux/io.h>
@@ -18,24 +18,24 @@
 
 #include "forge.h"
 
-/* A block of sessions has room for so many, and the first one. */
+/* A block holds 51 sessions: these and "first". */
 #define MAX_CASES	50
 
 static char *names[MAX_CASES];
 static unsigned int nr_names;
 module_param_array_named(case, names, charp, &nr_names, 0444);
-MODULE_PARM_DESC(case, "what to change");
+MODULE_PARM_DESC(case, "names of the cases");
 
 static unsigned long image = 0x1000000;
 module_param(image, ulong, 0444);
-MODULE_PARM_DESC(image, "an address inside of the next kernel's image");
+MODULE_PARM_DESC(image, "an address inside the next kernel's image");
 
 static unsigned long values[MAX_CASES];
 static unsigned int nr_values;
 module_param_array_named(value, values, ulong, &nr_values, 0444);
-MODULE_PARM_DESC(value, "the addresses that were written (read only)");
+MODULE_PARM_DESC(value, "the addresses that the cases wrote (read only)");
 
-/* Any memory but what is handed over. */
+/* A copy in memory that is not handed over. */
 static u64 unknown_copy(struct forged *f, u64 of)
 {
 	void *page = (void *)__get_free_page(GFP_KERNEL);
@@ -79,7 +79,10 @@ static void aim_at(struct forged *f, u64 *field, void *page)
 	*field = f->value;
 }
 
-/* A frame has no bits for less than a page. Here, the folio has four. */
+/*
+ * A frame number cannot be unaligned within a page. The folio has four pages,
+ * so an unaligned frame is its second page.
+ */
 static void aim_frame(struct forged *f, struct memfd_luo_folio_ser *entry,
 		      enum forge_address how)
 {
@@ -96,7 +99,7 @@ static void share_frame(struct forged *f, struct memfd_luo_folio_ser *entry,
 	f->value = PFN_PHYS(with->pfn);
 }
 
-/* An entry of the array of a memfd with many. */
+/* Entry @i of array page @part of memfd 2. */
 static struct memfd_luo_folio_ser *entry(struct forged *f, unsigned int part, unsigned int i)
 {
 	struct memfd_luo_folio_ser *entries = phys_to_virt(f->memfd[1].list->phys[part]);
@@ -104,7 +107,7 @@ static struct memfd_luo_folio_ser *entry(struct forged *f, unsigned int part, un
 	return &entries[i];
 }
 
-/* The same block, but handed over as more than a block can be. */
+/* Replaces a block by a copy of two pages, which is more than a block has. */
 static void enlarge(struct forged *f, u64 *field)
 {
 	void *block = forge_pages(f, 1);
@@ -123,7 +126,7 @@ static void preserve_page(struct forged *f, u64 at)
 		f->err = err;
 }
 
-/* Puts a block with one entry into a chain. */
+/* Inserts a block with one entry into a chain. */
 static void *lengthen(struct forged *f, struct kho_block_header_ser *after)
 {
 	struct kho_block_header_ser *block = forge_pages(f, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The insides of a memfd: its header, the array that lists its folios, the
- * folios, and how KHO marked their memory.
+ * A memfd: its header, the array that lists its folios, the folios, and how KHO
+ * marked their memory.
  */
 
 /* The header. */
@@ -28,7 +28,7 @@ FORGERY(folios_zero, NO_FILE, FILE_2 "an array of 256 for 0 folios",
 FORGERY(folios_max, NO_FILE, FILE_2 "18446744073709551615 folios for 8 pages",
 	f->memfd[1].header->nr_folios = U64_MAX)
 
-/* What describes the array. */
+/* The description of the array. */
 FORGERY(array_pages_zero, NO_FILE, FILE_2 "an array of 0 for 4 folios",
 	f->memfd[1].header->folios.total_pages = 0)
 FORGERY(array_pages_one_more, NO_FILE, FILE_2 "an array of 512 for 4 folios",
@@ -52,7 +52,7 @@ FORGERY(part_too_many, NO_FILE, FILE_2 NO_FORM,
 FORGERY(part_twice, NO_FILE, FILE_2 NO_FORM,
 	f->memfd[1].list->phys[1] = f->memfd[1].list->phys[0])
 
-/* Where folios are in the file. */
+/* The indexes of folios in the file. */
 FORGERY(index_descending, NO_FILE, FILE_2 "a folio cannot be at index 0x0",
 	f->memfd[1].array[0].index = 1; f->memfd[1].array[1].index = 0)
 FORGERY(index_duplicate, NO_FILE, FILE_2 "a folio cannot be at index 0x0",
@@ -66,7 +66,7 @@ FORGERY(index_past, NO_FILE, FILE_2 "a folio cannot be at index 0x8",
 FORGERY(index_max, NO_FILE, FILE_2 "a folio cannot be at index 0xffffffffffffffff",
 	f->memfd[1].array[3].index = U64_MAX)
 
-/* Which memory they are. */
+/* The memory of folios. */
 FORGERY(frame_twice, NO_FILE, FILE_2 NOTHING,
 	share_frame(f, &f->memfd[1].array[1], &f->memfd[1].array[0]))
 FORGERY(frame_of_other_file, NO_FILE, FILE_2 NOTHING,
@@ -83,7 +83,16 @@ FORGERY(folio_flags, UNSUPPORTED, FILE_2 "unknown flags 0x803",
 FORGERY(folio_order_10, NO_FILE, FILE_2 "no file has a folio of order 10",
 	f->memfd[1].array[0].pfn = PHYS_PFN(virt_to_phys(forge_pages(f, 10))))
 
-/* Memory that was handed over twice, as parts of different size. */
+/*
+ * Folios that are not marked dirty are not damaged: the dirty bit of the previous
+ * kernel only says that swap has no newer copy. forged.c reclaims these pages and
+ * then expects their content.
+ */
+FORGERY(folios_clean, FINE, "",
+	for (int i = 0; i < 4; i++)
+		f->memfd[1].array[i].flags &= ~MEMFD_LUO_FOLIO_DIRTY)
+
+/* Memory that was handed over twice, as folios of different size. */
 FORGERY(frame_in_pieces, NO_FILE, FILE_2 NOTHING,
 	f->value = PFN_PHYS(f->memfd[1].array[3].pfn);
 	preserve_page(f, f->value + PAGE_SIZE))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A memfd that several CPUs restore, each some of the 32 parts of its array: what
- * is wrong is found as if one did, and the first of it is told.
+ * A memfd that several CPUs restore, some of the 32 array pages each. The error that
+ * is reported must be that of the first bad array page, as if one CPU had found it.
  */
 
 FORGERY(piece_nothing, FINE, "", (void)f)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The valid state that every case starts from, written from the headers of the
- * ABI alone: a reader that knows nothing but those must be able to read it.
+ * The valid state that every case starts from. It is written from the ABI headers of
+ * the kernel alone: any reader of that ABI must be able to read it.
  */
 #include <linux/err.h>
 #include <linux/io.h>
@@ -34,7 +34,10 @@ static void fill(void *to, u64 page, unsigned long pages, u64 seed)
 		word[i] = pattern_word(seed, page * PAGE_SIZE / 8 + i);
 }
 
-/* A page of the array, and one of the list if the last is full. */
+/*
+ * Adds a page to the folio array, and a chunk to its list if the last one is
+ * full.
+ */
 static struct memfd_luo_folio_ser *grow(struct forged *f, struct forged_memfd *m,
 					unsigned long part)
 {
@@ -59,7 +62,7 @@ static struct memfd_luo_folio_ser *grow(struct forged *f, struct forged_memfd *m
 	return array;
 }
 
-/* A memfd of @nr folios of the @orders, or of single pages without them. */
+/* Makes a memfd of @nr folios with these @orders, or of single pages. */
 static int forge_memfd(struct forged *f, struct forged_memfd *m, const u8 *orders,
 		       unsigned long nr, u64 seed)
 {
@@ -89,7 +92,7 @@ static int forge_memfd(struct forged *f, struct forged_memfd *m, const u8 *order
 	m->header->nr_folios = nr;
 	m->header->folios.first.phys = virt_to_phys(m->list);
 	m->header->folios.total_pages = DIV_ROUND_UP(nr, ENTRIES);
-	/* KHO_VMALLOC_ALLOC, which is KHO's own secret. */
+	/* KHO_VMALLOC_ALLOC, which is private to KHO. */
 	m->header->folios.flags = 1;
 	return 0;
 }

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How costs grow with the number of sessions and of one-page memfds: n memfds
- * each in a session of its own, all in one session, or spread over a thousand.
+ * How costs grow with the number of sessions and of one-page memfds: n memfds, each
+ * in a session of its own ("each"), all in one session ("one"), or in up to a
+ * thousand sessions ("spread").
  */
+#include "lib/luo.h"
 #include "bench.h"
+#include "measure.h"
+#include "output.h"
+#include "paged.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,7 +17,7 @@
 #include <unistd.h>
 
 #define SPREAD		1000L
-/* Sessions that are closed again to see what that costs among n of them. */
+/* How many of n sessions are closed to measure close. */
 #define CLOSED		100L
 
 static int *sessions, *files;
@@ -27,8 +32,8 @@ static long session_count(const char *layout, long n)
 }
 
 /*
- * Short names: what two have in common at their start is paid for by whoever
- * compares one with all others.
+ * Short names: an implementation that compares a name with all others also pays
+ * for their common prefix.
  */
 static const char *name_of(long i)
 {
@@ -44,7 +49,7 @@ static void allocate(long count, long n)
 	files = calloc(n, sizeof(*files));
 	if (!sessions || !files)
 		need(-ENOMEM, "memory");
-	/* Faults are not part of any measurement. */
+	/* Touch the memory, so that no page fault is measured. */
 	memset(sessions, 0xff, count * sizeof(*sessions));
 	memset(files, 0xff, n * sizeof(*files));
 }
@@ -79,7 +84,7 @@ static __u64 close_all(int *fds, long count)
 	return now() - start;
 }
 
-/* Empty sessions among n, from all over the list, closed and made again. */
+/* Closes some of n empty sessions, evenly spread, and makes them again. */
 static void close_some(int dev, const char *layout, long n)
 {
 	long some = n < CLOSED ? n : CLOSED, i;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The memory that an implementation needs for itself: for a session, for a
- * file, and for a page of a file, which includes what is only needed for a
- * moment. It is seen from outside, as pages that are no longer free, so n is
- * large enough for what else moves not to matter.
+ * The memory that an implementation needs for itself: for a session, for a file, and
+ * for a page of a file, with memory that it needs only during a call. Measured from
+ * outside, as pages that are no longer free, so n is large enough to hide all other
+ * changes.
  */
+#include "lib/luo.h"
 #include "bench.h"
+#include "output.h"
+#include "paged.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -21,7 +24,7 @@
 #define DENSE_PAGES	(DENSE_MIB * 256)
 #define PERIOD_NS	300000L
 
-/* A thread that gets the CPU in the middle of a system call, to look. */
+/* A real-time thread that reads the free pages while a system call runs. */
 struct watch {
 	pthread_t thread;
 	atomic_bool stop;
@@ -29,7 +32,9 @@ struct watch {
 	long lowest;
 };
 
-/* Not luo_settle(), which moves pages: that counts as memory for a while. */
+/*
+ * Not luo_settle(): its compaction moves pages, which takes memory for a while.
+ */
 static void settle(void)
 {
 	int i;

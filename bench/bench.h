@@ -10,7 +10,7 @@
  * struct kind - a kind of state
  * @name: of the kind, also passed to the functions as @layout
  * @make: builds state of size @n in the old kernel
- * @take: retrieves it in the new kernel and leaves nothing behind
+ * @take: retrieves it in the new kernel and frees all of it
  *
  * Both functions report what they measure.
  */

@@ -106,7 +106,7 @@ static void nothing_changed(struct __test_metadata *_metadata, struct fds *fds)
 	int other = luo_create(fds->dev, "args-new");
 
 	EXPECT_GE(other, 0)
-		TH_LOG("a failed call left a session behind");
+		TH_LOG("a failed call left a session");
 	EXPECT_EQ(0, luo_preserve(other, fds->memfd, 42))
 		TH_LOG("a failed call left the memfd preserved");
 	close(other);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The device: who may open it and how often, which commands it has, and the
+ * The device: which process may open it and how often, which commands it has, and the
  * properties of the fds that it returns. Clients such as systemd recognize session
  * fds by these properties.
  */

@@ -320,10 +320,11 @@ static void open_first(struct stage_ctx *ctx)
 	later.again = NULL;
 	need_faults();
 	/*
-	 * Only one open can be the first. Page faults are off, because a slab
-	 * that falls back to fewer pages would absorb them, and the first open
-	 * would succeed too early. The table of sessions has a fallback for its
-	 * last allocation, so at the last point the open succeeds.
+	 * Only one open can be the first. Page allocations do not fail here,
+	 * because a slab that falls back to fewer pages would absorb that, and
+	 * the first open would succeed too early. The table of sessions has a
+	 * fallback for its last allocation, so at the last point the open
+	 * succeeds.
 	 */
 	faults_of_pages(false);
 	faults_walk(&f);

@@ -114,7 +114,7 @@ static const struct stage_program program = {
 int main(int argc, char **argv)
 {
 	oom_never();
-	/* Less than what is left, in each kernel. */
+	/* Below the free memory that the ballast leaves, in each kernel. */
 	luo_write_file("/proc/sys/vm/min_free_kbytes", "2048");
 	return stage_main(argc, argv, &program);
 }

@@ -128,7 +128,7 @@ static void sessions_after(struct stage_ctx *ctx)
 	stage_note("closed after %ld s", seconds() - since);
 }
 
-/* fdinfo of so many files is short: it counts most of them. */
+/* fdinfo of many files is short: it counts most of them. */
 static void expect_short_fdinfo(int session)
 {
 	static char text[LUO_FDINFO_MAX + LUO_PAGE];

@@ -63,7 +63,7 @@ static int use(int session)
 	return 0;
 }
 
-static void handed(struct stage_ctx *ctx)
+static void unprivileged_after(struct stage_ctx *ctx)
 {
 	int status = -1, fd;
 	char byte = 0;
@@ -93,7 +93,7 @@ static int next_fd(void)
 	return fd;
 }
 
-static void gives_nothing(struct stage_ctx *ctx)
+static void no_leak(struct stage_ctx *ctx)
 {
 	struct liveupdate_session_retrieve_fd arg = {
 		.size = sizeof(arg), .fd = -1, .token = 1,
@@ -116,8 +116,8 @@ static void gives_nothing(struct stage_ctx *ctx)
 }
 
 static const struct stage_case cases[] = {
-	{ "handed", false, { prepare, handed } },
-	{ "nothing", false, { prepare, gives_nothing } },
+	{ "unprivileged", false, { prepare, unprivileged_after } },
+	{ "no_leak", false, { prepare, no_leak } },
 	{ }
 };
 

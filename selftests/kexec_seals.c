@@ -2,7 +2,7 @@
 /*
  * Seals of memfds across a kexec: each seal, combinations of them, those added
  * after preserve, and the exec bits that F_SEAL_EXEC protects. A seal is a promise
- * to whoever else has the file, so the next kernel must keep it.
+ * to other processes that have the file, so the next kernel must keep it.
  *
  * memory: 1G
  * timeout: 120
@@ -115,7 +115,7 @@ static void late_seals_after(struct stage_ctx *ctx)
  * all seals against changes. So a memfd with F_SEAL_EXEC that lacks one of these
  * was not executable. With all of them it may have been either, and comes back
  * executable: this loses the mode of a fully sealed MFD_NOEXEC_SEAL memfd, but
- * nobody can write to it. The C implementation makes all memfds executable.
+ * no process can write to it. The C implementation makes all memfds executable.
  */
 
 #define ALL_CHANGES	(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)

@@ -2,7 +2,7 @@
 /*
  * Preserving while the kernel moves the pages of the file, for compaction or to
  * collapse them into a huge page. After preserve, the pinned pages must be the
- * pages of the file, and they must not move any more.
+ * pages of the file, and they must no longer move.
  *
  * A collapse copies small pages while others can still find them, and then replaces
  * them. Pinned pages cannot be paged out: so paging out tells which ones are pinned.

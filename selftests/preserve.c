@@ -341,9 +341,7 @@ TEST_F(preserve, write_seal_with_mapping)
 	EXPECT_EQ(-EBUSY, luo_add_seals(self->fd, F_SEAL_WRITE));
 	EXPECT_EQ(0, luo_seals(self->fd));
 	munmap(map, LUO_PAGE);
-	/*
-	 * Preserved pages are pinned, and whoever pins a page may write to it.
-	 */
+	/* Preserved pages are pinned, and a pin may be held to write. */
 	EXPECT_EQ(-EBUSY, luo_add_seals(self->fd, F_SEAL_WRITE));
 	EXPECT_EQ(0, luo_seals(self->fd));
 	close(self->session);

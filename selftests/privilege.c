@@ -20,7 +20,7 @@
 #define PINNER		65001
 #define BOUND		16UL
 
-TEST_F(live, device_is_of_root)
+TEST_F(live, device_belongs_to_root)
 {
 	struct stat st;
 
@@ -59,7 +59,7 @@ static int open_refused(void)
 	return luo_open() == -EACCES ? 0 : 1;
 }
 
-TEST_F(live, device_does_not_open_for_others)
+TEST_F(live, only_root_opens_the_device)
 {
 	close(self->dev);
 	self->dev = -1;
@@ -115,7 +115,7 @@ static int use_received(int session, int other, int taken)
 	return got < 0 ? 98 : use_session(got, other, taken);
 }
 
-TEST_F(live, session_is_all_that_it_gives)
+TEST_F(live, session_gives_no_other_access)
 {
 	int session = luo_create(self->dev, "privilege");
 	int other = luo_create(self->dev, "privilege-other");
@@ -242,7 +242,7 @@ TEST_F(live, memlock_several_files)
 	close(a);
 }
 
-TEST_F(live, memlock_not_for_ipc_lock)
+TEST_F(live, memlock_does_not_bind_cap_ipc_lock)
 {
 	int session = luo_create(self->dev, "privilege-memlock");
 
@@ -259,7 +259,7 @@ static int zero_bound(int session)
 	return luo_preserve(session, sized(0), 1) ? 2 : 0;
 }
 
-TEST_F(live, memlock_of_nothing)
+TEST_F(live, memlock_zero)
 {
 	int session = luo_create(self->dev, "privilege-memlock");
 

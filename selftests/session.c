@@ -77,7 +77,7 @@ TEST_F(live, name_is_free_after_close)
 	}
 }
 
-TEST_F(live, not_for_outgoing)
+TEST_F(live, incoming_calls_einval)
 {
 	struct liveupdate_session_finish finish = { .size = sizeof(finish) };
 	int session = luo_create(self->dev, "session-outgoing");
@@ -135,7 +135,7 @@ TEST_F(live, session_cannot_be_preserved)
 	close(b);
 }
 
-TEST_F(live, dup_keeps_it)
+TEST_F(live, dup_keeps_session)
 {
 	int session = luo_create(self->dev, "session-dup");
 	int fd = luo_memfd(0, LUO_PAGE, 1);
@@ -154,7 +154,7 @@ TEST_F(live, dup_keeps_it)
 	close(fd);
 }
 
-TEST_F(live, scm_rights_keeps_it)
+TEST_F(live, scm_rights_keep_session)
 {
 	int session = luo_create(self->dev, "session-scm");
 	int fd = luo_memfd(0, LUO_PAGE, 1);
@@ -173,7 +173,7 @@ TEST_F(live, scm_rights_keeps_it)
 	close(fd);
 }
 
-TEST_F(live, fork_keeps_it)
+TEST_F(live, fork_keeps_session)
 {
 	int session = luo_create(self->dev, "session-fork");
 	int fd = luo_memfd(0, LUO_PAGE, 1);
@@ -193,7 +193,7 @@ TEST_F(live, fork_keeps_it)
 	close(fd);
 }
 
-TEST_F(live, exec_keeps_it)
+TEST_F(live, exec_keeps_session)
 {
 	int session = luo_create(self->dev, "session-exec");
 	char number[16];

@@ -17,7 +17,7 @@ static const char pages[] = "wwrr.ww.";
 #define PAGES		(sizeof(pages) - 1)
 #define LENGTH		((long)(PAGES * LUO_PAGE))
 
-/* No process has so many fds. */
+/* More fds than a process can have. */
 #define NO_FD		0x1000000
 
 /*

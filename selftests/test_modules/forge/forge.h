@@ -41,7 +41,7 @@ struct file_block {
 
 /**
  * struct forged - what a case can change: its session, and what all cases share
- * @root_at:   the address of the root that KHO is given
+ * @root_at:   the address of the root that the forger gives to KHO
  * @root_size: its size
  * @image:     an address inside the next kernel's image
  * @value:     the address that a case wrote, as the next kernel sees it

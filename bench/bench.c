@@ -24,22 +24,23 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MODULE		"/lib/liveupdate.ko"
-#define MAX_FDS		200000
-#define BALLAST		(64 * MIB)
+#define MODULE "/lib/liveupdate.ko"
+#define MAX_FDS 200000
+#define BALLAST (64 * MIB)
 
 /* No state at all: how long reboot(2) takes with nothing to serialize. */
 static void nothing(int dev, const char *layout, long n)
 {
 }
 
-static const struct kind nothing_kinds[] = {
-	{ "empty", nothing, nothing },
-	{ }
-};
+static const struct kind nothing_kinds[] = { { "empty", nothing, nothing },
+					     {} };
 
 static const struct kind *const all_kinds[] = {
-	nothing_kinds, files_kinds, pages_kinds, memory_kinds,
+	nothing_kinds,
+	files_kinds,
+	pages_kinds,
+	memory_kinds,
 };
 
 struct step {
@@ -60,7 +61,8 @@ static struct step parse(const char *text)
 		step.n = atol(text + len + 1);
 	for (i = 0; i < ARRAY_SIZE(all_kinds); i++) {
 		for (kind = all_kinds[i]; kind->name; kind++) {
-			if (strlen(kind->name) == len && !strncmp(kind->name, text, len))
+			if (strlen(kind->name) == len &&
+			    !strncmp(kind->name, text, len))
 				step.kind = kind;
 		}
 	}
@@ -83,7 +85,8 @@ static void load_module(const struct step *take)
 	fd = open(MODULE, O_RDONLY | O_CLOEXEC);
 	need(fd < 0 ? -errno : 0, MODULE);
 	start = now();
-	need(syscall(SYS_finit_module, fd, "", 0) ? -errno : 0, "load the module");
+	need(syscall(SYS_finit_module, fd, "", 0) ? -errno : 0,
+	     "load the module");
 	if (take->kind)
 		report("load", take->kind->name, take->n, 1, now() - start);
 	close(fd);
@@ -146,7 +149,8 @@ int main(int argc, char **argv)
 	int dev;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: bench STAGE TAKE|- MAKE|-, where TAKE and MAKE are KIND:N\n");
+		fprintf(stderr,
+			"usage: bench STAGE TAKE|- MAKE|-, where TAKE and MAKE are KIND:N\n");
 		return 2;
 	}
 	take = parse(argv[2]);
@@ -170,7 +174,8 @@ int main(int argc, char **argv)
 		make.kind->make(dev, make.kind->name, make.n);
 		moved = pages_moved() - moved;
 		if (moved)
-			note("%s: %ld pages were moved out of scratch memory", argv[3], moved);
+			note("%s: %ld pages were moved out of scratch memory",
+			     argv[3], moved);
 		printf("MADE %s\n", argv[3]);
 		leave(atol(argv[1]));
 	}

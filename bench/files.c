@@ -16,9 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SPREAD		1000L
+#define SPREAD 1000L
 /* How many of n sessions are closed to measure close. */
-#define CLOSED		100L
+#define CLOSED 100L
 
 static int *sessions, *files;
 
@@ -60,7 +60,8 @@ static __u64 create_all(int dev, long count)
 	long i;
 
 	for (i = 0; i < count; i++)
-		sessions[i] = need(luo_create(dev, name_of(i)), "create_session");
+		sessions[i] =
+			need(luo_create(dev, name_of(i)), "create_session");
 	return now() - start;
 }
 
@@ -70,7 +71,8 @@ static __u64 preserve_all(long count, long n)
 	long i;
 
 	for (i = 0; i < n; i++)
-		need(luo_preserve(sessions[i % count], files[i], i), "preserve_fd");
+		need(luo_preserve(sessions[i % count], files[i], i),
+		     "preserve_fd");
 	return now() - start;
 }
 
@@ -95,7 +97,8 @@ static void close_some(int dev, const char *layout, long n)
 	report("close", layout, n, some, now() - start);
 	for (i = 0; i < some; i++)
 		sessions[i * (n / some)] =
-			need(luo_create(dev, name_of(i * (n / some))), "create_session");
+			need(luo_create(dev, name_of(i * (n / some))),
+			     "create_session");
 }
 
 static void files_make(int dev, const char *layout, long n)
@@ -127,11 +130,13 @@ static void files_take(int dev, const char *layout, long n)
 	allocate(count, n);
 	start = now();
 	for (i = 0; i < count; i++)
-		sessions[i] = need(luo_retrieve(dev, name_of(i)), "retrieve_session");
+		sessions[i] =
+			need(luo_retrieve(dev, name_of(i)), "retrieve_session");
 	report("retrieve_session", layout, n, count, now() - start);
 	start = now();
 	for (i = 0; i < n; i++)
-		files[i] = need(luo_retrieve_fd(sessions[i % count], i), "retrieve_fd");
+		files[i] = need(luo_retrieve_fd(sessions[i % count], i),
+				"retrieve_fd");
 	report("retrieve", layout, n, n, now() - start);
 	for (i = 0; i < n; i++)
 		check_paged(files[i], LUO_PAGE, LUO_PAGE);
@@ -147,9 +152,7 @@ static void files_take(int dev, const char *layout, long n)
 	free(files);
 }
 
-const struct kind files_kinds[] = {
-	{ "each", files_make, files_take },
-	{ "one", files_make, files_take },
-	{ "spread", files_make, files_take },
-	{ }
-};
+const struct kind files_kinds[] = { { "each", files_make, files_take },
+				    { "one", files_make, files_take },
+				    { "spread", files_make, files_take },
+				    {} };

@@ -18,11 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SESSIONS	2000L
-#define FILES		10000L
-#define DENSE_MIB	1024L
-#define DENSE_PAGES	(DENSE_MIB * 256)
-#define PERIOD_NS	300000L
+#define SESSIONS 2000L
+#define FILES 10000L
+#define DENSE_MIB 1024L
+#define DENSE_PAGES (DENSE_MIB * 256)
+#define PERIOD_NS 300000L
 
 /* A real-time thread that reads the free pages while a system call runs. */
 struct watch {
@@ -86,7 +86,8 @@ static long watch_stop(struct watch *w)
 	return w->before - w->lowest;
 }
 
-static void report_pages(const char *layout, const char *what, long count, long pages)
+static void report_pages(const char *layout, const char *what, long count,
+			 long pages)
 {
 	printf("MEM %s %s %ld %ld\n", layout, what, count,
 	       pages * (long)LUO_PAGE);
@@ -148,7 +149,5 @@ static void memory_take(int dev, const char *layout, long n)
 	need(luo_finish(session), "finish");
 }
 
-const struct kind memory_kinds[] = {
-	{ "memory", memory_make, memory_take },
-	{ }
-};
+const struct kind memory_kinds[] = { { "memory", memory_make, memory_take },
+				     {} };

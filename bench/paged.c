@@ -19,7 +19,8 @@ int paged_memfd(const char *name, off_t size, off_t stride)
 	need(luo_truncate(fd, size), "ftruncate");
 	for (at = 0; at < size; at += stride) {
 		memcpy(page, &at, sizeof(at));
-		need(luo_pwrite(fd, page, sizeof(page), at), "write to a memfd");
+		need(luo_pwrite(fd, page, sizeof(page), at),
+		     "write to a memfd");
 	}
 	return fd;
 }
@@ -31,7 +32,8 @@ void check_paged(int fd, off_t size, off_t stride)
 	if (luo_size(fd) != size)
 		need(-EBADMSG, "the size of what came back");
 	for (at = 0; at < size; at += stride) {
-		if (pread(fd, &found, sizeof(found), at) != sizeof(found) || found != at)
+		if (pread(fd, &found, sizeof(found), at) != sizeof(found) ||
+		    found != at)
 			need(-EBADMSG, "the content of what came back");
 	}
 }

@@ -17,10 +17,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define THP		"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define THP "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 /* Places with data in a sparse file, a page each. */
-#define PLACES		4096L
-#define LONG_MIB	(64 * 1024L)
+#define PLACES 4096L
+#define LONG_MIB (64 * 1024L)
 
 static const long dense_mib[] = { 1, 16, 256, 1024 };
 
@@ -28,8 +28,8 @@ static const long dense_mib[] = { 1, 16, 256, 1024 };
  * Short operations are measured COPIES times, and the median is reported,
  * because a timer interrupt may fall into one of them.
  */
-#define COPIES		9
-#define SHORT_MIB	1
+#define COPIES 9
+#define SHORT_MIB 1
 
 static const char *name_of(long mib, int copy)
 {
@@ -71,8 +71,8 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Notes the time of copy @i. After the last copy, reports the median. */
-static void take_time(const char *op, const char *layout, struct file file, __u64 *ns,
-		      int i, __u64 time)
+static void take_time(const char *op, const char *layout, struct file file,
+		      __u64 *ns, int i, __u64 time)
 {
 	int copies = copies_of(file.mib);
 
@@ -87,26 +87,31 @@ static void take_time(const char *op, const char *layout, struct file file, __u6
  * Preserves each file in a session of its own, closes that, and preserves it
  * again.
  */
-static void make_all(int dev, const char *layout, const int *fds, struct file file)
+static void make_all(int dev, const char *layout, const int *fds,
+		     struct file file)
 {
 	__u64 preserve[COPIES], unpreserve[COPIES], start;
 	int i, session;
 
 	for (i = 0; i < copies_of(file.mib); i++) {
-		session = need(luo_create(dev, name_of(file.mib, i)), "create_session");
+		session = need(luo_create(dev, name_of(file.mib, i)),
+			       "create_session");
 		start = now();
 		need(luo_preserve(session, fds[i], file.mib), "preserve_fd");
 		take_time("preserve", layout, file, preserve, i, now() - start);
 		start = now();
 		close(session);
-		take_time("unpreserve", layout, file, unpreserve, i, now() - start);
-		session = need(luo_create(dev, name_of(file.mib, i)), "create_session");
+		take_time("unpreserve", layout, file, unpreserve, i,
+			  now() - start);
+		session = need(luo_create(dev, name_of(file.mib, i)),
+			       "create_session");
 		need(luo_preserve(session, fds[i], file.mib), "preserve_fd");
 	}
 }
 
 /* Retrieves and checks the files. Returns false if there are none. */
-static bool take_all(int dev, const char *layout, struct file file, off_t stride)
+static bool take_all(int dev, const char *layout, struct file file,
+		     off_t stride)
 {
 	__u64 retrieve[COPIES], start;
 	int i, fd, session;
@@ -136,7 +141,8 @@ static void dense_make(int dev, const char *layout, long n)
 	need(luo_write_file(THP, large ? "force" : "never"), THP);
 	for (i = 0; i < ARRAY_SIZE(dense_mib); i++) {
 		for (copy = 0; copy < copies_of(dense_mib[i]); copy++)
-			fds[copy] = paged_memfd(layout, dense_mib[i] * MIB, LUO_PAGE);
+			fds[copy] = paged_memfd(layout, dense_mib[i] * MIB,
+						LUO_PAGE);
 		make_all(dev, layout, fds, dense_file(dense_mib[i]));
 	}
 	need(luo_write_file(THP, "never"), THP);
@@ -165,8 +171,8 @@ static long sparse_one(int dev, const char *layout, long mib)
 	long before = pages_of(fd);
 
 	make_all(dev, layout, &fd, sparse_file(mib));
-	note("%s, %ld MiB long: %ld pages before preserve, %ld after", layout, mib,
-	     before, pages_of(fd));
+	note("%s, %ld MiB long: %ld pages before preserve, %ld after", layout,
+	     mib, before, pages_of(fd));
 	return pages_of(fd) - before;
 }
 
@@ -177,7 +183,8 @@ static long sparse_one(int dev, const char *layout, long mib)
 static void sparse_make(int dev, const char *layout, long n)
 {
 	if (sparse_one(dev, layout, n))
-		note("%s: preserve fills holes, so %ld MiB were not tried", layout, LONG_MIB);
+		note("%s: preserve fills holes, so %ld MiB were not tried",
+		     layout, LONG_MIB);
 	else
 		sparse_one(dev, layout, LONG_MIB);
 }
@@ -189,9 +196,7 @@ static void sparse_take(int dev, const char *layout, long n)
 	take_all(dev, layout, sparse_file(LONG_MIB), LONG_MIB * MIB / PLACES);
 }
 
-const struct kind pages_kinds[] = {
-	{ "dense-small", dense_make, dense_take },
-	{ "dense-large", dense_make, dense_take },
-	{ "sparse", sparse_make, sparse_take },
-	{ }
-};
+const struct kind pages_kinds[] = { { "dense-small", dense_make, dense_take },
+				    { "dense-large", dense_make, dense_take },
+				    { "sparse", sparse_make, sparse_take },
+				    {} };

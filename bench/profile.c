@@ -15,10 +15,10 @@
 
 #include <linux/perf_event.h>
 
-#define PERIOD_NS	20000
-#define RING_PAGES	2048UL
-#define MAX_SYMBOLS	100000
-#define SHOWN		12
+#define PERIOD_NS 20000
+#define RING_PAGES 2048UL
+#define MAX_SYMBOLS 100000
+#define SHOWN 12
 
 struct symbol {
 	__u64 address;
@@ -41,7 +41,7 @@ static int by_samples(const void *a, const void *b)
 {
 	const struct symbol *const *x = a, *const *y = b;
 
-	return (*y)->seen < (*x)->seen ? -1 : (*y)->seen > (*x)->seen;
+	return (*y)->seen<(*x)->seen ? -1 : (*y)->seen>(*x)->seen;
 }
 
 static void read_symbols(void)
@@ -59,7 +59,8 @@ static void read_symbols(void)
 		if (sscanf(line, "%llx %*c %511s", &address, name) != 2)
 			continue;
 		symbols[symbol_count].address = address;
-		snprintf(symbols[symbol_count].name, sizeof(symbols->name), "%.119s", name);
+		snprintf(symbols[symbol_count].name, sizeof(symbols->name),
+			 "%.119s", name);
 		symbol_count++;
 	}
 	fclose(in);
@@ -79,7 +80,8 @@ void profile_start(void)
 
 	if (!getenv("BENCH_PROFILE"))
 		return;
-	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1,
+		     PERF_FLAG_FD_CLOEXEC);
 	need(fd < 0 ? -errno : 0, "perf_event_open");
 	ring = mmap(NULL, (RING_PAGES + 1) * LUO_PAGE, PROT_READ | PROT_WRITE,
 		    MAP_SHARED, fd, 0);
@@ -124,7 +126,8 @@ void profile_cut(void)
 		struct perf_event_header *header = (void *)(data + (at & mask));
 
 		if (header->type == PERF_RECORD_SAMPLE)
-			count(*(__u64 *)(data + ((at + sizeof(*header)) & mask)));
+			count(*(__u64 *)(data +
+					 ((at + sizeof(*header)) & mask)));
 		at += header->size;
 	}
 	/* Drop samples of this function itself. */

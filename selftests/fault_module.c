@@ -23,7 +23,7 @@ FIXTURE_SETUP(module)
 	if (!faults_ready())
 		SKIP(return, "this kernel cannot inject faults");
 	if (!path)
-		SKIP(return, "LUO_MODULE= is not set to the path of the module");
+		SKIP(return, "LUO_MODULE= is not set");
 	self->ko = open(path, O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(self->ko, 0);
 }

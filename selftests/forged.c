@@ -5,10 +5,10 @@
  * machine works as before. Incoming state is input from another program, so every
  * field of it is damaged once.
  *
- * 	forged stages GROUP		boots that the cases of a group need
- * 	forged names GROUP STAGE	the cases of a boot
- * 	forged CASE[,CASE...] 1		with the forged state
- * 	forged CASE[,CASE...] 2		in the clean kernel after that
+ *	forged stages GROUP		boots that the cases of a group need
+ *	forged names GROUP STAGE	the cases of a boot
+ *	forged CASE[,CASE...] 1		with the forged state
+ *	forged CASE[,CASE...] 2		in the clean kernel after that
  *
  * Cases that damage only their own session share a kexec; each other case has one
  * for itself. FORGED= lists the addresses that forge.ko wrote. With

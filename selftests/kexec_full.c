@@ -87,7 +87,7 @@ static void retrieve(struct stage_ctx *ctx)
 	left = luo_free_pages();
 	fd = need_fd(luo_retrieve_fd(ctx->in, 1), "retrieve_fd with %ld free pages", left);
 	now = luo_free_pages();
-	expect_range(left - now, -LEFT, NEEDED, "pages that the retrieve used (of %ld free ones)", left);
+	expect_range(left - now, -LEFT, NEEDED, "pages used by retrieve_fd, of %ld free ones", left);
 	stage_same_pfns("full", fd);
 	for (i = 0; i < FILES; i++) {
 		int small = need_fd(luo_retrieve_fd(ctx->in, 2 + i), "retrieve_fd, %d", 2 + i);

@@ -109,17 +109,25 @@ static void note_unexplained(int call, int answer)
 		log_of->unexplained_call = call;
 }
 
-static struct note *begin(struct racer *r, struct note what)
+static struct note *add_note(struct racer *r, const struct note *what)
 {
 	unsigned int n = log_of->count[r->me];
 	struct note *note = &log_of->notes[r->me][n];
 
 	if (n == NOTES)
 		return NULL;
-	*note = what;
+	*note = *what;
 	/* From here on the note counts. */
 	log_of->count[r->me] = n + 1;
 	return note;
+}
+
+static struct note *begin(struct racer *r, enum call call, unsigned int name,
+			  unsigned int instance)
+{
+	struct note what = { .call = call, .name = name, .instance = instance };
+
+	return add_note(r, &what);
 }
 
 static void end(struct note *note, int answer)
@@ -143,7 +151,7 @@ static bool create(struct racer *r, unsigned int n)
 	if (instance >= INSTANCES)
 		return false;
 	name_of(name, n);
-	note = begin(r, (struct note){ .call = CREATE, .name = n, .instance = instance });
+	note = begin(r, CREATE, n, instance);
 	if (!note)
 		return false;
 	fd = luo_create(dev, name);
@@ -167,7 +175,7 @@ static bool close_one(struct racer *r, unsigned int n)
 
 	if (!instance)
 		return true;
-	note = begin(r, (struct note){ .call = CLOSE, .name = n, .instance = instance - 1 });
+	note = begin(r, CLOSE, n, instance - 1);
 	if (!note)
 		return false;
 	/* Closes by close() or by dup2(). */
@@ -190,7 +198,7 @@ static bool preserve(struct racer *r, unsigned int n)
 	what.instance = instance - 1;
 	what.token = token;
 	what.file = file;
-	note = begin(r, what);
+	note = add_note(r, &what);
 	if (!note)
 		return false;
 	err = luo_preserve(FIRST_FD + instance - 1, files[file], token);
@@ -214,7 +222,7 @@ static bool read_fdinfo(struct racer *r, unsigned int n)
 
 	if (!instance)
 		return true;
-	note = begin(r, (struct note){ .call = FDINFO, .name = n, .instance = instance - 1 });
+	note = begin(r, FDINFO, n, instance - 1);
 	if (!note)
 		return false;
 	end(note, luo_fdinfo(FIRST_FD + instance - 1, text, sizeof(text)));
@@ -462,7 +470,7 @@ static unsigned int check_session(int session, const struct log *log, const stru
 				  name);
 		else
 			expect_eq(expected->maybe[token] >> file & 1, 1,
-				  "a preserve of file %u as token %u of \"%s\" had begun", file, token, name);
+				  "had begun: file %u, token %u of \"%s\"", file, token, name);
 		check_words(fd, log, file);
 		close(fd);
 	}
@@ -504,7 +512,7 @@ static void check_incoming(struct stage_ctx *ctx)
 		if (session < 0) {
 			expect_err(session, -ENOENT, "retrieve_session \"%s\"", name);
 			if (expected.instance >= 0 && !expected.closed)
-				expect_eq(0, 1, "sessions \"%s\", created and not closed", name);
+				expect_eq(0, 1, "sessions \"%s\" not closed", name);
 			continue;
 		}
 		there++;

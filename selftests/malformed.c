@@ -181,8 +181,9 @@ TEST_F_TIMEOUT(malformed, every_size, 240)
 				}
 			}
 		}
-		if (size % 512 == 0)
-			EXPECT_TRUE(malform_is_as_before(&self->on, &self->before));
+		if (size % 512)
+			continue;
+		EXPECT_TRUE(malform_is_as_before(&self->on, &self->before));
 	}
 out:
 	end(_metadata, self, started);

@@ -40,19 +40,27 @@ static int become(uid_t user)
 	return 0;
 }
 
-#define WITHOUT_PRIVILEGES(user, what)					\
-do {									\
-	int __status;							\
-	pid_t __pid = fork();						\
-									\
-	ASSERT_GE(__pid, 0);						\
-	if (!__pid)							\
-		_exit(become(user) ? 99 : (what));			\
-	ASSERT_EQ(__pid, waitpid(__pid, &__status, 0));			\
-	EXPECT_EQ(0, WEXITSTATUS(__status))				\
-		TH_LOG("the child failed at step %d", WEXITSTATUS(__status)); \
-	EXPECT_FALSE(WIFSIGNALED(__status));				\
-} while (0)
+static void expect_success(struct __test_metadata *_metadata, pid_t pid)
+{
+	int status;
+
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_FALSE(WIFSIGNALED(status));
+	EXPECT_EQ(0, WEXITSTATUS(status))
+	{
+		TH_LOG("the child failed at step %d", WEXITSTATUS(status));
+	}
+}
+
+/* Runs an expression in an unprivileged child; 0 is success. */
+#define WITHOUT_PRIVILEGES(user, what)                                        \
+	do {                                                                  \
+		pid_t __pid = fork();                                         \
+		ASSERT_GE(__pid, 0);                                          \
+		if (!__pid)                                                   \
+			_exit(become(user) ? 99 : (what));                    \
+		expect_success(_metadata, __pid);                             \
+	} while (0)
 
 static int open_refused(void)
 {

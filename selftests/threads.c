@@ -162,7 +162,7 @@ static void *closed_meanwhile(void *arg)
 	struct worker *w = arg;
 	char name[LUO_NAME_MAX], text[1024];
 	struct shared *s = w->shared;
-	int session, slot;
+	int session, slot, memfd, err;
 
 	while (running(w)) {
 		slot = next_random(w) % SLOTS;
@@ -184,8 +184,9 @@ static void *closed_meanwhile(void *arg)
 				close(session);
 			break;
 		case 2:
-			check_answer(w, luo_preserve(session, s->memfds[next_random(w) % MEMFDS],
-					     next_random(w) % 3), "preserve_fd", any);
+			memfd = s->memfds[next_random(w) % MEMFDS];
+			err = luo_preserve(session, memfd, next_random(w) % 3);
+			check_answer(w, err, "preserve_fd", any);
 			break;
 		case 3:
 			check_answer(w, luo_get_name(session, name), "get_name", any);

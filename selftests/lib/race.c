@@ -274,9 +274,9 @@ static void probe_all(bool incoming)
 	probe(&(struct step){ .op = STEP_CLOSE, .slot = FILE_B });
 	probe(&(struct step){ .op = STEP_OPEN, .to = DEVICE });
 	for (i = 0; i < NAMES; i++)
-		probe(&(struct step){ .op = STEP_CREATE, .slot = DEVICE, .arg = i, .to = MADE });
+		probe_name(STEP_CREATE, i);
 	for (i = 0; incoming && i < MODEL_INCOMING; i++)
-		probe(&(struct step){ .op = STEP_RETRIEVE, .slot = DEVICE, .arg = i, .to = MADE });
+		probe_name(STEP_RETRIEVE, i);
 	probe(&(struct step){ .op = STEP_CLOSE, .slot = MADE });
 	probe(&(struct step){ .op = STEP_CLOSE, .slot = DEVICE });
 }
@@ -383,7 +383,7 @@ static void report(struct race *race, const struct model *before)
 	char *text = race->trouble;
 	unsigned int i;
 
-	text += sprintf(text, "round %lu: no order of these calls explains the answers\n",
+	text += sprintf(text, "round %lu: no order explains the answers\n",
 			race->rounds);
 	for (i = 0; i < now.racers; i++)
 		text += sprintf(text, "#   %s: %s\n", step_text(&now.steps[i]),

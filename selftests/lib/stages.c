@@ -153,7 +153,7 @@ static bool content(long at, const char *kind, const char *what)
 		ksft_print_msg("%s: %s: expected %s, seen error %ld (%s)\n", now.c->name,
 			       what, kind, at, strerror(-at));
 	else
-		ksft_print_msg("%s: %s: expected %s, seen another byte (or the end) at %ld\n",
+		ksft_print_msg("%s: %s: expected %s, differs at %ld\n",
 			       now.c->name, what, kind, at);
 	now.outcome = FAILED;
 	return false;

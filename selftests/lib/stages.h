@@ -4,10 +4,10 @@
  *
  * A program is called once in each kernel, with the number of the stage:
  *
- * 	kexec_foo stages	prints how many stages there are
- * 	kexec_foo 1		preserves; returns when all is preserved, and leaves
- * 				a daemon that holds the session fds
- * 	kexec_foo 2		in the next kernel, and so on
+ *	kexec_foo stages	prints how many stages there are
+ *	kexec_foo 1		preserves; returns when all is preserved, and leaves
+ *				a daemon that holds the session fds
+ *	kexec_foo 2		in the next kernel, and so on
  *
  * Each stage prints KTAP, one line for each case. The exit status is 0 only if no
  * case failed. The last stage leaves no daemon.

@@ -4,6 +4,8 @@
  * it is damage only where something says how long the chain is.
  */
 
+/* clang-format off */
+
 FORGERY(root_zero, NO_DEVICE, LIST NOTHING,
 	aim(f, &f->root_at, ZERO))
 FORGERY(root_unaligned, NO_DEVICE, LIST NOTHING,

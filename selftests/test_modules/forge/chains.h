@@ -3,6 +3,8 @@
  * Blocks, their entries, and the root: lengths, counts, strings and duplicates.
  */
 
+/* clang-format off */
+
 FORGERY(nothing, FINE, "", (void)f)
 
 /* Chains that are circles. */

@@ -3,8 +3,8 @@
  * What the forger knows of the state that it hands over: the address of each
  * structure, so that a case can change one field of it.
  *
- * 	root -> block -> "first", and a session named after each case
- * 		  `-> block -> "last"
+ *	root -> block -> "first", and a session named after each case
+ *		  `-> block -> "last"
  *
  * The session of a case has two blocks: one with files 1 and 2, one with file 3. The
  * other sessions have one block with file 1. All files are memfds. Cases that damage

@@ -4,6 +4,8 @@
  * pages.
  */
 
+/* clang-format off */
+
 FORGERY(long_nothing, FINE, "", (void)f)
 FORGERY(long_zero, NO_FILE, FILE_2 "an array of 130816 for 130817 folios",
 	aim(f, &f->memfd[1].list->hdr.next.phys, ZERO))

@@ -4,7 +4,7 @@
  * Update Orchestrator might. Used to show that a reader checks everything it reads.
  * Loads only without an orchestrator, and does nothing but write that state.
  *
- * 	insmod forge.ko case=NAME[,NAME...] [image=ADDRESS]
+ *	insmod forge.ko case=NAME[,NAME...] [image=ADDRESS]
  *
  * Several cases can be combined if each changes its own session only.
  */
@@ -97,6 +97,13 @@ static void share_frame(struct forged *f, struct memfd_luo_folio_ser *entry,
 {
 	entry->pfn = with->pfn;
 	f->value = PFN_PHYS(with->pfn);
+}
+
+/* Clears the dirty flag of the four folios of memfd 2. */
+static void clean_folios(struct forged *f, struct forged_memfd *m)
+{
+	for (int i = 0; i < 4; i++)
+		m->array[i].flags &= ~MEMFD_LUO_FOLIO_DIRTY;
 }
 
 /* Entry @i of array page @part of memfd 2. */

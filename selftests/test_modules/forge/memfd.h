@@ -4,6 +4,8 @@
  * marked their memory.
  */
 
+/* clang-format off */
+
 /* The header. */
 FORGERY(size_max, NO_FILE, FILE_2 "no file has a size or position of 0x8000000000000000",
 	f->memfd[1].header->size = 1ULL << 63)
@@ -89,8 +91,7 @@ FORGERY(folio_order_10, NO_FILE, FILE_2 "no file has a folio of order 10",
  * then expects their content.
  */
 FORGERY(folios_clean, FINE, "",
-	for (int i = 0; i < 4; i++)
-		f->memfd[1].array[i].flags &= ~MEMFD_LUO_FOLIO_DIRTY)
+	clean_folios(f, &f->memfd[1]))
 
 /* Memory that was handed over twice, as folios of different size. */
 FORGERY(frame_in_pieces, NO_FILE, FILE_2 NOTHING,

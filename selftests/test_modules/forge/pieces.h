@@ -4,6 +4,8 @@
  * is reported must be that of the first bad array page, as if one CPU had found it.
  */
 
+/* clang-format off */
+
 FORGERY(piece_nothing, FINE, "", (void)f)
 FORGERY(piece_index, NO_FILE, FILE_2 "a folio cannot be at index 0x5",
 	entry(f, 20, 7)->index = 5)

@@ -39,7 +39,7 @@
  * The cases are listed in addresses.h, chains.h, memfd.h, pieces.h, long.h and
  * million.h, as
  *
- * 	FORGERY(name, expected outcome, expected log, the change)
+ *	FORGERY(name, expected outcome, expected log, the change)
  *
  * Forger and checker both read these lists, and define FORGERY() as they need it. In
  * the expected log, '@' is the address that the case wrote, '#' the page after it,

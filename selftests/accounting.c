@@ -12,12 +12,13 @@
 #include <sched.h>
 #include <sys/stat.h>
 
-#define BIG		(16 * MIB)
-#define BIG_ROUNDS	100
-#define SMALL_ROUNDS	1000
-#define WARM_UP		5
+#define BIG (16 * MIB)
+#define BIG_ROUNDS 100
+#define SMALL_ROUNDS 1000
+#define WARM_UP 5
 
-FIXTURE(accounting) {
+FIXTURE(accounting)
+{
 	int dev;
 };
 
@@ -35,7 +36,8 @@ FIXTURE_SETUP(accounting)
 	sched_setaffinity(0, sizeof(one), &one);
 	luo_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
 	mkdir(CGROUP, 0755);
-	in_cgroup = !luo_write_file(CGROUP "/cgroup.procs", "0") && charge() >= 0;
+	in_cgroup = !luo_write_file(CGROUP "/cgroup.procs", "0") &&
+		    charge() >= 0;
 	if (!in_cgroup)
 		TH_LOG("no memory cgroup at /sys/fs/cgroup: charges are not checked");
 }
@@ -118,7 +120,9 @@ TEST_F_TIMEOUT(accounting, failed_preserves, 240)
 	int huge = memfd_create("huge", 0);
 	int null = open("/dev/null", O_RDWR);
 	struct liveupdate_session_preserve_fd arg = {
-		.size = sizeof(arg), .fd = other, .token = 3,
+		.size = sizeof(arg),
+		.fd = other,
+		.token = 3,
 	};
 	void *readonly = luo_readonly(&arg, sizeof(arg));
 	struct usage before;
@@ -135,8 +139,9 @@ TEST_F_TIMEOUT(accounting, failed_preserves, 240)
 		ASSERT_EQ(-ENOENT, luo_preserve(session, null, 2));
 		ASSERT_EQ(-EFBIG, luo_preserve(session, huge, 2));
 		ASSERT_EQ(-EBADF, luo_preserve(session, -1, 2));
-		ASSERT_EQ(-EFAULT, luo_ioctl(session, LIVEUPDATE_SESSION_PRESERVE_FD,
-					     readonly));
+		ASSERT_EQ(-EFAULT,
+			  luo_ioctl(session, LIVEUPDATE_SESSION_PRESERVE_FD,
+				    readonly));
 	}
 	expect_back(_metadata, &before);
 	EXPECT_EQ(LUO_SAME, luo_check(other, 0, BIG, 2));
@@ -151,7 +156,8 @@ TEST_F_TIMEOUT(accounting, failed_creates, 240)
 {
 	int session = luo_create(self->dev, "accounting");
 	struct liveupdate_ioctl_create_session arg = {
-		.size = sizeof(arg), .name = "accounting-2",
+		.size = sizeof(arg),
+		.name = "accounting-2",
 	};
 	void *readonly = luo_readonly(&arg, sizeof(arg));
 	struct usage before;
@@ -162,8 +168,9 @@ TEST_F_TIMEOUT(accounting, failed_creates, 240)
 		if (!i)
 			before = measure();
 		ASSERT_EQ(-EEXIST, luo_create(self->dev, "accounting"));
-		ASSERT_EQ(-EFAULT, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION,
-					     readonly));
+		ASSERT_EQ(-EFAULT,
+			  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION,
+				    readonly));
 		ASSERT_EQ(-EINVAL, luo_create(self->dev, ""));
 		ASSERT_EQ(-ENOENT, luo_retrieve(self->dev, "accounting"));
 	}

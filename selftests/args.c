@@ -9,7 +9,7 @@
 
 #include <sys/resource.h>
 
-#define CANARY	0xa5
+#define CANARY 0xa5
 
 struct command {
 	const char *name;
@@ -36,25 +36,28 @@ struct fds {
 	int memfd;
 };
 
-FIXTURE(args) {
+FIXTURE(args)
+{
 	struct fds fds;
 };
 
-FIXTURE_VARIANT(args) {
+FIXTURE_VARIANT(args)
+{
 	unsigned int which;
 };
 
-FIXTURE_VARIANT_ADD(args, create_session) { .which = 0 };
-FIXTURE_VARIANT_ADD(args, retrieve_session) { .which = 1 };
-FIXTURE_VARIANT_ADD(args, preserve_fd) { .which = 2 };
-FIXTURE_VARIANT_ADD(args, get_name) { .which = 3 };
+FIXTURE_VARIANT_ADD(args, create_session){ .which = 0 };
+FIXTURE_VARIANT_ADD(args, retrieve_session){ .which = 1 };
+FIXTURE_VARIANT_ADD(args, preserve_fd){ .which = 2 };
+FIXTURE_VARIANT_ADD(args, get_name){ .which = 3 };
 
 FIXTURE_SETUP(args)
 {
 	self->fds.session = -1;
 	self->fds.memfd = -1;
 	self->fds.dev = luo_open();
-	if (self->fds.dev == -ENOENT || self->fds.dev == -ENODEV || self->fds.dev == -ENXIO)
+	if (self->fds.dev == -ENOENT || self->fds.dev == -ENODEV ||
+	    self->fds.dev == -ENXIO)
 		SKIP(return, "no %s: is the module loaded?", LUO_DEVICE);
 	ASSERT_GE(self->fds.dev, 0);
 	self->fds.session = luo_create(self->fds.dev, "args");
@@ -106,12 +109,12 @@ static void nothing_changed(struct __test_metadata *_metadata, struct fds *fds)
 	int other = luo_create(fds->dev, "args-new");
 
 	EXPECT_GE(other, 0)
-		TH_LOG("a failed call left a session");
+	TH_LOG("a failed call left a session");
 	EXPECT_EQ(0, luo_preserve(other, fds->memfd, 42))
-		TH_LOG("a failed call left the memfd preserved");
+	TH_LOG("a failed call left the memfd preserved");
 	close(other);
 	EXPECT_EQ(0, luo_preserve(fds->session, fds->memfd, 42))
-		TH_LOG("a failed call left the token in use");
+	TH_LOG("a failed call left the token in use");
 }
 
 TEST_F(args, too_small_einval)
@@ -123,7 +126,7 @@ TEST_F(args, too_small_einval)
 	for (size = 0; size < commands[which].size; size++) {
 		good_arg(&self->fds, which, buf, size);
 		EXPECT_EQ(-EINVAL, call(&self->fds, which, buf))
-			TH_LOG("%s, size %u", commands[which].name, size);
+		TH_LOG("%s, size %u", commands[which].name, size);
 	}
 	nothing_changed(_metadata, &self->fds);
 }
@@ -141,10 +144,11 @@ TEST_F(args, larger_with_zeroes)
 		memset(buf, 0, size);
 		good_arg(&self->fds, which, buf, size);
 		EXPECT_EQ(good_answer(which), call(&self->fds, which, buf))
-			TH_LOG("%s, size %zu", commands[which].name, size);
+		TH_LOG("%s, size %zu", commands[which].name, size);
 		EXPECT_EQ(size, *(__u32 *)buf);
 		if (which == 0)
-			close(((struct liveupdate_ioctl_create_session *)buf)->fd);
+			close(((struct liveupdate_ioctl_create_session *)buf)
+				      ->fd);
 		if (which == 2) {
 			/* Unpreserve the memfd for the next size. */
 			close(self->fds.session);
@@ -156,8 +160,8 @@ TEST_F(args, larger_with_zeroes)
 		 */
 		for (j = commands[which].size; j < sizeof(buf); j++) {
 			ASSERT_EQ(j < size ? 0 : CANARY, buf[j])
-				TH_LOG("%s, size %zu: byte %zu changed",
-				       commands[which].name, size, j);
+			TH_LOG("%s, size %zu: byte %zu changed",
+			       commands[which].name, size, j);
 		}
 	}
 	nothing_changed(_metadata, &self->fds);
@@ -174,7 +178,7 @@ TEST_F(args, exact_size_writes_no_more)
 	EXPECT_EQ(good_answer(which), call(&self->fds, which, buf));
 	for (j = commands[which].size; j < sizeof(buf); j++) {
 		ASSERT_EQ(CANARY, buf[j])
-			TH_LOG("%s: byte %zu changed", commands[which].name, j);
+		TH_LOG("%s: byte %zu changed", commands[which].name, j);
 	}
 }
 
@@ -193,7 +197,7 @@ TEST_F(args, unknown_tail_e2big)
 			good_arg(&self->fds, which, buf, size);
 			buf[commands[which].size + (more[i] - 1) * j / 2] = 1;
 			EXPECT_EQ(-E2BIG, call(&self->fds, which, buf))
-				TH_LOG("%s, size %zu", commands[which].name, size);
+			TH_LOG("%s, size %zu", commands[which].name, size);
 		}
 	}
 	nothing_changed(_metadata, &self->fds);
@@ -227,8 +231,8 @@ TEST_F(args, into_unmapped_efault)
 		good_arg(&self->fds, which, good, size);
 		memcpy(ptr, good, mapped);
 		EXPECT_EQ(-EFAULT, call(&self->fds, which, ptr))
-			TH_LOG("%s: %zu of %zu bytes mapped", commands[which].name, mapped,
-			       size);
+		TH_LOG("%s: %zu of %zu bytes mapped", commands[which].name,
+		       mapped, size);
 	}
 	ptr = luo_guarded(size);
 	ASSERT_NE(NULL, ptr);
@@ -261,7 +265,7 @@ TEST_F(args, readonly_efault)
 	ASSERT_NE(NULL, ptr);
 	EXPECT_EQ(expected, call(&self->fds, which, ptr));
 	EXPECT_EQ(expected, call(&self->fds, which, ptr))
-		TH_LOG("the second time");
+	TH_LOG("the second time");
 	/* The call consumed no fd. */
 	after = dup(0);
 	close(after);
@@ -278,8 +282,9 @@ TEST_F(live, reserved_einval)
 	ASSERT_GE(session, 0);
 	for (bit = 0; bit < 32; bit++) {
 		arg.reserved = 1U << bit;
-		EXPECT_EQ(-EINVAL, luo_ioctl(session, LIVEUPDATE_SESSION_GET_NAME, &arg))
-			TH_LOG("get_name, reserved %#x", arg.reserved);
+		EXPECT_EQ(-EINVAL,
+			  luo_ioctl(session, LIVEUPDATE_SESSION_GET_NAME, &arg))
+		TH_LOG("get_name, reserved %#x", arg.reserved);
 		EXPECT_EQ(0, arg.name[0]);
 	}
 	arg.reserved = 0;
@@ -293,22 +298,26 @@ TEST_F(live, names)
 	char name[LUO_NAME_MAX];
 	int session;
 
-	EXPECT_EQ(-EINVAL, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
-		TH_LOG("create_session, empty name");
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
+	TH_LOG("create_session, empty name");
 
 	/* A NUL byte first: what follows it is not part of the name. */
 	memset(arg.name, 'x', sizeof(arg.name));
 	arg.name[0] = '\0';
-	EXPECT_EQ(-EINVAL, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
-		TH_LOG("create_session, NUL byte first");
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
+	TH_LOG("create_session, NUL byte first");
 
 	arg.name[0] = 'x';
-	EXPECT_EQ(-EINVAL, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
-		TH_LOG("create_session, no NUL byte");
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
+	TH_LOG("create_session, no NUL byte");
 
 	/* The longest name is 63 bytes and a NUL byte. */
 	arg.name[LUO_NAME_MAX - 1] = '\0';
-	EXPECT_EQ(0, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg));
+	EXPECT_EQ(0,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg));
 	EXPECT_EQ(0, luo_get_name(arg.fd, name));
 	EXPECT_STREQ((char *)arg.name, name);
 	close(arg.fd);
@@ -316,7 +325,8 @@ TEST_F(live, names)
 	/* Bytes after the NUL byte are not part of the name. */
 	memset(arg.name, 0xff, sizeof(arg.name));
 	snprintf((char *)arg.name, LUO_NAME_MAX, "short");
-	EXPECT_EQ(0, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg));
+	EXPECT_EQ(0,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg));
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "short"));
 	memset(name, CANARY, sizeof(name));
 	EXPECT_EQ(0, luo_get_name(arg.fd, name));
@@ -347,7 +357,7 @@ TEST_F(live, create_without_a_free_fd)
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 	session = luo_create(self->dev, "args-emfile");
 	EXPECT_GE(session, 0)
-		TH_LOG("the name stayed in use after EMFILE");
+	TH_LOG("the name stayed in use after EMFILE");
 	close(session);
 }
 

@@ -19,18 +19,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SESSION		"demo"
-#define NOTES		"/host/demo-notes"
-#define BIG_TOKEN	1
-#define SMALL_TOKEN	2
-#define BIG_SIZE	(256 * MIB)
-#define SMALL_SIZE	10000
-#define SMALL_POS	4321
-#define SMALL_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
-#define HALVES		2
+#define SESSION "demo"
+#define NOTES "/host/demo-notes"
+#define BIG_TOKEN 1
+#define SMALL_TOKEN 2
+#define BIG_SIZE (256 * MIB)
+#define SMALL_SIZE 10000
+#define SMALL_POS 4321
+#define SMALL_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
+#define HALVES 2
 /* One SHA-256 for each half, so that two CPUs can work. */
-#define DIGEST		32
-#define DIGEST_TEXT	(2 * DIGEST + 1)
+#define DIGEST 32
+#define DIGEST_TEXT (2 * DIGEST + 1)
 
 struct sha256 {
 	uint32_t state[8];
@@ -68,14 +68,16 @@ static void sha256_block(struct sha256 *s, const uint8_t *p)
 	}
 	for (; i < 64; i++)
 		w[i] = w[i - 16] + w[i - 7] +
-		       (ror(w[i - 15], 7) ^ ror(w[i - 15], 18) ^ w[i - 15] >> 3) +
+		       (ror(w[i - 15], 7) ^ ror(w[i - 15], 18) ^
+			w[i - 15] >> 3) +
 		       (ror(w[i - 2], 17) ^ ror(w[i - 2], 19) ^ w[i - 2] >> 10);
 	memcpy(v, s->state, sizeof(v));
 	/* Unrolled, so that rotating v costs nothing. */
 #pragma GCC unroll 64
 	for (i = 0; i < 64; i++) {
 		uint32_t a = v[-i & 7], b = v[(1 - i) & 7], c = v[(2 - i) & 7];
-		uint32_t e = v[(4 - i) & 7], f = v[(5 - i) & 7], g = v[(6 - i) & 7];
+		uint32_t e = v[(4 - i) & 7], f = v[(5 - i) & 7],
+			 g = v[(6 - i) & 7];
 
 		t1 = v[(7 - i) & 7] + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) +
 		     (g ^ (e & (f ^ g))) + sha256_k[i] + w[i];
@@ -196,7 +198,8 @@ static void digest_halves(uint8_t *map, size_t size, uint64_t seed, bool fill,
 		halves[i].len = size / HALVES;
 		halves[i].seed = seed + i;
 		halves[i].fill = fill;
-		error = pthread_create(&halves[i].thread, NULL, do_half, &halves[i]);
+		error = pthread_create(&halves[i].thread, NULL, do_half,
+				       &halves[i]);
 		if (error)
 			die("pthread_create", error);
 	}
@@ -331,8 +334,8 @@ static int stage_1(void)
 		die("create_session", -session);
 	close(dev);
 	preserve_one(session, out, "large memfd", BIG_TOKEN, BIG_SIZE, 0, 0);
-	preserve_one(session, out, "small sealed memfd", SMALL_TOKEN, SMALL_SIZE,
-		     SMALL_POS, SMALL_SEALS);
+	preserve_one(session, out, "small sealed memfd", SMALL_TOKEN,
+		     SMALL_SIZE, SMALL_POS, SMALL_SEALS);
 	if (close(out))
 		die("close notes", errno);
 	fflush(stdout);
@@ -437,7 +440,7 @@ static int stage_2(void)
 		usable(big, BIG_SIZE, "written before finish"));
 	compare("the seals: the small memfd refuses to grow and to shrink",
 		ftruncate(small, SMALL_SIZE + 1) && errno == EPERM &&
-		ftruncate(small, 1) && errno == EPERM);
+			ftruncate(small, 1) && errno == EPERM);
 	error = luo_finish(session);
 	if (error)
 		die("finish", -error);

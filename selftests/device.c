@@ -120,12 +120,15 @@ TEST_F(live, unknown_nr_einval)
 	ASSERT_GE(session, 0);
 	for (nr = 0; nr < 256; nr++) {
 		if (nr > LIVEUPDATE_CMD_RETRIEVE_SESSION) {
-			EXPECT_EQ(-EINVAL, luo_ioctl(self->dev, _IO(0xBA, nr), &arg))
-				TH_LOG("device, nr %#x", nr);
+			EXPECT_EQ(-EINVAL,
+				  luo_ioctl(self->dev, _IO(0xBA, nr), &arg))
+			TH_LOG("device, nr %#x", nr);
 		}
-		if (nr < LIVEUPDATE_CMD_SESSION_BASE || nr > LIVEUPDATE_CMD_SESSION_GET_NAME) {
-			EXPECT_EQ(-EINVAL, luo_ioctl(session, _IO(0xBA, nr), &arg))
-				TH_LOG("session, nr %#x", nr);
+		if (nr < LIVEUPDATE_CMD_SESSION_BASE ||
+		    nr > LIVEUPDATE_CMD_SESSION_GET_NAME) {
+			EXPECT_EQ(-EINVAL,
+				  luo_ioctl(session, _IO(0xBA, nr), &arg))
+			TH_LOG("session, nr %#x", nr);
 		}
 	}
 	close(session);
@@ -133,18 +136,25 @@ TEST_F(live, unknown_nr_einval)
 
 TEST_F(live, other_bits_enotty)
 {
-	struct liveupdate_ioctl_create_session arg = { .size = sizeof(arg), .name = "x" };
+	struct liveupdate_ioctl_create_session arg = { .size = sizeof(arg),
+						       .name = "x" };
 	static const unsigned int device[] = {
-		LIVEUPDATE_IOCTL_CREATE_SESSION, LIVEUPDATE_IOCTL_RETRIEVE_SESSION,
+		LIVEUPDATE_IOCTL_CREATE_SESSION,
+		LIVEUPDATE_IOCTL_RETRIEVE_SESSION,
 	};
 	static const unsigned int per_session[] = {
-		LIVEUPDATE_SESSION_PRESERVE_FD, LIVEUPDATE_SESSION_RETRIEVE_FD,
-		LIVEUPDATE_SESSION_FINISH, LIVEUPDATE_SESSION_GET_NAME,
+		LIVEUPDATE_SESSION_PRESERVE_FD,
+		LIVEUPDATE_SESSION_RETRIEVE_FD,
+		LIVEUPDATE_SESSION_FINISH,
+		LIVEUPDATE_SESSION_GET_NAME,
 	};
 	/* Another type, each direction bit and a size: one of them suffices. */
 	static const unsigned int flip[] = {
-		_IOC(0, 0x01, 0, 0), _IOC(_IOC_READ, 0, 0, 0), _IOC(_IOC_WRITE, 0, 0, 0),
-		_IOC(_IOC_READ | _IOC_WRITE, 0, 0, 0), _IOC(0, 0, 0, 1),
+		_IOC(0, 0x01, 0, 0),
+		_IOC(_IOC_READ, 0, 0, 0),
+		_IOC(_IOC_WRITE, 0, 0, 0),
+		_IOC(_IOC_READ | _IOC_WRITE, 0, 0, 0),
+		_IOC(0, 0, 0, 1),
 		_IOC(0, 0, 0, sizeof(arg)),
 	};
 	int session = luo_create(self->dev, "device-enotty");
@@ -153,12 +163,16 @@ TEST_F(live, other_bits_enotty)
 	ASSERT_GE(session, 0);
 	for (j = 0; j < ARRAY_SIZE(flip); j++) {
 		for (i = 0; i < ARRAY_SIZE(device); i++) {
-			EXPECT_EQ(-ENOTTY, luo_ioctl(self->dev, device[i] ^ flip[j], &arg))
-				TH_LOG("device, command %#x", device[i] ^ flip[j]);
+			EXPECT_EQ(-ENOTTY, luo_ioctl(self->dev,
+						     device[i] ^ flip[j], &arg))
+			TH_LOG("device, command %#x", device[i] ^ flip[j]);
 		}
 		for (i = 0; i < ARRAY_SIZE(per_session); i++) {
-			EXPECT_EQ(-ENOTTY, luo_ioctl(session, per_session[i] ^ flip[j], &arg))
-				TH_LOG("session, command %#x", per_session[i] ^ flip[j]);
+			EXPECT_EQ(-ENOTTY,
+				  luo_ioctl(session, per_session[i] ^ flip[j],
+					    &arg))
+			TH_LOG("session, command %#x",
+			       per_session[i] ^ flip[j]);
 		}
 	}
 	close(session);
@@ -184,7 +198,8 @@ TEST_F(live, session_name_in_proc)
 		ASSERT_EQ(0, fstatfs(session, &fs));
 		EXPECT_EQ(ANON_INODE_FS_MAGIC, fs.f_type);
 		ASSERT_EQ(0, luo_fdlink(session, link, sizeof(link)));
-		snprintf(expected, sizeof(expected), "anon_inode:[luo_session] %s", name);
+		snprintf(expected, sizeof(expected),
+			 "anon_inode:[luo_session] %s", name);
 		EXPECT_STREQ(expected, link);
 		close(session);
 	}

@@ -12,7 +12,8 @@
 
 #include <sys/resource.h>
 
-FIXTURE(order) {
+FIXTURE(order)
+{
 	int dev;
 	int session;
 	int busy;
@@ -68,7 +69,8 @@ static int by_name(int dev, unsigned int cmd, enum name kind, bool readonly)
 	struct liveupdate_ioctl_create_session arg = { .size = sizeof(arg) };
 
 	put_name(arg.name, kind);
-	return luo_ioctl(dev, cmd, readonly ? luo_readonly(&arg, sizeof(arg)) : &arg);
+	return luo_ioctl(dev, cmd,
+			 readonly ? luo_readonly(&arg, sizeof(arg)) : &arg);
 }
 
 static int create(int dev, enum name kind, bool readonly)
@@ -84,7 +86,9 @@ static int retrieve(int dev, enum name kind, bool readonly)
 static int preserve_readonly(int session, int fd, __u64 token)
 {
 	struct liveupdate_session_preserve_fd arg = {
-		.size = sizeof(arg), .fd = fd, .token = token,
+		.size = sizeof(arg),
+		.fd = fd,
+		.token = token,
 	};
 
 	return luo_ioctl(session, LIVEUPDATE_SESSION_PRESERVE_FD,
@@ -254,9 +258,11 @@ TEST_F(order, preserve_readonly_efault)
 
 TEST_F(order, finish_outgoing_with_reserved_einval)
 {
-	struct liveupdate_session_finish arg = { .size = sizeof(arg), .reserved = 1 };
+	struct liveupdate_session_finish arg = { .size = sizeof(arg),
+						 .reserved = 1 };
 
-	EXPECT_EQ(-EINVAL, luo_ioctl(self->session, LIVEUPDATE_SESSION_FINISH, &arg));
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(self->session, LIVEUPDATE_SESSION_FINISH, &arg));
 }
 
 TEST_F(order, finish_outgoing_with_unknown_tail_einval)
@@ -266,17 +272,20 @@ TEST_F(order, finish_outgoing_with_unknown_tail_einval)
 		__u64 tail;
 	} big = { .arg.size = sizeof(big), .tail = 1 };
 
-	EXPECT_EQ(-EINVAL, luo_ioctl(self->session, LIVEUPDATE_SESSION_FINISH, &big));
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(self->session, LIVEUPDATE_SESSION_FINISH, &big));
 }
 
 TEST_F(order, finish_outgoing_null_pointer_efault)
 {
-	EXPECT_EQ(-EFAULT, luo_ioctl(self->session, LIVEUPDATE_SESSION_FINISH, NULL));
+	EXPECT_EQ(-EFAULT,
+		  luo_ioctl(self->session, LIVEUPDATE_SESSION_FINISH, NULL));
 }
 
 TEST_F(order, get_name_reserved_readonly_einval)
 {
-	struct liveupdate_session_get_name arg = { .size = sizeof(arg), .reserved = 1 };
+	struct liveupdate_session_get_name arg = { .size = sizeof(arg),
+						   .reserved = 1 };
 
 	EXPECT_EQ(-EINVAL, luo_ioctl(self->session, LIVEUPDATE_SESSION_GET_NAME,
 				     luo_readonly(&arg, sizeof(arg))));

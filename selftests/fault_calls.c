@@ -10,11 +10,12 @@
 #include "lib/faults.h"
 #include "lib/usage.h"
 
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define HUGE_PAGE	(2 * MIB)
-#define TOKEN		7
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define HUGE_PAGE (2 * MIB)
+#define TOKEN 7
 
-FIXTURE(faults) {
+FIXTURE(faults)
+{
 	int dev;
 	int session;
 	long pages;
@@ -42,12 +43,12 @@ FIXTURE_TEARDOWN(faults)
 }
 
 /* After all failures and undos, fds and pages are as before. */
-#define EXPECT_UNCHANGED(f)							\
-do {									\
-	EXPECT_STREQ("", (f)->problem);					\
-	EXPECT_EQ(self->fds, faults_fds());				\
-	EXPECT_EQ(self->pages, faults_pages());				\
-} while (0)
+#define EXPECT_UNCHANGED(f)                             \
+	do {                                            \
+		EXPECT_STREQ("", (f)->problem);         \
+		EXPECT_EQ(self->fds, faults_fds());     \
+		EXPECT_EQ(self->pages, faults_pages()); \
+	} while (0)
 
 static void undo_close(void *arg, int attempt, int answer)
 {
@@ -62,7 +63,9 @@ static int call_open(void *arg, int attempt)
 TEST_F(faults, open)
 {
 	struct faults f = {
-		.what = "open", .call = call_open, .undo = undo_close,
+		.what = "open",
+		.call = call_open,
+		.undo = undo_close,
 		.allowed = { ENOMEM, EFAULT },
 	};
 
@@ -83,15 +86,20 @@ static int call_create(void *arg, int attempt)
 static const char *check_create(void *arg, int attempt, int answer)
 {
 	/* An outgoing session can never be retrieved. */
-	return luo_retrieve(*(int *)arg, "faults-create") == -ENOENT ? NULL :
-		"an incoming session of that name exists";
+	return luo_retrieve(*(int *)arg, "faults-create") == -ENOENT ?
+		       NULL :
+		       "an incoming session of that name exists";
 }
 
 TEST_F(faults, create_session)
 {
 	struct faults f = {
-		.what = "create_session", .call = call_create, .undo = undo_close,
-		.check = check_create, .allowed = { ENOMEM, EFAULT }, .arg = &self->dev,
+		.what = "create_session",
+		.call = call_create,
+		.undo = undo_close,
+		.check = check_create,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &self->dev,
 	};
 
 	faults_walk(&f);
@@ -109,7 +117,9 @@ static int call_get_name(void *arg, int attempt)
 TEST_F(faults, get_name)
 {
 	struct faults f = {
-		.what = "get_name", .call = call_get_name, .allowed = { EFAULT },
+		.what = "get_name",
+		.call = call_get_name,
+		.allowed = { EFAULT },
 		.arg = &self->session,
 	};
 
@@ -129,8 +139,10 @@ static int call_retrieve(void *arg, int attempt)
 TEST_F(faults, retrieve_session)
 {
 	struct faults f = {
-		.what = "retrieve_session of an unknown name", .call = call_retrieve,
-		.allowed = { ENOMEM, EFAULT }, .arg = &self->dev,
+		.what = "retrieve_session of an unknown name",
+		.call = call_retrieve,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &self->dev,
 	};
 
 	faults_walk(&f);
@@ -165,7 +177,8 @@ static const char *check_preserve(void *arg, int attempt, int answer)
 	struct preserve *p = arg;
 	char text[4096];
 
-	if (luo_fdinfo(p->session, text, sizeof(text)) || strstr(text, "luo-file"))
+	if (luo_fdinfo(p->session, text, sizeof(text)) ||
+	    strstr(text, "luo-file"))
 		return "the session has a file";
 	if (luo_truncate(p->fd, p->size + 1) || luo_truncate(p->fd, p->size))
 		return "the size of the file cannot be changed";
@@ -230,8 +243,12 @@ TEST_F_TIMEOUT(faults, preserve_fd, 300)
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct preserve p = { .dev = self->dev };
 		struct faults f = {
-			.what = kinds[i].what, .call = call_preserve, .undo = undo_preserve,
-			.check = check_preserve, .allowed = { ENOMEM, EFAULT }, .arg = &p,
+			.what = kinds[i].what,
+			.call = call_preserve,
+			.undo = undo_preserve,
+			.check = check_preserve,
+			.allowed = { ENOMEM, EFAULT },
+			.arg = &p,
 		};
 
 		p.fd = kinds[i].memfd();
@@ -268,8 +285,10 @@ TEST_F(faults, close)
 {
 	struct preserve p = { .dev = self->dev, .fd = memfd_pages() };
 	struct faults f = {
-		.what = "close of a session", .call = call_close,
-		.undo = undo_closing, .arg = &p,
+		.what = "close of a session",
+		.call = call_close,
+		.undo = undo_closing,
+		.arg = &p,
 	};
 
 	ASSERT_GE(p.fd, 0);

@@ -12,7 +12,8 @@
 
 #include <sys/syscall.h>
 
-FIXTURE(module) {
+FIXTURE(module)
+{
 	int ko;
 };
 
@@ -80,8 +81,12 @@ static const char *check_present(void *arg, int attempt, int answer)
 TEST_F_TIMEOUT(module, finit_module, 600)
 {
 	struct faults f = {
-		.what = "finit_module", .call = load, .undo = undo_load,
-		.check = check_absent, .allowed = { ENOMEM, EFAULT }, .arg = &self->ko,
+		.what = "finit_module",
+		.call = load,
+		.undo = undo_load,
+		.check = check_absent,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &self->ko,
 	};
 
 	faults_walk(&f);
@@ -92,8 +97,12 @@ TEST_F_TIMEOUT(module, finit_module, 600)
 TEST_F_TIMEOUT(module, delete_module, 600)
 {
 	struct faults f = {
-		.what = "delete_module", .call = unload, .undo = undo_unload,
-		.check = check_present, .allowed = { ENOMEM, EFAULT }, .arg = &self->ko,
+		.what = "delete_module",
+		.call = unload,
+		.undo = undo_unload,
+		.check = check_present,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &self->ko,
 	};
 
 	ASSERT_EQ(0, load(&self->ko, 0));

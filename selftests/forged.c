@@ -29,13 +29,13 @@
 /* What can still be retrieved. By default, everything. */
 enum expected {
 	FINE,
-	NO_DEVICE,	/* open: EIO */
-	NO_SESSIONS,	/* an empty chain */
-	NO_LAST,	/* a shorter chain */
-	NO_SESSION,	/* retrieve_session of the case: EIO */
-	NO_FILE,	/* retrieve_fd of its file 2: EIO */
-	NO_FILES,	/* retrieve_fd of its files 1 and 2: EIO */
-	UNSUPPORTED,	/* retrieve_fd of its file 2: EOPNOTSUPP */
+	NO_DEVICE, /* open: EIO */
+	NO_SESSIONS, /* an empty chain */
+	NO_LAST, /* a shorter chain */
+	NO_SESSION, /* retrieve_session of the case: EIO */
+	NO_FILE, /* retrieve_fd of its file 2: EIO */
+	NO_FILES, /* retrieve_fd of its files 1 and 2: EIO */
+	UNSUPPORTED, /* retrieve_fd of its file 2: EOPNOTSUPP */
 };
 
 struct forged_case {
@@ -47,48 +47,45 @@ struct forged_case {
 #define FORGERY(name, expected, log, ...) { #name, expected, log },
 static const struct forged_case addresses[] = {
 #include "test_modules/forge/addresses.h"
-	{ }
+	{}
 };
 
 static const struct forged_case chains[] = {
 #include "test_modules/forge/chains.h"
-	{ }
+	{}
 };
 
 static const struct forged_case memfd[] = {
 #include "test_modules/forge/memfd.h"
-	{ }
+	{}
 };
 
 static const struct forged_case pieces[] = {
 #include "test_modules/forge/pieces.h"
-	{ }
+	{}
 };
 
 static const struct forged_case longest[] = {
 #include "test_modules/forge/long.h"
-	{ }
+	{}
 };
 
 static const struct forged_case million[] = {
 #include "test_modules/forge/million.h"
-	{ }
+	{}
 };
 
 static const struct {
 	const char *name;
 	const struct forged_case *cases;
 } groups[] = {
-	{ "addresses", addresses },
-	{ "chains", chains },
-	{ "memfd", memfd },
-	{ "pieces", pieces },
-	{ "long", longest },
-	{ "million", million },
+	{ "addresses", addresses }, { "chains", chains },
+	{ "memfd", memfd },	    { "pieces", pieces },
+	{ "long", longest },	    { "million", million },
 };
 
 /* The cases of this kexec, and the current one. */
-#define MAX_CASES	50
+#define MAX_CASES 50
 
 static const struct forged_case *chosen[MAX_CASES + 1];
 static const struct forged_case *now;
@@ -119,7 +116,7 @@ static unsigned long long forged_address(void)
 
 /* The kernel log. */
 
-#define LOG_SIZE	MIB
+#define LOG_SIZE MIB
 
 /* Expands the next expected line of *log, and moves *log after it. */
 static bool next_expected(const char **log, char *line, size_t size)
@@ -132,7 +129,8 @@ static bool next_expected(const char **log, char *line, size_t size)
 	for (; **log && **log != '\n'; (*log)++) {
 		if (**log == '@' || **log == '#')
 			n += snprintf(line + n, size - n, "0x%llx",
-				      forged_address() + (**log == '#' ? LUO_PAGE : 0));
+				      forged_address() +
+					      (**log == '#' ? LUO_PAGE : 0));
 		else if (**log == '$')
 			n += snprintf(line + n, size - n, "%s", now->name);
 		else
@@ -146,7 +144,8 @@ static bool next_expected(const char **log, char *line, size_t size)
 /* Messages of the module that do not report damage. */
 static bool is_ordinary(const char *line)
 {
-	return !strncmp(line, "live update ", 12) || !strncmp(line, "loading out-of-tree", 19);
+	return !strncmp(line, "live update ", 12) ||
+	       !strncmp(line, "loading out-of-tree", 19);
 }
 
 /* Compares the messages of the module since the previous case. */
@@ -161,7 +160,8 @@ static void expect_log(void)
 
 	need_eq(!log, 0, "no memory for the kernel log");
 	need_eq(klogctl(3, log, LOG_SIZE - 1) < 0, 0, "no kernel log");
-	for (line = strtok_r(log, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+	for (line = strtok_r(log, "\n", &rest); line;
+	     line = strtok_r(NULL, "\n", &rest)) {
 		line = strstr(line, prefix);
 		if (!line || is_ordinary(line + strlen(prefix)))
 			continue;
@@ -198,36 +198,43 @@ static void expect_image(void)
 			break;
 	}
 	fclose(f);
-	expect_range(forged_address(), start, end, "an address in this kernel's code");
+	expect_range(forged_address(), start, end,
+		     "an address in this kernel's code");
 }
 
 /* Sessions and files. */
 
-static void expect_file(int session, __u64 token, size_t pages, __u64 seed, int err)
+static void expect_file(int session, __u64 token, size_t pages, __u64 seed,
+			int err)
 {
-	size_t size = pages * FORGE_PAGE - FORGE_SLACK, filled = FORGE_FILLED * FORGE_PAGE;
+	size_t size = pages * FORGE_PAGE - FORGE_SLACK,
+	       filled = FORGE_FILLED * FORGE_PAGE;
 	int fd, i;
 
 	/* finish refuses the file in the same way when it frees it. */
 	if (err && getenv("FORGED_DISCARD"))
 		return;
 	for (i = 0; err && i < 2; i++)
-		expect_err(luo_retrieve_fd(session, token), err, "retrieve_fd %llu",
-			   (unsigned long long)token);
+		expect_err(luo_retrieve_fd(session, token), err,
+			   "retrieve_fd %llu", (unsigned long long)token);
 	if (err)
 		return;
 	fd = need_fd(luo_retrieve_fd(session, token), "retrieve_fd %llu",
 		     (unsigned long long)token);
-	expect_eq(luo_size(fd), size, "size of file %llu", (unsigned long long)token);
-	expect_eq(luo_pos(fd), seed, "position of file %llu", (unsigned long long)token);
+	expect_eq(luo_size(fd), size, "size of file %llu",
+		  (unsigned long long)token);
+	expect_eq(luo_pos(fd), seed, "position of file %llu",
+		  (unsigned long long)token);
 	/* Without swap nothing can be paged out. Reclaim would drop clean pages. */
 	if (is("folios_clean"))
-		expect_eq(page_out(fd, size), pages, "pages in memory after reclaim");
+		expect_eq(page_out(fd, size), pages,
+			  "pages in memory after reclaim");
 	if (pages <= 2 * FORGE_FILLED) {
 		expect_pattern(fd, 0, size, seed, "content");
 	} else {
 		expect_pattern(fd, 0, filled, seed, "content at the start");
-		expect_pattern(fd, (pages - FORGE_FILLED) * FORGE_PAGE, filled - FORGE_SLACK, seed,
+		expect_pattern(fd, (pages - FORGE_FILLED) * FORGE_PAGE,
+			       filled - FORGE_SLACK, seed,
 			       "content at the end");
 	}
 	close(fd);
@@ -236,14 +243,16 @@ static void expect_file(int session, __u64 token, size_t pages, __u64 seed, int 
 /* Retrieves a session that must exist. */
 static int session(int dev, const char *name)
 {
-	return need_fd(luo_retrieve(dev, name), "retrieve_session \"%s\"", name);
+	return need_fd(luo_retrieve(dev, name), "retrieve_session \"%s\"",
+		       name);
 }
 
 static void end_session(int dev, int fd, const char *name)
 {
 	expect_eq(luo_finish(fd), 0, "finish of \"%s\"", name);
 	close(fd);
-	expect_err(luo_retrieve(dev, name), -ENOENT, "retrieve_session \"%s\" after finish", name);
+	expect_err(luo_retrieve(dev, name), -ENOENT,
+		   "retrieve_session \"%s\" after finish", name);
 }
 
 static void expect_small(int dev, const char *name, __u64 seed, bool exists)
@@ -251,7 +260,8 @@ static void expect_small(int dev, const char *name, __u64 seed, bool exists)
 	int fd;
 
 	if (!exists) {
-		expect_err(luo_retrieve(dev, name), -ENOENT, "retrieve_session \"%s\"", name);
+		expect_err(luo_retrieve(dev, name), -ENOENT,
+			   "retrieve_session \"%s\"", name);
 		return;
 	}
 	fd = session(dev, name);
@@ -266,7 +276,8 @@ static void expect_forged(int dev)
 
 	if (now->expected == NO_SESSION) {
 		for (i = 0; i < 2; i++)
-			expect_err(luo_retrieve(dev, name), -EIO, "retrieve_session");
+			expect_err(luo_retrieve(dev, name), -EIO,
+				   "retrieve_session");
 		return;
 	}
 	if (now->expected == NO_FILE || now->expected == NO_FILES)
@@ -274,9 +285,13 @@ static void expect_forged(int dev)
 	if (now->expected == UNSUPPORTED)
 		err = -EOPNOTSUPP;
 	fd = session(dev, name);
-	expect_file(fd, 1, FORGE_PAGES, FORGE_SEED(1), now->expected == NO_FILES ? -EIO : 0);
+	expect_file(fd, 1, FORGE_PAGES, FORGE_SEED(1),
+		    now->expected == NO_FILES ? -EIO : 0);
 	expect_file(fd, 3, FORGE_PAGES, FORGE_SEED(3), 0);
-	expect_file(fd, 2, is("long_") ? FORGE_LONG : is("piece_") ? FORGE_PIECES : FORGE_PAGES_2,
+	expect_file(fd, 2,
+		    is("long_")	 ? FORGE_LONG :
+		    is("piece_") ? FORGE_PIECES :
+				   FORGE_PAGES_2,
 		    FORGE_SEED(2), err);
 	expect_err(luo_retrieve_fd(fd, 4), -ENOENT, "an unknown token");
 	end_session(dev, fd, name);
@@ -312,8 +327,8 @@ static void expect_memory(void)
 /* Loads the module again. It finds the same damage, or nothing. */
 static void load_again(void)
 {
-	need_eq(system("rmmod liveupdate && insmod \"${LUO_MODULE:-/lib/liveupdate.ko}\""), 0,
-		"unloading and loading of the module");
+	need_eq(system("rmmod liveupdate && insmod \"${LUO_MODULE:-/lib/liveupdate.ko}\""),
+		0, "unloading and loading of the module");
 }
 
 static void open_thrice(int *dev)
@@ -357,7 +372,8 @@ static void check_forged(struct stage_ctx *ctx)
 	if (dev >= 0 && exists)
 		expect_forged(dev);
 	if (dev >= 0 && current == last)
-		expect_small(dev, "last", FORGE_SEED_LAST, exists && now->expected != NO_LAST);
+		expect_small(dev, "last", FORGE_SEED_LAST,
+			     exists && now->expected != NO_LAST);
 	if (is("sessions_10000"))
 		expect_extra(dev);
 	expect_log();
@@ -382,7 +398,8 @@ static void check_clean(struct stage_ctx *ctx)
 {
 	int dev = need_fd(luo_open(), "open the device"), in, fd;
 
-	expect_err(luo_retrieve(dev, "first"), -ENOENT, "a session of the kernel before the last");
+	expect_err(luo_retrieve(dev, "first"), -ENOENT,
+		   "a session of the kernel before the last");
 	if (chosen[0]->expected != NO_DEVICE) {
 		in = session(dev, "after");
 		fd = need_fd(luo_retrieve_fd(in, 1), "retrieve_fd");
@@ -485,7 +502,8 @@ static bool choose_named(char *list)
 {
 	char *name, *rest;
 
-	for (name = strtok_r(list, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+	for (name = strtok_r(list, ",", &rest); name;
+	     name = strtok_r(NULL, ",", &rest)) {
 		if (last == MAX_CASES)
 			return false;
 		chosen[last] = find(name);
@@ -499,7 +517,10 @@ int main(int argc, char **argv)
 {
 	static struct stage_case cases[MAX_CASES + 1];
 	struct stage_program program = {
-		.name = "forged", .stages = 2, .no_device = true, .cases = cases,
+		.name = "forged",
+		.stages = 2,
+		.no_device = true,
+		.cases = cases,
 	};
 	int i;
 
@@ -508,7 +529,8 @@ int main(int argc, char **argv)
 	if (argc == 4 && !strcmp(argv[1], "names"))
 		return names(argv[2], atoi(argv[3]));
 	if (argc != 3 || !choose_named(argv[1])) {
-		fprintf(stderr, "usage: %s stages GROUP | names GROUP STAGE | CASE,... 1|2\n",
+		fprintf(stderr,
+			"usage: %s stages GROUP | names GROUP STAGE | CASE,... 1|2\n",
 			argv[0]);
 		return KSFT_FAIL;
 	}

@@ -24,19 +24,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define HUGE_PAGE	(2 * MIB)
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define SPARSE_PAGES	4096
+#define HUGE_PAGE (2 * MIB)
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define SPARSE_PAGES 4096
 /* More than two pages of the folio array can list. */
-#define LATE		700
-#define SESSIONS	40
-#define FINISHED	8
-#define SENTINEL	0xfedcba9876543210ULL
+#define LATE 700
+#define SESSIONS 40
+#define FINISHED 8
+#define SENTINEL 0xfedcba9876543210ULL
 /*
  * The log names the session whose file refuses the kexec: it must escape the
  * name.
  */
-#define FORGER		"zzz\n<0>[    0.000000] \x1b[2Jliveupdate: forged %s%n"
+#define FORGER "zzz\n<0>[    0.000000] \x1b[2Jliveupdate: forged %s%n"
 
 /*
  * Kinds of file that are retrieved. @supply is more than retrieving one has
@@ -91,7 +91,8 @@ static bool is_whole(int fd, const struct kind *kind, __u64 seed)
 	if (!kind->sparse)
 		return luo_check(fd, 0, kind->size, seed) == LUO_SAME;
 	for (i = 0; i < ARRAY_SIZE(sparse_pages); i++) {
-		if (luo_check(fd, sparse_pages[i] * LUO_PAGE, LUO_PAGE, seed) != LUO_SAME)
+		if (luo_check(fd, sparse_pages[i] * LUO_PAGE, LUO_PAGE, seed) !=
+		    LUO_SAME)
 			return false;
 	}
 	return luo_check_zero(fd, 100 * LUO_PAGE, LUO_PAGE) == LUO_SAME;
@@ -110,7 +111,8 @@ static int named(struct stage_ctx *ctx, bool retrieve, const char *kind, int n)
 	char name[LUO_NAME_MAX];
 
 	snprintf(name, sizeof(name), "faults-%s-%d", kind, n);
-	return retrieve ? luo_retrieve(ctx->dev, name) : luo_create(ctx->dev, name);
+	return retrieve ? luo_retrieve(ctx->dev, name) :
+			  luo_create(ctx->dev, name);
 }
 
 static void need_faults(void)
@@ -173,7 +175,8 @@ static void next_sparse(void *arg, int attempt, int answer)
 		close(s->session);
 	if (s->fd >= 0)
 		close(s->fd);
-	s->session = need_fd(luo_create(s->ctx->dev, "faults-sparse"), "create_session");
+	s->session = need_fd(luo_create(s->ctx->dev, "faults-sparse"),
+			     "create_session");
 	s->fd = need_fd(luo_memfd(0, LUO_PAGE, 1), "a memfd");
 	need_eq(luo_truncate(s->fd, SPARSE_PAGES * LUO_PAGE), 0, "ftruncate");
 	need_eq(luo_preserve(s->session, s->fd, 1), 0, "preserve_fd");
@@ -211,8 +214,11 @@ static void serialize(struct stage_ctx *ctx)
 {
 	struct sparse s = { .ctx = ctx, .session = -1, .fd = -1, .late = 1 };
 	struct faults f = {
-		.what = "reboot, one page in a hole", .call = call_reboot,
-		.check = check_refused, .undo = next_sparse, .allowed = { ENOMEM },
+		.what = "reboot, one page in a hole",
+		.call = call_reboot,
+		.check = check_refused,
+		.undo = next_sparse,
+		.allowed = { ENOMEM },
 		.arg = &s,
 	};
 	int last, full;
@@ -227,7 +233,8 @@ static void serialize(struct stage_ctx *ctx)
 	next_sparse(&s, 0, 0);
 	last = need_fd(luo_create(ctx->dev, FORGER), "create_session");
 	full = need_fd(luo_open_full(O_RDWR | O_NONBLOCK), "/dev/full");
-	need_eq(luo_preserve(last, full, 1), 0, "preserve /dev/full (not the test build?)");
+	need_eq(luo_preserve(last, full, 1), 0,
+		"preserve /dev/full (not the test build?)");
 
 	pages = faults_pages();
 	expect_range(pages, 1, 1000, "pages allocated to be handed over");
@@ -267,14 +274,17 @@ static void serialize(struct stage_ctx *ctx)
 
 static void serialized(struct stage_ctx *ctx)
 {
-	int session = need_fd(luo_retrieve(ctx->dev, "faults-sparse"), "retrieve_session");
+	int session = need_fd(luo_retrieve(ctx->dev, "faults-sparse"),
+			      "retrieve_session");
 	int fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
 	int i, bad = 0;
 
 	expect_pattern(fd, 0, LUO_PAGE, 1, "the page that was there");
 	for (i = 0; i < LATE; i++) {
-		bad += luo_check(fd, (3 + 5 * i) * LUO_PAGE, LUO_PAGE, 2) != LUO_SAME;
-		bad += luo_check_zero(fd, (4 + 5 * i) * LUO_PAGE, LUO_PAGE) != LUO_SAME;
+		bad += luo_check(fd, (3 + 5 * i) * LUO_PAGE, LUO_PAGE, 2) !=
+		       LUO_SAME;
+		bad += luo_check_zero(fd, (4 + 5 * i) * LUO_PAGE, LUO_PAGE) !=
+		       LUO_SAME;
 	}
 	expect_eq(bad, 0, "pages with unexpected content");
 	close(fd);
@@ -305,7 +315,8 @@ static void leave_sessions(struct stage_ctx *ctx)
 	int i, session;
 
 	for (i = 0; i < SESSIONS; i++) {
-		session = need_fd(named(ctx, false, "retrieve", i), "create_session");
+		session = need_fd(named(ctx, false, "retrieve", i),
+				  "create_session");
 		put(session, luo_memfd(0, 100, i), 1);
 		put(session, luo_memfd(0, 100, i), 2);
 	}
@@ -314,7 +325,9 @@ static void leave_sessions(struct stage_ctx *ctx)
 static void open_first(struct stage_ctx *ctx)
 {
 	struct faults f = {
-		.what = "first open", .call = call_open, .undo = undo_open,
+		.what = "first open",
+		.call = call_open,
+		.undo = undo_open,
 		.again = again_open,
 		.allowed = { ENOMEM, EFAULT },
 	};
@@ -361,7 +374,8 @@ static void undo_retrieve(void *arg, int attempt, int answer)
 	int fd = luo_retrieve_fd(answer, 2);
 
 	if (luo_check(fd, 0, 100, attempt - 1) != LUO_SAME)
-		expect_eq(fd, 0, "another file than expected in session %d", attempt - 1);
+		expect_eq(fd, 0, "another file than expected in session %d",
+			  attempt - 1);
 	close(fd);
 	close(answer);
 }
@@ -370,17 +384,22 @@ static void retrieve_sessions(struct stage_ctx *ctx)
 {
 	struct incoming in = { .ctx = ctx };
 	struct faults f = {
-		.what = "retrieve_session", .call = call_retrieve, .undo = undo_retrieve,
-		.allowed = { ENOMEM, EFAULT }, .arg = &in,
+		.what = "retrieve_session",
+		.call = call_retrieve,
+		.undo = undo_retrieve,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &in,
 	};
 	int i, fds = faults_fds();
 
 	faults_walk(&f);
 	expect_walked(&f);
-	expect_range(f.points, 1, SESSIONS - 1, "points, less than there are sessions");
+	expect_range(f.points, 1, SESSIONS - 1,
+		     "points, less than there are sessions");
 	expect_eq(faults_fds(), fds, "open fds");
 	for (i = f.points + 1; i < SESSIONS; i++)
-		close(need_fd(named(ctx, true, "retrieve", i), "an unused session"));
+		close(need_fd(named(ctx, true, "retrieve", i),
+			      "an unused session"));
 }
 
 /* A session for each kind, with fewer files than fdinfo lists. */
@@ -390,9 +409,11 @@ static void leave_files(struct stage_ctx *ctx)
 	int i, session;
 
 	for (kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
-		session = need_fd(named(ctx, false, "file", kind), "create_session");
+		session = need_fd(named(ctx, false, "file", kind),
+				  "create_session");
 		for (i = 1; i <= kinds[kind].supply; i++)
-			put(session, make_file(&kinds[kind], i), token_of(kind, i));
+			put(session, make_file(&kinds[kind], i),
+			    token_of(kind, i));
 		put(session, luo_memfd(0, 5 * LUO_PAGE, 99), SENTINEL);
 	}
 }
@@ -414,7 +435,8 @@ static void undo_retrieve_fd(void *arg, int attempt, int answer)
 	if (!answer)
 		return;
 	if (!is_whole(answer, in->kind, attempt))
-		expect_eq(1, 0, "%s: file %d is not what it was", in->kind->what, attempt);
+		expect_eq(1, 0, "%s: file %d is not what it was",
+			  in->kind->what, attempt);
 	close(answer);
 }
 
@@ -430,11 +452,14 @@ static int again_retrieve_fd(void *arg, int attempt, int answer)
 
 	if (luo_fdinfo(in->session, text, sizeof(text)))
 		return -EIO;
-	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "pending")) == 1)
+	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "pending")) ==
+	    1)
 		return luo_retrieve_fd(in->session, token);
-	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "retrieved")) == 1)
+	if (luo_count_line(text,
+			   luo_file_line(token, LUO_MEMFD, "retrieved")) == 1)
 		return luo_retrieve_fd(in->session, token);
-	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "failed")) != 1)
+	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "failed")) !=
+	    1)
 		return -ENODATA;
 	in->sticky++;
 	first = luo_retrieve_fd(in->session, token);
@@ -448,18 +473,25 @@ static void retrieve_files(struct stage_ctx *ctx)
 	size_t kind;
 
 	for (kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
-		struct incoming in = { .ctx = ctx, .nr = kind, .kind = &kinds[kind] };
+		struct incoming in = { .ctx = ctx,
+				       .nr = kind,
+				       .kind = &kinds[kind] };
 		struct faults f = {
-			.what = kinds[kind].what, .call = call_retrieve_fd,
-			.undo = undo_retrieve_fd, .again = again_retrieve_fd,
+			.what = kinds[kind].what,
+			.call = call_retrieve_fd,
+			.undo = undo_retrieve_fd,
+			.again = again_retrieve_fd,
 			/* shmem returns ENOSPC if it cannot allocate an inode. */
-			.allowed = { ENOMEM, EFAULT, ENOSPC }, .arg = &in,
+			.allowed = { ENOMEM, EFAULT, ENOSPC },
+			.arg = &in,
 		};
 
-		in.session = need_fd(named(ctx, true, "file", kind), "retrieve_session");
+		in.session = need_fd(named(ctx, true, "file", kind),
+				     "retrieve_session");
 		faults_walk(&f);
 		expect_walked(&f);
-		stage_note("%s: %d of the failures are final", f.what, in.sticky);
+		stage_note("%s: %d of the failures are final", f.what,
+			   in.sticky);
 		fd = need_fd(luo_retrieve_fd(in.session, SENTINEL),
 			     "the file without injected faults");
 		expect_pattern(fd, 0, 5 * LUO_PAGE, 99, "that file");
@@ -475,7 +507,8 @@ static void leave_to_finish(struct stage_ctx *ctx)
 	int i, session;
 
 	for (i = 0; i < FINISHED; i++) {
-		session = need_fd(named(ctx, false, "finish", i), "create_session");
+		session = need_fd(named(ctx, false, "finish", i),
+				  "create_session");
 		put(session, luo_memfd(0, 3 * LUO_PAGE, i), 1);
 		put(session, luo_memfd(0, 3 * LUO_PAGE, i), 2);
 	}
@@ -514,8 +547,12 @@ static void finish(struct stage_ctx *ctx)
 {
 	struct incoming in = { .ctx = ctx, .session = -1 };
 	struct faults f = {
-		.what = "finish", .call = call_finish, .check = check_finish,
-		.undo = next_to_finish, .allowed = { ENOMEM, EFAULT }, .arg = &in,
+		.what = "finish",
+		.call = call_finish,
+		.check = check_finish,
+		.undo = next_to_finish,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &in,
 	};
 
 	next_to_finish(&in, 0, 0);
@@ -532,20 +569,25 @@ static const struct stage_case cases[] = {
 	{ "retrieve_session", true, { leave_sessions, retrieve_sessions } },
 	{ "retrieve_fd", true, { leave_files, retrieve_files } },
 	{ "finish", true, { leave_to_finish, finish } },
-	{ }
+	{}
 };
 
 static const struct stage_case first_open[] = {
 	{ "open", true, { NULL, open_first } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_faults", .stages = 2, .cases = cases,
+	.name = "kexec_faults",
+	.stages = 2,
+	.cases = cases,
 };
 
 static const struct stage_program opening = {
-	.name = "kexec_faults", .stages = 2, .no_device = true, .cases = first_open,
+	.name = "kexec_faults",
+	.stages = 2,
+	.no_device = true,
+	.cases = first_open,
 };
 
 int main(int argc, char **argv)

@@ -26,13 +26,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STEPS		120
-#define SECONDS		40
-#define STUCK		60
+#define STEPS 120
+#define SECONDS 40
+#define STUCK 60
 /* The last SPARE universes are for minimizing. */
-#define UNIVERSES	1500
-#define SPARE		300
-#define MINIMIZE	60
+#define UNIVERSES 1500
+#define SPARE 300
+#define MINIMIZE 60
 
 /* Shared between the process that runs a sequence and its parent. */
 struct sequence {
@@ -48,8 +48,8 @@ struct sequence {
 	char trouble[160];
 };
 
-#define NOT_FAILED	(-1)
-#define FAILED_AT_END	STEPS
+#define NOT_FAILED (-1)
+#define FAILED_AT_END STEPS
 
 static struct worker {
 	pid_t pid;
@@ -68,7 +68,8 @@ static unsigned int below(unsigned int limit)
 
 /* Random steps, with a preference for those that can succeed. */
 
-static unsigned int slot_of(const struct model *m, unsigned int proc, unsigned int kind)
+static unsigned int slot_of(const struct model *m, unsigned int proc,
+			    unsigned int kind)
 {
 	unsigned int i, slot = below(MODEL_SLOTS);
 
@@ -86,20 +87,32 @@ static void choose(const struct model *m, struct step *step)
 	static const struct {
 		unsigned char op, weight, kind;
 	} table[] = {
-		{ STEP_OPEN, 6, KIND_NONE }, { STEP_CREATE, 12, KIND_DEVICE },
-		{ STEP_RETRIEVE, 8, KIND_DEVICE }, { STEP_PRESERVE, 20, KIND_OUTGOING },
-		{ STEP_RETRIEVE_FD, 10, KIND_INCOMING }, { STEP_FINISH, 3, KIND_INCOMING },
-		{ STEP_GET_NAME, 3, KIND_OUTGOING }, { STEP_BAD_NUMBER, 1, KIND_OUTGOING },
-		{ STEP_FDINFO, 4, KIND_OUTGOING }, { STEP_CLOSE, 8, KIND_OUTGOING },
-		{ STEP_DUP, 5, KIND_OUTGOING }, { STEP_SEND, 5, KIND_OUTGOING },
-		{ STEP_RECEIVE, 5, KIND_NONE }, { STEP_EXIT, 1, KIND_NONE },
-		{ STEP_NULL, 1, KIND_NONE }, { STEP_MEMFD, 8, KIND_NONE },
-		{ STEP_TRUNCATE, 6, KIND_MEMFD }, { STEP_PUNCH, 6, KIND_MEMFD },
-		{ STEP_WRITE, 6, KIND_MEMFD }, { STEP_MAP, 6, KIND_MEMFD },
-		{ STEP_SEAL, 2, KIND_MEMFD }, { STEP_SEEK, 2, KIND_MEMFD },
+		{ STEP_OPEN, 6, KIND_NONE },
+		{ STEP_CREATE, 12, KIND_DEVICE },
+		{ STEP_RETRIEVE, 8, KIND_DEVICE },
+		{ STEP_PRESERVE, 20, KIND_OUTGOING },
+		{ STEP_RETRIEVE_FD, 10, KIND_INCOMING },
+		{ STEP_FINISH, 3, KIND_INCOMING },
+		{ STEP_GET_NAME, 3, KIND_OUTGOING },
+		{ STEP_BAD_NUMBER, 1, KIND_OUTGOING },
+		{ STEP_FDINFO, 4, KIND_OUTGOING },
+		{ STEP_CLOSE, 8, KIND_OUTGOING },
+		{ STEP_DUP, 5, KIND_OUTGOING },
+		{ STEP_SEND, 5, KIND_OUTGOING },
+		{ STEP_RECEIVE, 5, KIND_NONE },
+		{ STEP_EXIT, 1, KIND_NONE },
+		{ STEP_NULL, 1, KIND_NONE },
+		{ STEP_MEMFD, 8, KIND_NONE },
+		{ STEP_TRUNCATE, 6, KIND_MEMFD },
+		{ STEP_PUNCH, 6, KIND_MEMFD },
+		{ STEP_WRITE, 6, KIND_MEMFD },
+		{ STEP_MAP, 6, KIND_MEMFD },
+		{ STEP_SEAL, 2, KIND_MEMFD },
+		{ STEP_SEEK, 2, KIND_MEMFD },
 		{ STEP_DIGEST, 8, KIND_MEMFD },
 	};
-	static const unsigned char passed[] = { KIND_DEVICE, KIND_INCOMING, KIND_MEMFD };
+	static const unsigned char passed[] = { KIND_DEVICE, KIND_INCOMING,
+						KIND_MEMFD };
 	unsigned int i, all = 0, kind;
 	int at;
 
@@ -113,15 +126,18 @@ static void choose(const struct model *m, struct step *step)
 	if (kind == KIND_OUTGOING && table[i].op != STEP_PRESERVE && !below(2))
 		kind = KIND_INCOMING;
 	*step = (struct step){ .op = table[i].op, .proc = below(MODEL_PROCS) };
-	if (step->op == STEP_DUP || step->op == STEP_SEND || step->op == STEP_CLOSE)
+	if (step->op == STEP_DUP || step->op == STEP_SEND ||
+	    step->op == STEP_CLOSE)
 		kind = below(2) ? kind : passed[below(ARRAY_SIZE(passed))];
 	step->slot = slot_of(m, step->proc, kind);
-	step->to = slot_of(m, step->proc, step->op == STEP_PRESERVE ? KIND_MEMFD : KIND_NONE);
+	step->to = slot_of(m, step->proc,
+			   step->op == STEP_PRESERVE ? KIND_MEMFD : KIND_NONE);
 	step->seed = (below(1 << 30) | 1);
 	switch (step->op) {
 	case STEP_CREATE:
 	case STEP_RETRIEVE:
-		step->arg = below(20) ? below(MODEL_NAMES) : MODEL_NAMES + below(2);
+		step->arg = below(20) ? below(MODEL_NAMES) :
+					MODEL_NAMES + below(2);
 		break;
 	case STEP_BAD_NUMBER:
 		step->arg = below(2);
@@ -182,7 +198,8 @@ static bool stop_worker(unsigned int proc)
 
 	close(workers[proc].control);
 	workers[proc].control = -1;
-	return waitpid(workers[proc].pid, &status, 0) == workers[proc].pid && !status;
+	return waitpid(workers[proc].pid, &status, 0) == workers[proc].pid &&
+	       !status;
 }
 
 static bool perform(const struct step *step, struct answer *seen)
@@ -212,7 +229,8 @@ static void check_leftovers(struct sequence *s)
 		step_name(name, &place, i);
 		fd = luo_create(dev, name);
 		if (fd < 0) {
-			sprintf(s->trouble, "afterwards: create_session number %d: %s", i,
+			sprintf(s->trouble,
+				"afterwards: create_session number %d: %s", i,
 				strerror(-fd));
 			s->failed = FAILED_AT_END;
 		}
@@ -241,7 +259,8 @@ static void run(struct sequence *s)
 	model_init(&model, s->incoming);
 	for (i = 0; i < MODEL_PROCS; i++) {
 		workers[i].control = -1;
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, place.inbox[i]))
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
+			       place.inbox[i]))
 			return;
 	}
 	for (i = 0; i < MODEL_PROCS; i++) {
@@ -301,11 +320,12 @@ static bool run_apart(struct sequence *s)
 
 /* Minimizing. */
 
-static void take_out(struct sequence *to, const struct sequence *from, unsigned int at,
-		     unsigned int n)
+static void take_out(struct sequence *to, const struct sequence *from,
+		     unsigned int at, unsigned int n)
 {
 	*to = *from;
-	memmove(&to->steps[at], &to->steps[at + n], (to->count - at - n) * sizeof(struct step));
+	memmove(&to->steps[at], &to->steps[at + n],
+		(to->count - at - n) * sizeof(struct step));
 	to->count -= n;
 	/* The incoming sessions of the universe are used up. */
 	if (to->incoming)
@@ -320,7 +340,7 @@ static void minimize(struct sequence *worst, struct sequence *trial)
 	if (worst->failed < (int)worst->count)
 		worst->count = worst->failed + 1;
 	for (n = worst->count / 2; n; n /= 2) {
-		for (at = 0; at + n <= worst->count && time(NULL) < end; ) {
+		for (at = 0; at + n <= worst->count && time(NULL) < end;) {
 			if (worst->count == n)
 				break;
 			take_out(trial, worst, at, n);
@@ -344,7 +364,8 @@ static void print_sequence(const struct sequence *s)
 	if (s->trouble[0])
 		ksft_print_msg("    %s\n", s->trouble);
 	else
-		ksft_print_msg("    expected %s, seen %s\n", answer_text(&s->expected),
+		ksft_print_msg("    expected %s, seen %s\n",
+			       answer_text(&s->expected),
 			       answer_text(&s->seen));
 }
 
@@ -357,9 +378,12 @@ static int number_from(const char *variable, int otherwise)
 
 static void generate(struct stage_ctx *ctx, __u64 seed, bool incoming)
 {
-	int only = number_from("LUO_GENERATE_SEQUENCE", -1), n = only < 0 ? 0 : only;
-	time_t end = time(NULL) + number_from("LUO_GENERATE_SECONDS", SECONDS) / 2;
-	struct sequence *shared = mmap(NULL, 2 * sizeof(*shared), PROT_READ | PROT_WRITE,
+	int only = number_from("LUO_GENERATE_SEQUENCE", -1),
+	    n = only < 0 ? 0 : only;
+	time_t end =
+		time(NULL) + number_from("LUO_GENERATE_SECONDS", SECONDS) / 2;
+	struct sequence *shared = mmap(NULL, 2 * sizeof(*shared),
+				       PROT_READ | PROT_WRITE,
 				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	bool well = true;
 
@@ -372,8 +396,11 @@ static void generate(struct stage_ctx *ctx, __u64 seed, bool incoming)
 		shared->count = 0;
 		well = run_apart(shared);
 	}
-	stage_note("seed %llu: %d sequences, %lu calls", seed, n, shared->performed);
-	if (!expect_eq(well, true, "seed %llu: all answers of sequence %d are expected", seed, n - 1)) {
+	stage_note("seed %llu: %d sequences, %lu calls", seed, n,
+		   shared->performed);
+	if (!expect_eq(well, true,
+		       "seed %llu: all answers of sequence %d are expected",
+		       seed, n - 1)) {
 		if (shared->failed < (int)shared->count)
 			stage_note("step %d: %s", shared->failed,
 				   step_text(&shared->steps[shared->failed]));
@@ -399,7 +426,8 @@ static void make_incoming(struct stage_ctx *ctx)
 
 	for (i = 0; i < UNIVERSES; i++) {
 		place.universe = i;
-		need_eq(incoming_make(dev, &place), 0, "preserving for sequence %u", i);
+		need_eq(incoming_make(dev, &place), 0,
+			"preserving for sequence %u", i);
 	}
 	close(dev);
 }
@@ -415,11 +443,14 @@ static void both(struct stage_ctx *ctx)
 static const struct stage_case cases[] = {
 	{ "calls", true, { outgoing, both } },
 	{ "incoming", true, { make_incoming, NULL } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_generate", .stages = 2, .no_device = true, .cases = cases,
+	.name = "kexec_generate",
+	.stages = 2,
+	.no_device = true,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

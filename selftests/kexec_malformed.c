@@ -16,13 +16,14 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define CALLS	150000
-#define TOKEN	0x0123456789abcdefULL
-#define SIZE	5000
+#define CALLS 150000
+#define TOKEN 0x0123456789abcdefULL
+#define SIZE 5000
 
 static void put(struct stage_ctx *ctx, const char *name, __u64 seed)
 {
-	int session = need_fd(luo_create(ctx->dev, name), "create_session \"%s\"", name);
+	int session = need_fd(luo_create(ctx->dev, name),
+			      "create_session \"%s\"", name);
 	int fd = need_fd(luo_memfd(0, SIZE, seed), "a memfd");
 
 	need_eq(luo_preserve(session, fd, TOKEN), 0, "preserve_fd");
@@ -64,9 +65,14 @@ static void retrieve_two(struct stage_ctx *ctx)
 {
 	const char *seed = getenv("MALFORMED_SEED");
 	struct malform on = {
-		.dev = ctx->dev, .incoming = true, .taken = "malformed",
-		.pending = "malformed-pending", .token = TOKEN,
-		.memfd = -1, .busy = -1, .other = -1,
+		.dev = ctx->dev,
+		.incoming = true,
+		.taken = "malformed",
+		.pending = "malformed-pending",
+		.token = TOKEN,
+		.memfd = -1,
+		.busy = -1,
+		.other = -1,
 	};
 	unsigned int random = 1;
 	char name[LUO_NAME_MAX];
@@ -76,33 +82,39 @@ static void retrieve_two(struct stage_ctx *ctx)
 	if (getrandom(&random, sizeof(random), 0) < 0)
 		stage_note("no random numbers: the seed is %u", random);
 	on.seed = seed ? strtoull(seed, NULL, 0) : random;
-	on.session = need_fd(luo_retrieve(ctx->dev, on.taken), "retrieve_session");
+	on.session =
+		need_fd(luo_retrieve(ctx->dev, on.taken), "retrieve_session");
 	make_calls(&on, 0);
 	take(on.session, 1);
 	make_calls(&on, CALLS);
 	take(on.session, 1);
 	malform_print(&on);
 
-	session = need_fd(luo_retrieve(ctx->dev, on.pending), "retrieve_session of the pending one");
+	session = need_fd(luo_retrieve(ctx->dev, on.pending),
+			  "retrieve_session of the pending one");
 	take(session, 2);
 	expect_eq(luo_finish(session), 0, "finish of the pending one");
 	close(session);
 	expect_eq(luo_finish(on.session), 0, "finish");
 	close(on.session);
-	expect_err(luo_retrieve(ctx->dev, on.taken), -ENOENT, "retrieve_session after finish");
+	expect_err(luo_retrieve(ctx->dev, on.taken), -ENOENT,
+		   "retrieve_session after finish");
 	for (i = 0; i < 4; i++) {
 		snprintf(name, sizeof(name), "malform-%d", i);
-		close(need_fd(luo_create(ctx->dev, name), "create_session \"%s\"", name));
+		close(need_fd(luo_create(ctx->dev, name),
+			      "create_session \"%s\"", name));
 	}
 }
 
 static const struct stage_case cases[] = {
 	{ "malformed", true, { preserve_two, retrieve_two } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_malformed", .stages = 2, .cases = cases,
+	.name = "kexec_malformed",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

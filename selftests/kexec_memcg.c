@@ -28,10 +28,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SIZE		(8 * MIB)
-#define PAGES		((long)(SIZE / LUO_PAGE))
-#define SMALL		(3 * LUO_PAGE)
-#define NOISE		256	/* in pages */
+#define SIZE (8 * MIB)
+#define PAGES ((long)(SIZE / LUO_PAGE))
+#define SMALL (3 * LUO_PAGE)
+#define NOISE 256 /* in pages */
 
 static struct group group;
 
@@ -46,10 +46,11 @@ static int put(int session, __u64 token, size_t size)
 
 static void take(int session, __u64 token, size_t size)
 {
-	int fd = need_fd(luo_retrieve_fd(session, token), "retrieve_fd, token %llu",
-			 (unsigned long long)token);
+	int fd = need_fd(luo_retrieve_fd(session, token),
+			 "retrieve_fd, token %llu", (unsigned long long)token);
 
-	expect_eq(luo_size(fd), size, "size of token %llu", (unsigned long long)token);
+	expect_eq(luo_size(fd), size, "size of token %llu",
+		  (unsigned long long)token);
 	expect_pattern(fd, 0, size, token, "content");
 	close(fd);
 }
@@ -61,7 +62,8 @@ static void expect_state(int session, __u64 token, const char *state)
 	char text[4096];
 
 	need_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo");
-	expect_eq(luo_count_line(text, line), 1, "lines \"%s\" in fdinfo", line);
+	expect_eq(luo_count_line(text, line), 1, "lines \"%s\" in fdinfo",
+		  line);
 }
 
 static void expect_no_files(int session)
@@ -69,7 +71,8 @@ static void expect_no_files(int session)
 	char text[4096];
 
 	need_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo");
-	expect_eq(!strstr(text, "luo-file:"), true, "no files in fdinfo, which says: %s", text);
+	expect_eq(!strstr(text, "luo-file:"), true,
+		  "no files in fdinfo, which says: %s", text);
 }
 
 /*
@@ -111,16 +114,18 @@ static int in_full_group(int (*call)(int fd, __u64 arg), int fd, __u64 arg)
 	static char stack[16 * LUO_PAGE] __attribute__((aligned(16)));
 	pid_t pid;
 
-	pid = clone(call_apart, stack + sizeof(stack), CLONE_VM | CLONE_FILES | CLONE_VFORK |
-		    SIGCHLD, &a);
-	need_eq(pid > 0 && waitpid(pid, NULL, 0) == pid, true, "another process");
+	pid = clone(call_apart, stack + sizeof(stack),
+		    CLONE_VM | CLONE_FILES | CLONE_VFORK | SIGCHLD, &a);
+	need_eq(pid > 0 && waitpid(pid, NULL, 0) == pid, true,
+		"another process");
 	return a.answer;
 }
 
 static void need_group(const char *name, const char *swap)
 {
 	need_eq(group_make(&group, name), 0, "a memory cgroup");
-	need_eq(group_set(&group, "memory.swap.max", swap), 0, "memory.swap.max");
+	need_eq(group_set(&group, "memory.swap.max", swap), 0,
+		"memory.swap.max");
 }
 
 /* Everything charged to the cgroup must be freed. */
@@ -129,7 +134,8 @@ static void drop_group(void)
 	int tries, err = -EBUSY;
 
 	expect_eq(group_unlimit(&group), 0, "memory.max");
-	for (tries = 0; tries < 20 && group_get(&group, "memory.current") > 0; tries++) {
+	for (tries = 0; tries < 20 && group_get(&group, "memory.current") > 0;
+	     tries++) {
 		group_set(&group, "memory.reclaim", "1G");
 		usleep(100000);
 	}
@@ -174,24 +180,28 @@ static void swapped_before(struct stage_ctx *ctx)
 	need_group("luo-swapped", "max");
 	fd = need_fd(in_group(make_file, 0, 1), "a memfd of the cgroup");
 	left = page_out(fd, SIZE);
-	need_eq(mostly_out(left, SIZE), true, "swapped out: %ld pages are in memory", left);
+	need_eq(mostly_out(left, SIZE), true,
+		"swapped out: %ld pages are in memory", left);
 	need_eq(group_limit(&group, SIZE / 2), 0, "memory.max");
-	expect_err(in_group(preserve, ctx->out, fd), -ENOMEM, "preserve_fd in the cgroup");
-	expect_err(luo_preserve(ctx->out, fd, 1), -ENOMEM, "the same from outside");
+	expect_err(in_group(preserve, ctx->out, fd), -ENOMEM,
+		   "preserve_fd in the cgroup");
+	expect_err(luo_preserve(ctx->out, fd, 1), -ENOMEM,
+		   "the same from outside");
 
 	/*
 	 * The failed calls changed nothing: no page is pinned, and the file is
 	 * not frozen.
 	 */
 	left = page_out(fd, SIZE);
-	expect_eq(mostly_out(left, SIZE), true, "swapped out again: %ld pages are in memory",
-		  left);
+	expect_eq(mostly_out(left, SIZE), true,
+		  "swapped out again: %ld pages are in memory", left);
 	expect_eq(luo_truncate(fd, SIZE + LUO_PAGE), 0, "grow the file");
 	expect_eq(luo_truncate(fd, SIZE), 0, "shrink the file");
 	expect_no_files(ctx->out);
 
 	need_eq(group_unlimit(&group), 0, "memory.max");
-	need_eq(in_group(preserve, ctx->out, fd), 0, "preserve_fd without a limit");
+	need_eq(in_group(preserve, ctx->out, fd), 0,
+		"preserve_fd without a limit");
 	stage_save_pfns("swapped", fd);
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	close(fd);
@@ -221,18 +231,22 @@ static void none_before(struct stage_ctx *ctx)
 
 	need_group("luo-none", "0");
 	need_eq(group_set(&group, "memory.max", "0"), 0, "memory.max");
-	expect_err(in_full_group(create, ctx->dev, 0), -ENOMEM, "create_session in the cgroup");
-	session = need_fd(luo_create(ctx->dev, "memcg-created"), "the same from outside");
+	expect_err(in_full_group(create, ctx->dev, 0), -ENOMEM,
+		   "create_session in the cgroup");
+	session = need_fd(luo_create(ctx->dev, "memcg-created"),
+			  "the same from outside");
 	close(session);
 	/*
 	 * The pages of the file are charged elsewhere, but the folio array
 	 * needs some too.
 	 */
-	expect_err(in_full_group(preserve, out, fd), -ENOMEM, "preserve_fd in the cgroup");
+	expect_err(in_full_group(preserve, out, fd), -ENOMEM,
+		   "preserve_fd in the cgroup");
 	expect_no_files(out);
 	expect_eq(luo_truncate(fd, SMALL), 0, "the size can still be set");
 	need_eq(group_unlimit(&group), 0, "memory.max");
-	session = need_fd(in_group(create, ctx->dev, 0), "create_session without a limit");
+	session = need_fd(in_group(create, ctx->dev, 0),
+			  "create_session without a limit");
 	close(session);
 	need_eq(in_group(preserve, out, fd), 0, "preserve_fd without a limit");
 	close(fd);
@@ -249,7 +263,8 @@ static void none_after(struct stage_ctx *ctx)
 	need_eq(group_set(&group, "memory.max", "0"), 0, "memory.max");
 	expect_err(in_full_group(retrieve_session, ctx->dev, 0), -ENOMEM,
 		   "retrieve_session in the cgroup");
-	ctx->in = need_fd(luo_retrieve(ctx->dev, "memcg-none"), "the same from outside");
+	ctx->in = need_fd(luo_retrieve(ctx->dev, "memcg-none"),
+			  "the same from outside");
 	take(ctx->in, 1, SMALL);
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	drop_group();
@@ -281,12 +296,15 @@ static void refused_after(struct stage_ctx *ctx)
 	need_group("luo-refused", "0");
 	need_eq(group_limit(&group, SIZE / 4), 0, "memory.max");
 	fds = next_fd();
-	expect_err(in_group(luo_retrieve_fd, ctx->in, 1), -ENOMEM, "retrieve_fd in the cgroup");
+	expect_err(in_group(luo_retrieve_fd, ctx->in, 1), -ENOMEM,
+		   "retrieve_fd in the cgroup");
 	expect_eq(next_fd(), fds, "the next fd");
 	expect_freed(before, PAGES, NOISE, "the failed retrieve");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM, "the same from outside");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM,
+		   "the same from outside");
 	expect_state(ctx->in, 1, "failed");
-	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 2), "a small one in the cgroup");
+	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 2),
+		     "a small one in the cgroup");
 	close(fd);
 	take(ctx->in, 2, SMALL);
 	take(ctx->in, 3, SIZE);
@@ -305,9 +323,10 @@ static void swapping_after(struct stage_ctx *ctx)
 
 	need_group("luo-swapping", "max");
 	need_eq(group_limit(&group, SIZE / 4), 0, "memory.max");
-	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 1), "retrieve_fd in the cgroup");
-	expect_range(group_get(&group, "memory.current"), 0, SIZE / 4 + NOISE * LUO_PAGE,
-		     "bytes that are charged");
+	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 1),
+		     "retrieve_fd in the cgroup");
+	expect_range(group_get(&group, "memory.current"), 0,
+		     SIZE / 4 + NOISE * LUO_PAGE, "bytes that are charged");
 	expect_range(swap_used(), PAGES / 2, PAGES, "pages of swap in use");
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	take(ctx->in, 3, SIZE);
@@ -323,9 +342,9 @@ static void swapping_after(struct stage_ctx *ctx)
  * complete.
  */
 
-#define HUGE_PAGES	(2 * MIB / LUO_PAGE)
-#define HUGE_ROOM	(11 * MIB / 2)
-#define HUGE_SWAP	"3670016"	/* 7 / 2 MiB */
+#define HUGE_PAGES (2 * MIB / LUO_PAGE)
+#define HUGE_ROOM (11 * MIB / 2)
+#define HUGE_SWAP "3670016" /* 7 / 2 MiB */
 
 static void splitting_before(struct stage_ctx *ctx)
 {
@@ -342,8 +361,10 @@ static void splitting_after(struct stage_ctx *ctx)
 
 	need_group("luo-splitting", HUGE_SWAP);
 	need_eq(group_limit(&group, HUGE_ROOM), 0, "memory.max");
-	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 1), "retrieve_fd in the cgroup");
-	expect_range(swap_used(), HUGE_PAGES + 1, 2 * HUGE_PAGES - 1, "pages of swap in use");
+	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 1),
+		     "retrieve_fd in the cgroup");
+	expect_range(swap_used(), HUGE_PAGES + 1, 2 * HUGE_PAGES - 1,
+		     "pages of swap in use");
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
@@ -366,13 +387,16 @@ static void killed_after(struct stage_ctx *ctx)
 	pid = fork();
 	if (!pid) {
 		oom_first();
-		_exit(group_enter(&group) ? 98 : luo_retrieve_fd(ctx->in, 1) < 0 ? 1 : 0);
+		_exit(group_enter(&group)	      ? 98 :
+		      luo_retrieve_fd(ctx->in, 1) < 0 ? 1 :
+							0);
 	}
 	need_eq(waitpid(pid, &status, 0), pid, "waitpid");
-	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status), SIGKILL,
-		  "the signal that ended the retrieving task");
+	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status),
+		  SIGKILL, "the signal that ended the retrieving task");
 	expect_freed(before, PAGES, NOISE, "the failed retrieve");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM, "retrieve_fd by another task");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM,
+		   "retrieve_fd by another task");
 	expect_state(ctx->in, 1, "failed");
 	expect_state(ctx->in, 2, "pending");
 	take(ctx->in, 3, SIZE);
@@ -393,21 +417,25 @@ static void killed_before(struct stage_ctx *ctx)
 	need_group("luo-killed", "max");
 	fd = need_fd(in_group(make_file, 0, 7), "a memfd of the cgroup");
 	left = page_out(fd, SIZE);
-	need_eq(mostly_out(left, SIZE), true, "swapped out: %ld pages are in memory", left);
+	need_eq(mostly_out(left, SIZE), true,
+		"swapped out: %ld pages are in memory", left);
 	need_eq(group_limit(&group, SIZE / 4), 0, "memory.max");
 	pid = fork();
 	if (!pid) {
 		oom_first();
-		_exit(group_enter(&group) ? 98 : luo_preserve(ctx->out, fd, 7) ? 1 : 0);
+		_exit(group_enter(&group)	    ? 98 :
+		      luo_preserve(ctx->out, fd, 7) ? 1 :
+						      0);
 	}
 	need_eq(waitpid(pid, &status, 0), pid, "waitpid");
-	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status), SIGKILL,
-		  "the signal that ended the preserving task");
+	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status),
+		  SIGKILL, "the signal that ended the preserving task");
 	left = page_out(fd, SIZE);
-	expect_eq(mostly_out(left, SIZE), true, "swapped out again: %ld pages are in memory",
-		  left);
+	expect_eq(mostly_out(left, SIZE), true,
+		  "swapped out again: %ld pages are in memory", left);
 	need_eq(group_unlimit(&group), 0, "memory.max");
-	expect_eq(luo_preserve(ctx->out, fd, 7), 0, "preserve_fd by another task");
+	expect_eq(luo_preserve(ctx->out, fd, 7), 0,
+		  "preserve_fd by another task");
 	close(fd);
 }
 
@@ -427,16 +455,20 @@ static rlim_t limit_files(rlim_t count)
 
 static void files_before(struct stage_ctx *ctx)
 {
-	int session = need_fd(luo_create(ctx->dev, "memcg-files"), "create_session");
+	int session =
+		need_fd(luo_create(ctx->dev, "memcg-files"), "create_session");
 	rlim_t before;
 
 	close(put(session, 1, SIZE));
 	/* preserve_fd needs no new fd. */
 	before = limit_files(0);
-	expect_err(luo_create(ctx->dev, "memcg-files-2"), -EMFILE, "create_session");
-	expect_eq(luo_preserve(session, ctx->dev, 2), -ENOENT, "preserve_fd of a device");
+	expect_err(luo_create(ctx->dev, "memcg-files-2"), -EMFILE,
+		   "create_session");
+	expect_eq(luo_preserve(session, ctx->dev, 2), -ENOENT,
+		  "preserve_fd of a device");
 	limit_files(before);
-	session = need_fd(luo_create(ctx->dev, "memcg-files-2"), "create_session with a free fd");
+	session = need_fd(luo_create(ctx->dev, "memcg-files-2"),
+			  "create_session with a free fd");
 	close(session);
 }
 
@@ -447,19 +479,23 @@ static void files_after(struct stage_ctx *ctx)
 	long free_before;
 
 	for (i = 0; i < 3; i++)
-		expect_err(luo_retrieve(ctx->dev, "memcg-files"), -EMFILE, "retrieve_session");
+		expect_err(luo_retrieve(ctx->dev, "memcg-files"), -EMFILE,
+			   "retrieve_session");
 	limit_files(before);
-	session = need_fd(luo_retrieve(ctx->dev, "memcg-files"), "retrieve_session with a free fd");
+	session = need_fd(luo_retrieve(ctx->dev, "memcg-files"),
+			  "retrieve_session with a free fd");
 	free_before = stage_free_pages();
 	before = limit_files(0);
 	for (i = 0; i < 3; i++)
 		expect_err(luo_retrieve_fd(session, 1), -EMFILE, "retrieve_fd");
 	limit_files(before);
 	expect_state(session, 1, "pending");
-	expect_range(stage_free_pages() - free_before, -NOISE, NOISE, "pages freed");
+	expect_range(stage_free_pages() - free_before, -NOISE, NOISE,
+		     "pages freed");
 	take(session, 1, SIZE);
 	before = limit_files(0);
-	expect_err(luo_retrieve_fd(session, 1), -EMFILE, "retrieve_fd of a retrieved file");
+	expect_err(luo_retrieve_fd(session, 1), -EMFILE,
+		   "retrieve_fd of a retrieved file");
 	expect_eq(luo_finish(session), 0, "finish");
 	limit_files(before);
 	close(session);
@@ -471,10 +507,13 @@ static void committed_after(struct stage_ctx *ctx)
 {
 	long before = stage_free_pages();
 
-	need_eq(luo_write_file("/proc/sys/vm/overcommit_kbytes", "1"), 0, "overcommit_kbytes");
-	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "2"), 0, "overcommit_memory");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_kbytes", "1"), 0,
+		"overcommit_kbytes");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "2"), 0,
+		"overcommit_memory");
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd");
-	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0, "overcommit_memory");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0,
+		"overcommit_memory");
 	luo_write_file("/proc/sys/vm/overcommit_ratio", "50");
 	expect_freed(before, PAGES, NOISE, "the failed retrieve");
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd again");
@@ -495,11 +534,13 @@ static const struct stage_case cases[] = {
 	{ "files", true, { files_before, files_after } },
 	{ "swapoff", true, { NULL, swap_off } },
 	{ "committed", false, { left_before, committed_after } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_memcg", .stages = 2, .cases = cases,
+	.name = "kexec_memcg",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

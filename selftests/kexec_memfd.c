@@ -18,11 +18,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HUGE_PAGE	(2 * MIB)
-#define HUGE_SIZE	(3 * HUGE_PAGE)
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define HUGE_PAGE (2 * MIB)
+#define HUGE_SIZE (3 * HUGE_PAGE)
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
-#define KPF_THP	22
+#define KPF_THP 22
 
 /* Sizes, and the frames of each. */
 
@@ -62,7 +62,8 @@ static void sizes_after(struct stage_ctx *ctx)
 		if (sizes[i])
 			stage_same_pfns(tag, fd);
 		if (!fstat(fd, &st))
-			expect_eq(st.st_blocks, (sizes[i] + LUO_PAGE - 1) / LUO_PAGE * 8,
+			expect_eq(st.st_blocks,
+				  (sizes[i] + LUO_PAGE - 1) / LUO_PAGE * 8,
 				  "st_blocks of %s", tag);
 		close(fd);
 	}
@@ -71,7 +72,7 @@ static void sizes_after(struct stage_ctx *ctx)
 
 /* A file that takes a large part of all memory. */
 
-#define BIG	(200 * MIB)
+#define BIG (200 * MIB)
 
 static void big_before(struct stage_ctx *ctx)
 {
@@ -96,8 +97,8 @@ static void big_after(struct stage_ctx *ctx)
 	 */
 	stage_same_pfns("big", fd);
 	luo_settle();
-	expect_range(luo_meminfo("Shmem"), shmem + pages - 16, shmem + pages + 16,
-		     "pages of Shmem (%ld + %ld)", shmem,
+	expect_range(luo_meminfo("Shmem"), shmem + pages - 16,
+		     shmem + pages + 16, "pages of Shmem (%ld + %ld)", shmem,
 		     pages);
 	expect_eq(luo_size(fd), BIG, "size");
 	expect_pattern(fd, 0, BIG, 200, "content");
@@ -124,7 +125,8 @@ static void positions_before(struct stage_ctx *ctx)
 		/* Every other position is set after preserve. */
 		if (i & 1)
 			need_preserve(ctx->out, fd, i);
-		expect_eq(lseek(fd, positions[i], SEEK_SET), positions[i], "lseek");
+		expect_eq(lseek(fd, positions[i], SEEK_SET), positions[i],
+			  "lseek");
 		if (!(i & 1))
 			need_preserve(ctx->out, fd, i);
 		close(fd);
@@ -164,7 +166,8 @@ static int kpageflag(__u64 pfn, int bit)
 	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	__u64 flags = 0;
 
-	if (fd < 0 || pread(fd, &flags, sizeof(flags), pfn * 8) != sizeof(flags))
+	if (fd < 0 ||
+	    pread(fd, &flags, sizeof(flags), pfn * 8) != sizeof(flags))
 		flags = 1ULL << bit;
 	if (fd >= 0)
 		close(fd);
@@ -178,7 +181,8 @@ static bool is_huge(int fd)
 
 	need_eq(luo_pfns(fd, ARRAY_SIZE(pfns), pfns), 0, "frame numbers");
 	for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-		if (pfns[i] != pfns[i & ~511UL] + (i & 511) || pfns[i & ~511UL] & 511)
+		if (pfns[i] != pfns[i & ~511UL] + (i & 511) ||
+		    pfns[i & ~511UL] & 511)
 			return false;
 	}
 	/* The C implementation does not mark restored folios as THP. */
@@ -194,8 +198,10 @@ static void huge_before(struct stage_ctx *ctx)
 	for (i = 0; i < 2; i++) {
 		/* The second file ends within a folio. */
 		fd = memfd_create("huge", 0);
-		need_eq(luo_truncate(fd, i ? HUGE_SIZE - 5000 : HUGE_SIZE), 0, "ftruncate");
-		need_eq(luo_fill(fd, 0, i ? HUGE_SIZE - 5000 : HUGE_SIZE, i), 0, "fill");
+		need_eq(luo_truncate(fd, i ? HUGE_SIZE - 5000 : HUGE_SIZE), 0,
+			"ftruncate");
+		need_eq(luo_fill(fd, 0, i ? HUGE_SIZE - 5000 : HUGE_SIZE, i), 0,
+			"fill");
 		if (!i && !is_huge(fd)) {
 			luo_write_file(THP_CONTROL, "never");
 			stage_skip("the memfd got no huge pages");
@@ -223,8 +229,8 @@ static void huge_after(struct stage_ctx *ctx)
 	stage_same_pfns("huge-0", fd);
 	expect_eq(is_huge(fd), true, "still huge after the kexec");
 	luo_settle();
-	expect_range(luo_meminfo("Shmem"), shmem + pages - 16, shmem + pages + 16,
-		     "pages of Shmem (%ld before)", shmem);
+	expect_range(luo_meminfo("Shmem"), shmem + pages - 16,
+		     shmem + pages + 16, "pages of Shmem (%ld before)", shmem);
 	other = need_retrieve(ctx->in, 1);
 	stage_same_pfns("huge-1", other);
 	expect_pattern(fd, 0, HUGE_SIZE, 0, "huge content");
@@ -232,12 +238,16 @@ static void huge_after(struct stage_ctx *ctx)
 	expect_pattern(other, 0, HUGE_SIZE - 5000, 1, "content within a folio");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	/* Restored folios can be split and freed like any others. */
-	expect_eq(luo_truncate(fd, HUGE_PAGE / 2 + 1), 0, "shrink into a folio");
+	expect_eq(luo_truncate(fd, HUGE_PAGE / 2 + 1), 0,
+		  "shrink into a folio");
 	expect_pattern(fd, 0, HUGE_PAGE / 2 + 1, 0, "the rest of the file");
 	expect_eq(luo_truncate(fd, HUGE_SIZE), 0, "grow again");
-	expect_zero(fd, HUGE_PAGE / 2 + 1, HUGE_SIZE - HUGE_PAGE / 2 - 1, "the truncated part");
-	expect_eq(luo_fallocate(other, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8 * LUO_PAGE,
-				LUO_PAGE), 0, "punch a hole in a folio");
+	expect_zero(fd, HUGE_PAGE / 2 + 1, HUGE_SIZE - HUGE_PAGE / 2 - 1,
+		    "the truncated part");
+	expect_eq(luo_fallocate(other,
+				FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				8 * LUO_PAGE, LUO_PAGE),
+		  0, "punch a hole in a folio");
 	expect_zero(other, 8 * LUO_PAGE, LUO_PAGE, "the hole");
 	expect_pattern(other, 9 * LUO_PAGE, MIB, 1, "after the hole");
 	close(fd);
@@ -260,7 +270,8 @@ static void twice_before(struct stage_ctx *ctx)
 
 static void twice_after(struct stage_ctx *ctx)
 {
-	int session, a = need_retrieve(ctx->in, 1), b = need_retrieve(ctx->in, 1);
+	int session, a = need_retrieve(ctx->in, 1),
+		     b = need_retrieve(ctx->in, 1);
 	char text[4096], byte;
 
 	expect_eq(a == b, 0, "the same fd number twice");
@@ -282,14 +293,18 @@ static void twice_after(struct stage_ctx *ctx)
 	/* The C implementation has no fdinfo. */
 	if (!luo_is_c()) {
 		expect_eq(luo_fdinfo(ctx->in, text, sizeof(text)), 0, "fdinfo");
-		expect_eq(luo_count_line(text, luo_file_line(1, LUO_MEMFD, "retrieved")), 1,
-			  "lines \"%s\" in fdinfo", luo_file_line(1, LUO_MEMFD, "retrieved"));
+		expect_eq(luo_count_line(text, luo_file_line(1, LUO_MEMFD,
+							     "retrieved")),
+			  1, "lines \"%s\" in fdinfo",
+			  luo_file_line(1, LUO_MEMFD, "retrieved"));
 	}
 
 	/* Before finish, the file cannot be preserved again. */
 	session = need_fd(luo_create(ctx->dev, "twice-out"), "create_session");
-	expect_err(luo_preserve(session, a, 1), -EBUSY, "preserve_fd before finish");
-	expect_err(luo_preserve(ctx->in, a, 9), -EINVAL, "preserve_fd in an incoming session");
+	expect_err(luo_preserve(session, a, 1), -EBUSY,
+		   "preserve_fd before finish");
+	expect_err(luo_preserve(ctx->in, a, 9), -EINVAL,
+		   "preserve_fd in an incoming session");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	expect_eq(luo_preserve(session, a, 1), 0, "preserve_fd after finish");
 	close(session);
@@ -326,11 +341,13 @@ static void ordinary_after(struct stage_ctx *ctx)
 	expect_eq(luo_size(fd), 35000, "size");
 	expect_pattern(fd, 30000, 5000, 2, "written past the end");
 	expect_eq(luo_fallocate(fd, 0, 0, 100000), 0, "fallocate");
-	expect_eq(luo_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, LUO_PAGE), 0,
-		  "punch a hole");
+	expect_eq(luo_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				0, LUO_PAGE),
+		  0, "punch a hole");
 	expect_zero(fd, 0, LUO_PAGE, "the hole");
 	expect_pattern(fd, LUO_PAGE, 9999 - LUO_PAGE, 1, "after the hole");
-	expect_eq(luo_add_seals(fd, F_SEAL_WRITE), 0, "F_SEAL_WRITE (nothing is pinned)");
+	expect_eq(luo_add_seals(fd, F_SEAL_WRITE), 0,
+		  "F_SEAL_WRITE (nothing is pinned)");
 	expect_err(luo_pwrite(fd, "x", 1, 0), -EPERM, "write when sealed");
 	close(fd);
 }
@@ -354,7 +371,8 @@ static void readonly_after(struct stage_ctx *ctx)
 	int fd = need_retrieve(ctx->in, 1);
 
 	expect_pattern(fd, 0, 10000, 1, "content");
-	expect_eq(luo_pwrite(fd, "x", 1, 0), 1, "write to a file preserved by a read-only fd");
+	expect_eq(luo_pwrite(fd, "x", 1, 0), 1,
+		  "write to a file preserved by a read-only fd");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
 }
@@ -367,11 +385,13 @@ static const struct stage_case cases[] = {
 	{ "twice", false, { twice_before, twice_after } },
 	{ "ordinary", false, { ordinary_before, ordinary_after } },
 	{ "readonly", false, { readonly_before, readonly_after } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_memfd", .stages = 2, .cases = cases,
+	.name = "kexec_memfd",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

@@ -30,22 +30,24 @@ static void verify(struct stage_ctx *ctx)
 
 	expect_err(luo_retrieve(ctx->dev, "none"), -ENOENT, "retrieve_session");
 	/* Names that no session can have. */
-	expect_err(luo_retrieve(ctx->dev, ""), -ENOENT, "retrieve_session, empty name");
+	expect_err(luo_retrieve(ctx->dev, ""), -ENOENT,
+		   "retrieve_session, empty name");
 	memset(name, 'x', sizeof(name));
-	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "retrieve_session, no NUL byte");
+	expect_err(luo_retrieve(ctx->dev, name), -ENOENT,
+		   "retrieve_session, no NUL byte");
 	session = need_fd(luo_create(ctx->dev, "none"), "create_session");
 	close(session);
 	close(ctx->dev);
 	ctx->dev = need_fd(luo_open(), "open the device again");
 }
 
-static const struct stage_case cases[] = {
-	{ "none", true, { prepare, verify } },
-	{ }
-};
+static const struct stage_case cases[] = { { "none", true, { prepare, verify } },
+					   {} };
 
 static const struct stage_program program = {
-	.name = "kexec_none", .stages = 2, .cases = cases,
+	.name = "kexec_none",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

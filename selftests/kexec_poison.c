@@ -21,14 +21,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CORRUPT		"/sys/kernel/debug/hwpoison/corrupt-pfn"
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define HUGE_PAGE	(2 * MIB)
-#define PAGES		40
-#define SIZE		(PAGES * LUO_PAGE)
+#define CORRUPT "/sys/kernel/debug/hwpoison/corrupt-pfn"
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define HUGE_PAGE (2 * MIB)
+#define PAGES 40
+#define SIZE (PAGES * LUO_PAGE)
 /* Enough files for some to lie in scratch memory. */
-#define FILES		40
-#define APART		(4 * MIB)
+#define FILES 40
+#define APART (4 * MIB)
 
 static int new_memfd(size_t size, __u64 seed)
 {
@@ -69,14 +69,17 @@ static void expect_bad(int fd, size_t page)
 static int reboot_refused(void)
 {
 	return syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		       LINUX_REBOOT_CMD_KEXEC, NULL) ? -errno : 0;
+		       LINUX_REBOOT_CMD_KEXEC, NULL) ?
+		       -errno :
+		       0;
 }
 
 static void sound_before(struct stage_ctx *ctx)
 {
 	int fd = new_memfd(SIZE, 1);
 
-	need_eq(access(CORRUPT, W_OK), 0, "%s (not the debug kernel?)", CORRUPT);
+	need_eq(access(CORRUPT, W_OK), 0, "%s (not the debug kernel?)",
+		CORRUPT);
 	need_eq(luo_preserve(ctx->out, fd, 1), 0, "preserve_fd");
 	close(fd);
 }
@@ -86,7 +89,8 @@ static void sound_after(struct stage_ctx *ctx)
 	int fd = need_fd(luo_retrieve_fd(ctx->in, 1), "retrieve_fd");
 
 	expect_pattern(fd, 0, SIZE, 1, "content");
-	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT, "retrieve_fd of an unknown token");
+	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT,
+		   "retrieve_fd of an unknown token");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
 }
@@ -113,16 +117,20 @@ static void early(struct stage_ctx *ctx)
 		if (i)
 			continue;
 		expect_err(err, -EHWPOISON, "preserve_fd");
-		expect_err(luo_preserve(ctx->out, fds[i], 1), -EHWPOISON, "preserve_fd again");
+		expect_err(luo_preserve(ctx->out, fds[i], 1), -EHWPOISON,
+			   "preserve_fd again");
 		expect_bad(fds[i], PAGES - 1);
-		expect_pattern(fds[i], 0, (PAGES - 1) * LUO_PAGE, i, "the pages before it");
+		expect_pattern(fds[i], 0, (PAGES - 1) * LUO_PAGE, i,
+			       "the pages before it");
 	}
 	expect_eq(refused, FILES, "files that were refused");
 	expect_range(faults_pages() - pages, -2, 2, "pages more than before");
 	for (i = 0; i < FILES; i++) {
 		/* Without the page the file can be preserved. */
-		expect_eq(luo_truncate(fds[i], (PAGES - 1) * LUO_PAGE), 0, "cut the file off");
-		expect_eq(luo_preserve(ctx->out, fds[i], i), 0, "preserve_fd of the rest");
+		expect_eq(luo_truncate(fds[i], (PAGES - 1) * LUO_PAGE), 0,
+			  "cut the file off");
+		expect_eq(luo_preserve(ctx->out, fds[i], i), 0,
+			  "preserve_fd of the rest");
 		close(fds[i]);
 	}
 }
@@ -132,7 +140,8 @@ static void early_after(struct stage_ctx *ctx)
 	int i, fd;
 
 	for (i = 0; i < FILES; i++) {
-		fd = need_fd(luo_retrieve_fd(ctx->in, i), "retrieve_fd, token %d", i);
+		fd = need_fd(luo_retrieve_fd(ctx->in, i),
+			     "retrieve_fd, token %d", i);
 		expect_eq(luo_size(fd), (PAGES - 1) * LUO_PAGE, "size");
 		expect_pattern(fd, 0, (PAGES - 1) * LUO_PAGE, i, "content");
 		close(fd);
@@ -152,12 +161,14 @@ static void refuse(struct stage_ctx *ctx, int fd, size_t page, const char *what)
 	expect_err(reboot_refused(), -EHWPOISON, "reboot again, %s", what);
 	/* Other sessions still work. */
 	other = new_memfd(SIZE, 3);
-	expect_eq(luo_preserve(ctx->out, other, page), 0, "preserve_fd of another file");
+	expect_eq(luo_preserve(ctx->out, other, page), 0,
+		  "preserve_fd of another file");
 	close(other);
 	expect_bad(fd, page);
 	close(session);
 	session = create(ctx, "poison-late");
-	expect_err(luo_preserve(session, fd, 2), -EHWPOISON, "preserve_fd anew, %s", what);
+	expect_err(luo_preserve(session, fd, 2), -EHWPOISON,
+		   "preserve_fd anew, %s", what);
 	close(session);
 	close(fd);
 }
@@ -173,7 +184,8 @@ static void late(struct stage_ctx *ctx)
 	need_eq(luo_truncate(fd, SIZE), 0, "ftruncate");
 	session = create(ctx, "poison-hole");
 	need_eq(luo_preserve(session, fd, 1), 0, "preserve_fd");
-	need_eq(luo_fill(fd, 9 * LUO_PAGE, LUO_PAGE, 5), 0, "write into a hole");
+	need_eq(luo_fill(fd, 9 * LUO_PAGE, LUO_PAGE, 5), 0,
+		"write into a hole");
 	poison(fd, 9);
 	expect_err(reboot_refused(), -EHWPOISON, "reboot, a page in a hole");
 	close(session);
@@ -190,8 +202,10 @@ static void late_after(struct stage_ctx *ctx)
 	int fd = need_fd(luo_retrieve_fd(ctx->in, 7), "retrieve_fd");
 
 	expect_pattern(fd, 0, SIZE, 3, "content of the other file");
-	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT, "retrieve_fd of an unknown token");
-	expect_err(luo_retrieve(ctx->dev, "poison-late"), -ENOENT, "a session that was closed");
+	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT,
+		   "retrieve_fd of an unknown token");
+	expect_err(luo_retrieve(ctx->dev, "poison-late"), -ENOENT,
+		   "a session that was closed");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
 }
@@ -200,11 +214,13 @@ static const struct stage_case cases[] = {
 	{ "sound", false, { sound_before, sound_after } },
 	{ "early", false, { early, early_after } },
 	{ "late", false, { late, late_after } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_poison", .stages = 2, .cases = cases,
+	.name = "kexec_poison",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

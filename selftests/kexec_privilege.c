@@ -17,8 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NOBODY	65534
-#define SIZE	(5 * LUO_PAGE + 7)
+#define NOBODY 65534
+#define SIZE (5 * LUO_PAGE + 7)
 
 static void put(int session, __u64 token, __u64 seed)
 {
@@ -74,7 +74,8 @@ static void unprivileged_after(struct stage_ctx *ctx)
 	need_eq(waitpid(pid, &status, 0), pid, "the child");
 	expect_eq(status, 0, "exit status of the child (times 256: its step)");
 	/* The parent sees the same file. */
-	fd = need_fd(luo_retrieve_fd(ctx->in, 1), "the file that the child retrieved");
+	fd = need_fd(luo_retrieve_fd(ctx->in, 1),
+		     "the file that the child retrieved");
 	expect_eq(pread(fd, &byte, 1, 0), 1, "pread");
 	expect_eq(byte, 'x', "the byte that the child wrote");
 	close(fd);
@@ -96,16 +97,20 @@ static int next_fd(void)
 static void no_leak(struct stage_ctx *ctx)
 {
 	struct liveupdate_session_retrieve_fd arg = {
-		.size = sizeof(arg), .fd = -1, .token = 1,
+		.size = sizeof(arg),
+		.fd = -1,
+		.token = 1,
 	};
-	struct liveupdate_session_retrieve_fd *readonly = luo_readonly(&arg, sizeof(arg));
+	struct liveupdate_session_retrieve_fd *readonly =
+		luo_readonly(&arg, sizeof(arg));
 	int before = next_fd(), fd;
 
-	expect_err(luo_ioctl(ctx->in, LIVEUPDATE_SESSION_RETRIEVE_FD, readonly), -EFAULT,
-		   "retrieve_fd, argument read-only");
+	expect_err(luo_ioctl(ctx->in, LIVEUPDATE_SESSION_RETRIEVE_FD, readonly),
+		   -EFAULT, "retrieve_fd, argument read-only");
 	expect_eq(readonly->fd, -1, "the fd in the argument");
 	expect_eq(next_fd(), before, "the next fd");
-	expect_err(luo_retrieve_fd(ctx->in, 99), -ENOENT, "retrieve_fd of an unknown token");
+	expect_err(luo_retrieve_fd(ctx->in, 99), -ENOENT,
+		   "retrieve_fd of an unknown token");
 	expect_eq(next_fd(), before, "the next fd");
 	fd = need_fd(luo_retrieve_fd(ctx->in, 1), "retrieve_fd");
 	expect_pattern(fd, 0, SIZE, 1, "the file");
@@ -118,11 +123,13 @@ static void no_leak(struct stage_ctx *ctx)
 static const struct stage_case cases[] = {
 	{ "unprivileged", false, { prepare, unprivileged_after } },
 	{ "no_leak", false, { prepare, no_leak } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_privilege", .stages = 2, .cases = cases,
+	.name = "kexec_privilege",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

@@ -38,21 +38,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#define THREADS		4
-#define NAMES		6
-#define TOKENS		4
-#define FILES		8
-#define NOTES		30000
-#define INSTANCES	20000
-#define SPARES		100
+#define THREADS 4
+#define NAMES 6
+#define TOKENS 4
+#define FILES 8
+#define NOTES 30000
+#define INSTANCES 20000
+#define SPARES 100
 /* The kexec waits for a random number of calls, less than this. */
-#define AHEAD		6000
+#define AHEAD 6000
 /*
  * The fd of a session. No number is used twice, so an fd never names another
  * file.
  */
-#define FIRST_FD	1000
-#define FILE_SIZE	(3 * LUO_PAGE)
+#define FIRST_FD 1000
+#define FILE_SIZE (3 * LUO_PAGE)
 
 enum call { CREATE, CLOSE, PRESERVE, FDINFO };
 
@@ -122,10 +122,12 @@ static struct note *add_note(struct racer *r, const struct note *what)
 	return note;
 }
 
-static struct note *begin(struct racer *r, enum call call, unsigned int name,
+static struct note *begin(struct racer *r, enum call which, unsigned int name,
 			  unsigned int instance)
 {
-	struct note what = { .call = call, .name = name, .instance = instance };
+	struct note what = { .call = which,
+			     .name = name,
+			     .instance = instance };
 
 	return add_note(r, &what);
 }
@@ -207,8 +209,8 @@ static bool preserve(struct racer *r, unsigned int n)
 	 * could not move out of scratch memory, because another task held a
 	 * reference.
 	 */
-	if (err && err != -EEXIST && err != -EBUSY && err != -EBADF && err != -ENOTTY &&
-	    err != -ENOMEM)
+	if (err && err != -EEXIST && err != -EBUSY && err != -EBADF &&
+	    err != -ENOTTY && err != -ENOMEM)
 		note_unexplained(PRESERVE, err);
 	end(note, err);
 	return true;
@@ -235,7 +237,8 @@ static void write_word(struct racer *r, unsigned int file, bool by_call)
 
 	log_of->begun[file][r->me] = value;
 	if (by_call)
-		luo_pwrite(files[file], &value, sizeof(value), (1 + r->me) * sizeof(value));
+		luo_pwrite(files[file], &value, sizeof(value),
+			   (1 + r->me) * sizeof(value));
 	else
 		((atomic_uint *)maps[file])[1 + r->me] = value;
 	log_of->written[file][r->me] = value;
@@ -299,7 +302,9 @@ static void *race(void *arg)
 			 * Calls that must fail on a preserved file touch the
 			 * last page only.
 			 */
-			luo_fallocate(files[file], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			luo_fallocate(files[file],
+				      FALLOC_FL_PUNCH_HOLE |
+					      FALLOC_FL_KEEP_SIZE,
 				      FILE_SIZE - LUO_PAGE, LUO_PAGE);
 			luo_truncate(files[file], FILE_SIZE);
 			luo_add_seals(files[file], F_SEAL_SHRINK);
@@ -320,7 +325,8 @@ static int make_log(__u64 seed)
 	int fd = memfd_create("log", MFD_CLOEXEC);
 
 	need_eq(luo_truncate(fd, sizeof(*log_of)), 0, "the size of the log");
-	log_of = mmap(NULL, sizeof(*log_of), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	log_of = mmap(NULL, sizeof(*log_of), PROT_READ | PROT_WRITE, MAP_SHARED,
+		      fd, 0);
 	need_eq(log_of == MAP_FAILED, 0, "mapping the log");
 	/*
 	 * Fill all holes: a page that fills a hole after the freeze would not
@@ -345,14 +351,18 @@ static void start(struct stage_ctx *ctx, __u64 seed)
 	need_eq(luo_preserve(session, log, 1), 0, "preserving the log");
 	for (i = 0; i < SPARES; i++) {
 		sprintf(name, "spare-%d-%d", stage_now, i);
-		session = need_fd(luo_create(dev, name), "create_session \"%s\"", name);
+		session = need_fd(luo_create(dev, name),
+				  "create_session \"%s\"", name);
 		fd = need_fd(luo_memfd(0, 100, 1), "a memfd");
 		need_eq(luo_preserve(session, fd, 1), 0, "preserve_fd");
 		close(fd);
 	}
 	for (i = 0; i < FILES; i++) {
-		files[i] = need_fd(luo_memfd(MFD_ALLOW_SEALING, FILE_SIZE, 100 + i), "a memfd");
-		maps[i] = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, files[i], 0);
+		files[i] = need_fd(luo_memfd(MFD_ALLOW_SEALING, FILE_SIZE,
+					     100 + i),
+				   "a memfd");
+		maps[i] = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE,
+			       MAP_SHARED, files[i], 0);
 		need_eq(maps[i] == MAP_FAILED, 0, "mapping it");
 		memset(maps[i], 0, LUO_PAGE);
 		maps[i][0] = i;
@@ -361,7 +371,8 @@ static void start(struct stage_ctx *ctx, __u64 seed)
 		racers[i].me = i;
 		racers[i].chance = luo_mix(seed, 10 * stage_now + i);
 		racers[i].spare = i;
-		need_eq(pthread_create(&thread, NULL, race, &racers[i]), 0, "a thread");
+		need_eq(pthread_create(&thread, NULL, race, &racers[i]), 0,
+			"a thread");
 	}
 	/* The threads run on during the kexec. */
 	ahead = luo_mix(seed, stage_now) % AHEAD;
@@ -389,7 +400,8 @@ struct expected {
 	unsigned int maybe[TOKENS];
 };
 
-static void read_notes(const struct log *log, unsigned int name, struct expected *expected)
+static void read_notes(const struct log *log, unsigned int name,
+		       struct expected *expected)
 {
 	const struct note *note;
 	unsigned int t, n, pass;
@@ -405,9 +417,11 @@ static void read_notes(const struct log *log, unsigned int name, struct expected
 					continue;
 				if (!pass && note->call == CREATE) {
 					expected->begun |= !note->end;
-					if (note->end > expected->created && !note->answer) {
+					if (note->end > expected->created &&
+					    !note->answer) {
 						expected->created = note->end;
-						expected->instance = note->instance;
+						expected->instance =
+							note->instance;
 					}
 				}
 				if (!pass || note->call == CREATE ||
@@ -420,9 +434,11 @@ static void read_notes(const struct log *log, unsigned int name, struct expected
 				if (note->call != PRESERVE)
 					continue;
 				if (!note->end)
-					expected->maybe[note->token] |= 1 << note->file;
+					expected->maybe[note->token] |=
+						1 << note->file;
 				else if (!note->answer)
-					expected->file[note->token] = note->file + 1;
+					expected->file[note->token] =
+						note->file + 1;
 			}
 		}
 	}
@@ -435,16 +451,20 @@ static void check_words(int fd, const struct log *log, unsigned int file)
 	__u32 words[1 + THREADS];
 	unsigned int t;
 
-	need_eq(pread(fd, words, sizeof(words), 0), sizeof(words), "reading a file");
+	need_eq(pread(fd, words, sizeof(words), 0), sizeof(words),
+		"reading a file");
 	for (t = 0; t < THREADS; t++)
-		expect_range(words[1 + t], log->written[file][t], log->begun[file][t],
+		expect_range(words[1 + t], log->written[file][t],
+			     log->begun[file][t],
 			     "what thread %u wrote to file %u", t, file);
-	expect_pattern(fd, LUO_PAGE, LUO_PAGE, 100 + file, "a page that no thread writes");
+	expect_pattern(fd, LUO_PAGE, LUO_PAGE, 100 + file,
+		       "a page that no thread writes");
 	expect_eq(luo_size(fd), FILE_SIZE, "size of file %u", file);
 }
 
-static unsigned int check_session(int session, const struct log *log, const struct expected *expected,
-				    const char *name, unsigned int *seen_files)
+static unsigned int check_session(int session, const struct log *log,
+				  const struct expected *expected,
+				  const char *name, unsigned int *seen_files)
 {
 	unsigned int token, found = 0, lost = 0;
 	__u32 file = FILES;
@@ -453,24 +473,28 @@ static unsigned int check_session(int session, const struct log *log, const stru
 	for (token = 0; token < TOKENS; token++) {
 		fd = luo_retrieve_fd(session, token);
 		if (fd < 0) {
-			expect_err(fd, -ENOENT, "retrieve_fd %u of \"%s\"", token, name);
+			expect_err(fd, -ENOENT, "retrieve_fd %u of \"%s\"",
+				   token, name);
 			if (expected->file[token])
 				lost |= 1 << token;
 			continue;
 		}
 		found++;
-		need_eq(pread(fd, &file, sizeof(file), 0), sizeof(file), "reading a file");
+		need_eq(pread(fd, &file, sizeof(file), 0), sizeof(file),
+			"reading a file");
 		expect_range(file, 0, FILES - 1, "number of the file");
 		if (file >= FILES)
 			continue;
-		expect_eq(*seen_files >> file & 1, 0, "file %u is also in another session", file);
+		expect_eq(*seen_files >> file & 1, 0,
+			  "file %u is also in another session", file);
 		*seen_files |= 1 << file;
 		if (expected->file[token])
-			expect_eq(file, expected->file[token] - 1, "file of token %u of \"%s\"", token,
-				  name);
+			expect_eq(file, expected->file[token] - 1,
+				  "file of token %u of \"%s\"", token, name);
 		else
 			expect_eq(expected->maybe[token] >> file & 1, 1,
-				  "had begun: file %u, token %u of \"%s\"", file, token, name);
+				  "had begun: file %u, token %u of \"%s\"",
+				  file, token, name);
 		check_words(fd, log, file);
 		close(fd);
 	}
@@ -478,15 +502,18 @@ static unsigned int check_session(int session, const struct log *log, const stru
 	 * A session whose create had not returned is empty. It can only be
 	 * there if the other one is gone.
 	 */
-	if (!found && expected->begun && (expected->instance < 0 || expected->closed))
+	if (!found && expected->begun &&
+	    (expected->instance < 0 || expected->closed))
 		return 0;
-	expect_eq(lost, 0, "tokens (bit mask) of \"%s\" whose files are lost", name);
+	expect_eq(lost, 0, "tokens (bit mask) of \"%s\" whose files are lost",
+		  name);
 	return found;
 }
 
 static void check_incoming(struct stage_ctx *ctx)
 {
-	unsigned int calls = 0, open_calls = 0, there = 0, all_files = 0, seen_files = 0, i, t;
+	unsigned int calls = 0, open_calls = 0, there = 0, all_files = 0,
+		     seen_files = 0, i, t;
 	char name[LUO_NAME_MAX] = "";
 	struct expected expected;
 	const struct log *log;
@@ -499,7 +526,9 @@ static void check_incoming(struct stage_ctx *ctx)
 	need_eq(luo_finish(session), 0, "finish of \"log\"");
 	close(session);
 	close(fd);
-	expect_eq(log->unexplained, 0, "an answer that no race explains, to call %d", log->unexplained_call);
+	expect_eq(log->unexplained, 0,
+		  "an answer that no race explains, to call %d",
+		  log->unexplained_call);
 	for (t = 0; t < THREADS; t++) {
 		calls += log->count[t];
 		if (log->count[t])
@@ -510,26 +539,33 @@ static void check_incoming(struct stage_ctx *ctx)
 		name_of(name, i);
 		session = luo_retrieve(dev, name);
 		if (session < 0) {
-			expect_err(session, -ENOENT, "retrieve_session \"%s\"", name);
+			expect_err(session, -ENOENT, "retrieve_session \"%s\"",
+				   name);
 			if (expected.instance >= 0 && !expected.closed)
-				expect_eq(0, 1, "sessions \"%s\" not closed", name);
+				expect_eq(0, 1, "sessions \"%s\" not closed",
+					  name);
 			continue;
 		}
 		there++;
-		if ((expected.instance < 0 || expected.closed == 2) && !expected.begun)
-			expect_eq(1, 0, "sessions \"%s\", closed or never created", name);
-		all_files += check_session(session, log, &expected, name, &seen_files);
+		if ((expected.instance < 0 || expected.closed == 2) &&
+		    !expected.begun)
+			expect_eq(1, 0,
+				  "sessions \"%s\", closed or never created",
+				  name);
+		all_files += check_session(session, log, &expected, name,
+					   &seen_files);
 		expect_eq(luo_finish(session), 0, "finish of \"%s\"", name);
 		close(session);
 	}
-	stage_note("seed %llu: %u calls, %u incoming sessions with %u files", log->seed, calls,
-		   there, all_files);
-	stage_note("%u of %d threads were in a call when the kexec was entered", open_calls,
-		   THREADS);
+	stage_note("seed %llu: %u calls, %u incoming sessions with %u files",
+		   log->seed, calls, there, all_files);
+	stage_note("%u of %d threads were in a call when the kexec was entered",
+		   open_calls, THREADS);
 	/* The sessions of the last kernel but one are gone. */
 	for (i = 0; i < SPARES; i++) {
 		sprintf(name, "spare-%d-%d", stage_now - 2, i);
-		expect_err(luo_retrieve(dev, name), -ENOENT, "a session of the kernel before the last");
+		expect_err(luo_retrieve(dev, name), -ENOENT,
+			   "a session of the kernel before the last");
 	}
 	munmap((void *)log, sizeof(*log));
 }
@@ -553,13 +589,15 @@ static void race_with_reboot(struct stage_ctx *ctx)
 		close(dev);
 }
 
-static const struct stage_case cases[] = {
-	{ "all", true, { race_with_reboot } },
-	{ }
-};
+static const struct stage_case cases[] = { { "all", true, { race_with_reboot } },
+					   {} };
 
 static const struct stage_program program = {
-	.name = "kexec_races", .stages = 6, .any_stages = true, .no_device = true, .cases = cases,
+	.name = "kexec_races",
+	.stages = 6,
+	.any_stages = true,
+	.no_device = true,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

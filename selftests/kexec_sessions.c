@@ -16,26 +16,29 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define MEMORY		(32 * MIB)
-#define MEMORY_PAGES	((long)(MEMORY / LUO_PAGE))
-#define NOISE		256	/* in pages */
+#define MEMORY (32 * MIB)
+#define MEMORY_PAGES ((long)(MEMORY / LUO_PAGE))
+#define NOISE 256 /* in pages */
 
-#define FILES		300
-#define SESSIONS	200
+#define FILES 300
+#define SESSIONS 200
 
 static int create(struct stage_ctx *ctx, const char *name)
 {
-	return need_fd(luo_create(ctx->dev, name), "create_session \"%s\"", name);
+	return need_fd(luo_create(ctx->dev, name), "create_session \"%s\"",
+		       name);
 }
 
 static int retrieve(struct stage_ctx *ctx, const char *name)
 {
-	return need_fd(luo_retrieve(ctx->dev, name), "retrieve_session \"%s\"", name);
+	return need_fd(luo_retrieve(ctx->dev, name), "retrieve_session \"%s\"",
+		       name);
 }
 
 static void put(int session, __u64 token, size_t size, __u64 seed)
 {
-	int fd = need_fd(luo_memfd(0, size, seed), "a memfd of %zu bytes", size);
+	int fd =
+		need_fd(luo_memfd(0, size, seed), "a memfd of %zu bytes", size);
 
 	need_eq(luo_preserve(session, fd, token), 0, "preserve_fd, token %#llx",
 		(unsigned long long)token);
@@ -44,10 +47,11 @@ static void put(int session, __u64 token, size_t size, __u64 seed)
 
 static int take(int session, __u64 token, size_t size, __u64 seed)
 {
-	int fd = need_fd(luo_retrieve_fd(session, token), "retrieve_fd, token %#llx",
-			 (unsigned long long)token);
+	int fd = need_fd(luo_retrieve_fd(session, token),
+			 "retrieve_fd, token %#llx", (unsigned long long)token);
 
-	expect_eq(luo_size(fd), size, "size of token %#llx", (unsigned long long)token);
+	expect_eq(luo_size(fd), size, "size of token %#llx",
+		  (unsigned long long)token);
 	expect_pattern(fd, 0, size, seed, "content");
 	return fd;
 }
@@ -78,7 +82,8 @@ static void several_after(struct stage_ctx *ctx)
 		snprintf(name, sizeof(name), "several-%d", n);
 		session = retrieve(ctx, name);
 		expect_eq(luo_get_name(session, seen), 0, "get_name");
-		expect_eq(strcmp(name, seen), 0, "strcmp with the name, which is \"%s\"", seen);
+		expect_eq(strcmp(name, seen), 0,
+			  "strcmp with the name, which is \"%s\"", seen);
 		close(take(session, 2, 200 + n, 2 * n + 1));
 		close(take(session, 1, 100 + n, 2 * n));
 		expect_eq(luo_finish(session), 0, "finish");
@@ -114,12 +119,16 @@ static void names_after(struct stage_ctx *ctx)
 		session = retrieve(ctx, names[i]);
 		memset(seen, 0xa5, sizeof(seen));
 		expect_eq(luo_get_name(session, seen), 0, "get_name");
-		expect_eq(strncmp(seen, names[i], sizeof(seen)), 0, "strncmp with the name");
+		expect_eq(strncmp(seen, names[i], sizeof(seen)), 0,
+			  "strncmp with the name");
 		expect_eq(luo_is_cloexec(session), true, "O_CLOEXEC");
 		if (i < 3) {
-			snprintf(want, sizeof(want), "anon_inode:[luo_session] %s", names[i]);
-			expect_eq(luo_fdlink(session, link, sizeof(link)), 0, "readlink");
-			expect_eq(strcmp(link, want), 0, "strcmp with the link \"%s\"", link);
+			snprintf(want, sizeof(want),
+				 "anon_inode:[luo_session] %s", names[i]);
+			expect_eq(luo_fdlink(session, link, sizeof(link)), 0,
+				  "readlink");
+			expect_eq(strcmp(link, want), 0,
+				  "strcmp with the link \"%s\"", link);
 		}
 		close(take(session, i, 10, i));
 		expect_eq(luo_finish(session), 0, "finish");
@@ -135,7 +144,8 @@ static void empty_before(struct stage_ctx *ctx)
 
 static void empty_after(struct stage_ctx *ctx)
 {
-	expect_err(luo_retrieve_fd(ctx->in, 0), -ENOENT, "retrieve_fd in an empty session");
+	expect_err(luo_retrieve_fd(ctx->in, 0), -ENOENT,
+		   "retrieve_fd in an empty session");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	expect_eq(luo_finish(ctx->in), 0, "finish again");
 }
@@ -161,12 +171,14 @@ static void dropped_after(struct stage_ctx *ctx)
 {
 	int session;
 
-	expect_err(luo_retrieve(ctx->dev, "dropped-1"), -ENOENT, "retrieve_session of the dropped one");
+	expect_err(luo_retrieve(ctx->dev, "dropped-1"), -ENOENT,
+		   "retrieve_session of the dropped one");
 	session = retrieve(ctx, "dropped-not");
 	close(take(session, 1, 100, 2));
 	close(session);
 	session = retrieve(ctx, "dropped-2");
-	expect_err(luo_retrieve_fd(session, 1), -ENOENT, "token of the first session of that name");
+	expect_err(luo_retrieve_fd(session, 1), -ENOENT,
+		   "token of the first session of that name");
 	close(take(session, 4, 100, 4));
 	close(session);
 }
@@ -186,18 +198,22 @@ static void closed_after(struct stage_ctx *ctx)
 
 	before = stage_free_pages();
 	session = retrieve(ctx, "closed");
-	expect_err(luo_retrieve(ctx->dev, "closed"), -EINVAL, "retrieve_session twice");
+	expect_err(luo_retrieve(ctx->dev, "closed"), -EINVAL,
+		   "retrieve_session twice");
 	copy = dup(session);
 	close(session);
-	expect_err(luo_retrieve(ctx->dev, "closed"), -EINVAL, "retrieve_session with a dup open");
+	expect_err(luo_retrieve(ctx->dev, "closed"), -EINVAL,
+		   "retrieve_session with a dup open");
 	close(copy);
-	expect_err(luo_retrieve(ctx->dev, "closed"), -ENOENT, "retrieve_session after close");
+	expect_err(luo_retrieve(ctx->dev, "closed"), -ENOENT,
+		   "retrieve_session after close");
 	expect_freed(before, MEMORY_PAGES, NOISE, "close without finish");
 
 	session = retrieve(ctx, "closed-retrieved");
 	fd = take(session, 1, 5000, 2);
 	close(session);
-	expect_err(luo_retrieve(ctx->dev, "closed-retrieved"), -ENOENT, "retrieve_session after close");
+	expect_err(luo_retrieve(ctx->dev, "closed-retrieved"), -ENOENT,
+		   "retrieve_session after close");
 	expect_pattern(fd, 0, 5000, 2, "a file that was retrieved from it");
 	expect_eq(luo_truncate(fd, 10000), 0, "grow the file");
 	close(fd);
@@ -215,7 +231,8 @@ static void finish_before(struct stage_ctx *ctx)
 static void finish_after(struct stage_ctx *ctx)
 {
 	long before = stage_free_pages();
-	struct liveupdate_session_finish arg = { .size = sizeof(arg), .reserved = 1 };
+	struct liveupdate_session_finish arg = { .size = sizeof(arg),
+						 .reserved = 1 };
 	int fd;
 
 	expect_err(luo_ioctl(ctx->in, LIVEUPDATE_SESSION_FINISH, &arg), -EINVAL,
@@ -223,8 +240,10 @@ static void finish_after(struct stage_ctx *ctx)
 	fd = take(ctx->in, 2, 100, 2);
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	expect_freed(before, MEMORY_PAGES, NOISE, "finish without retrieve");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOENT, "retrieve_fd after finish, never retrieved");
-	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT, "retrieve_fd after finish, retrieved before");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOENT,
+		   "retrieve_fd after finish, never retrieved");
+	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT,
+		   "retrieve_fd after finish, retrieved before");
 	expect_eq(luo_finish(ctx->in), 0, "finish again");
 	expect_err(luo_retrieve(ctx->dev, "kexec_sessions.finish"), -EINVAL,
 		   "retrieve_session of a finished one that is open");
@@ -274,7 +293,8 @@ static void files_after(struct stage_ctx *ctx)
 		}
 		/* fdinfo does not list all files of a large session. */
 		expect_range(n, 100, FILES, "luo-file lines");
-		expect_eq(n, luo_file_lines(text), "luo-file lines with the right state");
+		expect_eq(n, luo_file_lines(text),
+			  "luo-file lines with the right state");
 	}
 	free(text);
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOENT, "an unknown token");
@@ -292,12 +312,16 @@ static void direction_after(struct stage_ctx *ctx)
 {
 	int fd = need_fd(luo_memfd(0, 100, 2), "a memfd");
 
-	expect_err(luo_preserve(ctx->in, fd, 1), -EINVAL, "preserve_fd, token in use");
-	expect_err(luo_preserve(ctx->in, fd, 2), -EINVAL, "preserve_fd, free token");
-	expect_err(luo_preserve(ctx->in, -1, 2), -EINVAL, "preserve_fd, bad fd");
+	expect_err(luo_preserve(ctx->in, fd, 1), -EINVAL,
+		   "preserve_fd, token in use");
+	expect_err(luo_preserve(ctx->in, fd, 2), -EINVAL,
+		   "preserve_fd, free token");
+	expect_err(luo_preserve(ctx->in, -1, 2), -EINVAL,
+		   "preserve_fd, bad fd");
 	close(take(ctx->in, 1, 100, 1));
 	expect_eq(luo_finish(ctx->in), 0, "finish");
-	expect_err(luo_preserve(ctx->in, fd, 2), -EINVAL, "preserve_fd after finish");
+	expect_err(luo_preserve(ctx->in, fd, 2), -EINVAL,
+		   "preserve_fd after finish");
 	close(fd);
 }
 
@@ -313,8 +337,10 @@ static void spaces_after(struct stage_ctx *ctx)
 	int in, out, fd = need_fd(luo_memfd(0, 100, 2), "a memfd");
 
 	out = create(ctx, "spaces");
-	expect_err(luo_create(ctx->dev, "spaces"), -EEXIST, "create_session twice");
-	expect_eq(luo_preserve(out, fd, 1), 0, "preserve_fd of the same token in the outgoing one");
+	expect_err(luo_create(ctx->dev, "spaces"), -EEXIST,
+		   "create_session twice");
+	expect_eq(luo_preserve(out, fd, 1), 0,
+		  "preserve_fd of the same token in the outgoing one");
 	in = retrieve(ctx, "spaces");
 	close(take(in, 1, 100, 1));
 	close(out);
@@ -322,7 +348,8 @@ static void spaces_after(struct stage_ctx *ctx)
 		   "retrieve_session with the outgoing one closed");
 	expect_eq(luo_finish(in), 0, "finish");
 	close(in);
-	expect_err(luo_retrieve(ctx->dev, "spaces"), -ENOENT, "retrieve_session with both closed");
+	expect_err(luo_retrieve(ctx->dev, "spaces"), -ENOENT,
+		   "retrieve_session with both closed");
 	close(fd);
 }
 
@@ -342,7 +369,8 @@ static void passed_before(struct stage_ctx *ctx)
 
 static void passed_after(struct stage_ctx *ctx)
 {
-	int session = need_fd(luo_pass_fd(retrieve(ctx, "passed")), "SCM_RIGHTS");
+	int session =
+		need_fd(luo_pass_fd(retrieve(ctx, "passed")), "SCM_RIGHTS");
 	int fd = take(session, 1, 100, 1);
 
 	fd = need_fd(luo_pass_fd(fd), "SCM_RIGHTS of the memfd");
@@ -362,9 +390,11 @@ static void fault_before(struct stage_ctx *ctx)
 static void fault_after(struct stage_ctx *ctx)
 {
 	struct liveupdate_ioctl_retrieve_session session_arg = {
-		.size = sizeof(session_arg), .name = "fault",
+		.size = sizeof(session_arg),
+		.name = "fault",
 	};
-	struct liveupdate_session_retrieve_fd fd_arg = { .size = sizeof(fd_arg), .token = 1 };
+	struct liveupdate_session_retrieve_fd fd_arg = { .size = sizeof(fd_arg),
+							 .token = 1 };
 	struct liveupdate_session_finish finish = { .size = sizeof(finish) };
 	int session, answer;
 	char text[4096];
@@ -405,20 +435,26 @@ static int retrieve_session_readonly(int dev, const char *name)
 	struct liveupdate_ioctl_retrieve_session arg = { .size = sizeof(arg) };
 
 	strcpy((char *)arg.name, name);
-	return luo_ioctl(dev, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, luo_readonly(&arg, sizeof(arg)));
+	return luo_ioctl(dev, LIVEUPDATE_IOCTL_RETRIEVE_SESSION,
+			 luo_readonly(&arg, sizeof(arg)));
 }
 
 static int retrieve_fd_readonly(int session, __u64 token)
 {
-	struct liveupdate_session_retrieve_fd arg = { .size = sizeof(arg), .token = token };
+	struct liveupdate_session_retrieve_fd arg = { .size = sizeof(arg),
+						      .token = token };
 
-	return luo_ioctl(session, LIVEUPDATE_SESSION_RETRIEVE_FD, luo_readonly(&arg, sizeof(arg)));
+	return luo_ioctl(session, LIVEUPDATE_SESSION_RETRIEVE_FD,
+			 luo_readonly(&arg, sizeof(arg)));
 }
 
 static void errors_after(struct stage_ctx *ctx)
 {
-	struct liveupdate_session_preserve_fd preserve = { .size = sizeof(preserve), .fd = -1 };
-	struct liveupdate_session_finish finish = { .size = sizeof(finish), .reserved = 1 };
+	struct liveupdate_session_preserve_fd preserve = {
+		.size = sizeof(preserve), .fd = -1
+	};
+	struct liveupdate_session_finish finish = { .size = sizeof(finish),
+						    .reserved = 1 };
 	struct rlimit limit, none;
 	int session = retrieve(ctx, "errors"), answer, fd;
 
@@ -428,7 +464,8 @@ static void errors_after(struct stage_ctx *ctx)
 		   "retrieve_fd of an unknown token, argument read-only");
 	answer = luo_ioctl(session, LIVEUPDATE_SESSION_PRESERVE_FD,
 			   luo_readonly(&preserve, sizeof(preserve)));
-	expect_err(answer, -EINVAL, "preserve_fd of a bad fd, argument read-only");
+	expect_err(answer, -EINVAL,
+		   "preserve_fd of a bad fd, argument read-only");
 	expect_err(luo_ioctl(session, LIVEUPDATE_SESSION_FINISH,
 			     luo_readonly(&finish, sizeof(finish))),
 		   -EINVAL, "finish with reserved set, argument read-only");
@@ -445,7 +482,8 @@ static void errors_after(struct stage_ctx *ctx)
 		   "retrieve_fd of an unknown token without a free fd");
 	need_eq(setrlimit(RLIMIT_NOFILE, &limit), 0, "setrlimit");
 
-	expect_err(retrieve_fd_readonly(session, 1), -EFAULT, "retrieve_fd, argument read-only");
+	expect_err(retrieve_fd_readonly(session, 1), -EFAULT,
+		   "retrieve_fd, argument read-only");
 	fd = take(session, 1, 5000, 1);
 	expect_err(retrieve_fd_readonly(session, 1), -EFAULT,
 		   "retrieve_fd of a retrieved file, argument read-only");
@@ -474,7 +512,8 @@ static void unclaimed_after(struct stage_ctx *ctx)
 	expect_eq(luo_finish(session), 0, "finish with the device closed");
 	close(session);
 	ctx->dev = need_fd(luo_open(), "open the device again");
-	expect_err(luo_retrieve(ctx->dev, "unclaimed"), -ENOENT, "retrieve_session after finish and close");
+	expect_err(luo_retrieve(ctx->dev, "unclaimed"), -ENOENT,
+		   "retrieve_session after finish and close");
 }
 
 static const struct stage_case cases[] = {
@@ -491,11 +530,13 @@ static const struct stage_case cases[] = {
 	{ "fault", true, { fault_before, fault_after } },
 	{ "errors", true, { errors_before, errors_after } },
 	{ "unclaimed", true, { unclaimed_before, unclaimed_after } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_sessions", .stages = 2, .cases = cases,
+	.name = "kexec_sessions",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

@@ -37,16 +37,20 @@ static void sparse_before(struct stage_ctx *ctx)
 	char *map;
 
 	need_eq(luo_truncate(fd, 64 * LUO_PAGE + 5), 0, "ftruncate");
-	need_eq(luo_fallocate(fd, 0, 16 * LUO_PAGE, 32 * LUO_PAGE), 0, "fallocate");
+	need_eq(luo_fallocate(fd, 0, 16 * LUO_PAGE, 32 * LUO_PAGE), 0,
+		"fallocate");
 	need_preserve(ctx->out, fd, 1);
 	/* The C implementation fills holes. */
 	if (!luo_is_c())
-		expect_eq(blocks_of(fd), 33 * LUO_PAGE / 512, "blocks with holes, after preserve");
+		expect_eq(blocks_of(fd), 33 * LUO_PAGE / 512,
+			  "blocks with holes, after preserve");
 	stage_save_pfns("sparse", fd);
 	/* Into a hole, into an allocated page, and through a mapping. */
 	need_eq(luo_fill(fd, 4 * LUO_PAGE, 1000, 2), 0, "write into a hole");
-	need_eq(luo_fill(fd, 20 * LUO_PAGE, 1000, 3), 0, "write into an allocated page");
-	map = mmap(NULL, 64 * LUO_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	need_eq(luo_fill(fd, 20 * LUO_PAGE, 1000, 3), 0,
+		"write into an allocated page");
+	map = mmap(NULL, 64 * LUO_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		   0);
 	need_eq(map == MAP_FAILED, 0, "mmap failed");
 	map[30 * LUO_PAGE] = 'm';
 	map[50 * LUO_PAGE] = 'n';
@@ -71,9 +75,12 @@ static void sparse_after(struct stage_ctx *ctx)
 	expect_pattern(fd, 0, LUO_PAGE, 1, "written before");
 	expect_zero(fd, LUO_PAGE, 3 * LUO_PAGE, "hole");
 	expect_pattern(fd, 4 * LUO_PAGE, 1000, 2, "written into a hole");
-	expect_zero(fd, 4 * LUO_PAGE + 1000, 16 * LUO_PAGE - 1000, "hole and allocated");
-	expect_pattern(fd, 20 * LUO_PAGE, 1000, 3, "written into an allocated page");
-	expect_zero(fd, 20 * LUO_PAGE + 1000, 10 * LUO_PAGE - 1000, "allocated");
+	expect_zero(fd, 4 * LUO_PAGE + 1000, 16 * LUO_PAGE - 1000,
+		    "hole and allocated");
+	expect_pattern(fd, 20 * LUO_PAGE, 1000, 3,
+		       "written into an allocated page");
+	expect_zero(fd, 20 * LUO_PAGE + 1000, 10 * LUO_PAGE - 1000,
+		    "allocated");
 	expect_eq(pread(fd, &byte, 1, 30 * LUO_PAGE), 1, "pread");
 	expect_eq(byte, 'm', "written by mmap into an allocated page");
 	expect_eq(pread(fd, &byte, 1, 40 * LUO_PAGE), 1, "pread");
@@ -90,16 +97,17 @@ static void sparse_after(struct stage_ctx *ctx)
  * preserve.
  */
 
-#define VAST		(64UL << 30)
-#define PLACES		1024
-#define LATE_PLACES	300
+#define VAST (64UL << 30)
+#define PLACES 1024
+#define LATE_PLACES 300
 
 static off_t place(int i)
 {
 	/* Page 0, the last page, and random others. */
 	off_t pages = VAST / LUO_PAGE;
 
-	return (i ? pages - 1 - luo_mix(64, i) % pages * (i > 1) : 0) * LUO_PAGE;
+	return (i ? pages - 1 - luo_mix(64, i) % pages * (i > 1) : 0) *
+	       LUO_PAGE;
 }
 
 static void vast_before(struct stage_ctx *ctx)
@@ -109,15 +117,19 @@ static void vast_before(struct stage_ctx *ctx)
 
 	need_eq(luo_truncate(fd, VAST), 0, "ftruncate");
 	for (i = 0; i < PLACES; i++)
-		need_eq(luo_fill(fd, place(i), LUO_PAGE, i), 0, "write at place %d", i);
+		need_eq(luo_fill(fd, place(i), LUO_PAGE, i), 0,
+			"write at place %d", i);
 	/* Longer than a batch of the module. */
-	need_eq(luo_fill(fd, VAST / 2, 5 * MIB, PLACES), 0, "write in the middle");
+	need_eq(luo_fill(fd, VAST / 2, 5 * MIB, PLACES), 0,
+		"write in the middle");
 	blocks = blocks_of(fd);
 	need_preserve(ctx->out, fd, 1);
 	expect_eq(blocks_of(fd), blocks, "blocks with holes, after preserve");
 	for (i = PLACES + 1; i <= PLACES + LATE_PLACES; i++)
-		need_eq(luo_fill(fd, place(i), LUO_PAGE, i), 0, "write at place %d", i);
-	need_eq(luo_fill(fd, VAST / 2 - MIB, MIB, 1), 0, "write before the middle");
+		need_eq(luo_fill(fd, place(i), LUO_PAGE, i), 0,
+			"write at place %d", i);
+	need_eq(luo_fill(fd, VAST / 2 - MIB, MIB, 1), 0,
+		"write before the middle");
 	blocks = blocks_of(fd);
 	stage_save("blocks", &blocks, sizeof(blocks));
 	close(fd);
@@ -132,7 +144,8 @@ static void vast_after(struct stage_ctx *ctx)
 	expect_eq(blocks_of(fd), blocks, "blocks");
 	expect_eq(luo_size(fd), VAST, "size");
 	for (i = 0; i <= PLACES + LATE_PLACES; i++) {
-		if (i != PLACES && !expect_pattern(fd, place(i), LUO_PAGE, i, "a place"))
+		if (i != PLACES &&
+		    !expect_pattern(fd, place(i), LUO_PAGE, i, "a place"))
 			stage_note("the place is %d", i);
 	}
 	expect_pattern(fd, VAST / 2 - MIB, MIB, 1, "before the middle");
@@ -182,11 +195,13 @@ static const struct stage_case cases[] = {
 	{ "sparse", false, { sparse_before, sparse_after } },
 	{ "vast", false, { vast_before, vast_after } },
 	{ "dirtied", false, { dirtied_before, dirtied_after } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_sparse", .stages = 2, .cases = cases,
+	.name = "kexec_sparse",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

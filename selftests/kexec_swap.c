@@ -24,11 +24,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SIZE		(6 * MIB)
-#define PAGES		((long)(SIZE / LUO_PAGE))
-#define HUGE_PAGE	(2 * MIB)
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define MOVED_FILES	12
+#define SIZE (6 * MIB)
+#define PAGES ((long)(SIZE / LUO_PAGE))
+#define HUGE_PAGE (2 * MIB)
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define MOVED_FILES 12
 
 static int new_memfd(size_t size, __u64 seed)
 {
@@ -43,16 +43,17 @@ static void keep(int session, int fd, __u64 token)
 
 static int back(struct stage_ctx *ctx, __u64 token)
 {
-	return need_fd(luo_retrieve_fd(ctx->in, token), "retrieve_fd, token %llu",
-		       (unsigned long long)token);
+	return need_fd(luo_retrieve_fd(ctx->in, token),
+		       "retrieve_fd, token %llu", (unsigned long long)token);
 }
 
 static void need_out(int fd, size_t size, const char *what)
 {
 	long left = page_out(fd, size);
 
-	need_eq(mostly_out(left, size), true, "%s swapped out: %ld of %zu pages are in memory",
-		what, left, size / LUO_PAGE);
+	need_eq(mostly_out(left, size), true,
+		"%s swapped out: %ld of %zu pages are in memory", what, left,
+		size / LUO_PAGE);
 }
 
 static void swap_on(struct stage_ctx *ctx)
@@ -79,7 +80,8 @@ static void whole_before(struct stage_ctx *ctx)
 	expect_eq(resident(fd, SIZE), PAGES, "pages in memory after preserve");
 	stage_save_pfns("whole", fd);
 	/* Pinned pages stay in memory. */
-	expect_eq(page_out(fd, SIZE), PAGES, "pages in memory after paging out");
+	expect_eq(page_out(fd, SIZE), PAGES,
+		  "pages in memory after paging out");
 	stage_same_pfns("whole", fd);
 	expect_pattern(fd, 0, SIZE, 1, "content once preserved");
 	close(fd);
@@ -138,12 +140,15 @@ static void late_before(struct stage_ctx *ctx)
 		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, 3), 0, "write");
 	need_out(fd, SIZE, "the first third is");
 	keep(ctx->out, fd, 1);
-	expect_eq(resident(fd, SIZE), PAGES / 3, "pages in memory after preserve");
+	expect_eq(resident(fd, SIZE), PAGES / 3,
+		  "pages in memory after preserve");
 	for (i = 1; i < PAGES; i += 3)
-		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, 4), 0, "write into a hole");
+		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, 4), 0,
+			"write into a hole");
 	out = page_out(fd, SIZE) - PAGES / 3;
 	need_eq(out >= 0 && mostly_out(out, SIZE / 3), true,
-		"only pages that are not pinned are swapped out: %ld of them are left", out);
+		"only pages that are not pinned are swapped out: %ld of them are left",
+		out);
 	need_eq(fstat(fd, &st), 0, "fstat");
 	expect_eq(st.st_blocks, PAGES / 3 * 2 * LUO_PAGE / 512, "blocks");
 	/* Not read again: that would swap the pages in. */
@@ -159,8 +164,10 @@ static void late_after(struct stage_ctx *ctx)
 	expect_eq(st.st_blocks, PAGES / 3 * 2 * LUO_PAGE / 512, "blocks");
 	for (i = 0; i < PAGES; i += 3) {
 		bad += luo_check(fd, i * LUO_PAGE, LUO_PAGE, 3) != LUO_SAME;
-		bad += luo_check(fd, (i + 1) * LUO_PAGE, LUO_PAGE, 4) != LUO_SAME;
-		bad += luo_check_zero(fd, (i + 2) * LUO_PAGE, LUO_PAGE) != LUO_SAME;
+		bad += luo_check(fd, (i + 1) * LUO_PAGE, LUO_PAGE, 4) !=
+		       LUO_SAME;
+		bad += luo_check_zero(fd, (i + 2) * LUO_PAGE, LUO_PAGE) !=
+		       LUO_SAME;
 	}
 	expect_eq(bad, 0, "pages with unexpected content");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
@@ -217,7 +224,8 @@ static pthread_t start_compacting(void)
 
 	compacting = true;
 	compactions = 0;
-	need_eq(pthread_create(&thread, NULL, compact, NULL), 0, "pthread_create");
+	need_eq(pthread_create(&thread, NULL, compact, NULL), 0,
+		"pthread_create");
 	return thread;
 }
 
@@ -242,8 +250,8 @@ static int fragment_memory(void)
 	long i;
 
 	for (i = 0; i < (long)(32 * MIB / LUO_PAGE); i += 2)
-		luo_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, i * LUO_PAGE,
-			      LUO_PAGE);
+		luo_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      i * LUO_PAGE, LUO_PAGE);
 	return fd;
 }
 
@@ -266,7 +274,8 @@ static void compacted_before(struct stage_ctx *ctx)
 		}
 	} while (!compacted_enough(tries++));
 	for (i = 0; i < MOVED_FILES; i++) {
-		need_eq(luo_fill(fds[i], 0, MIB / 2, 100 + i), 0, "write once preserved");
+		need_eq(luo_fill(fds[i], 0, MIB / 2, 100 + i), 0,
+			"write once preserved");
 		close(fds[i]);
 	}
 	stop_compacting(thread);
@@ -283,8 +292,10 @@ static void compacted_after(struct stage_ctx *ctx)
 		fds[i] = back(ctx, i);
 	do {
 		for (i = 0; i < MOVED_FILES; i++) {
-			expect_pattern(fds[i], 0, MIB / 2, 100 + i, "written once preserved");
-			expect_pattern(fds[i], MIB / 2, MIB / 2, i, "written before");
+			expect_pattern(fds[i], 0, MIB / 2, 100 + i,
+				       "written once preserved");
+			expect_pattern(fds[i], MIB / 2, MIB / 2, i,
+				       "written before");
 		}
 	} while (!compacted_enough(tries++));
 	expect_eq(luo_finish(ctx->in), 0, "finish");
@@ -302,11 +313,13 @@ static const struct stage_case cases[] = {
 	{ "huge", false, { huge_before, huge_after } },
 	{ "late", false, { late_before, late_after } },
 	{ "swapoff", true, { NULL, swap_off } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_swap", .stages = 2, .cases = cases,
+	.name = "kexec_swap",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

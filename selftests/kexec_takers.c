@@ -15,8 +15,8 @@
 
 #include <unistd.h>
 
-#define ROUNDS	1500
-#define SECONDS	60
+#define ROUNDS 1500
+#define SECONDS 60
 
 static void make(struct stage_ctx *ctx)
 {
@@ -26,7 +26,8 @@ static void make(struct stage_ctx *ctx)
 
 	for (i = 0; i < ROUNDS; i++) {
 		place.universe = i;
-		need_eq(incoming_make(dev, &place), 0, "preserving for round %u", i);
+		need_eq(incoming_make(dev, &place), 0,
+			"preserving for round %u", i);
 	}
 	close(dev);
 }
@@ -36,8 +37,8 @@ static void race_for_them(struct stage_ctx *ctx)
 	struct race race = { .seed = luo_seed(), .incoming = true };
 	bool well = race_run(&race, SECONDS, ROUNDS);
 
-	stage_note("seed %llu: %lu rounds, %lu pairs of calls", race.seed, race.rounds,
-		   race.pairs);
+	stage_note("seed %llu: %lu rounds, %lu pairs of calls", race.seed,
+		   race.rounds, race.pairs);
 	if (!well)
 		ksft_print_msg("%s\n", race.trouble);
 	expect_eq(well, true, "an order of the calls explains every round");
@@ -45,11 +46,14 @@ static void race_for_them(struct stage_ctx *ctx)
 
 static const struct stage_case cases[] = {
 	{ "every_pair", true, { make, race_for_them } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_takers", .stages = 2, .no_device = true, .cases = cases,
+	.name = "kexec_takers",
+	.stages = 2,
+	.no_device = true,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

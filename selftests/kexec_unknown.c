@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 /* More files than the log names. */
-#define UNKNOWN		40
-#define KNOWN		1000
+#define UNKNOWN 40
+#define KNOWN 1000
 
 static void preserve(struct stage_ctx *ctx)
 {
@@ -24,7 +24,8 @@ static void preserve(struct stage_ctx *ctx)
 
 	for (i = 0; i < UNKNOWN; i++) {
 		fd = need_fd(luo_open_full(O_RDWR), "/dev/full");
-		need_eq(luo_preserve(ctx->out, fd, i), 0, "preserve_fd of /dev/full, token %d", i);
+		need_eq(luo_preserve(ctx->out, fd, i), 0,
+			"preserve_fd of /dev/full, token %d", i);
 		close(fd);
 	}
 	fd = need_fd(luo_memfd(0, LUO_PAGE, 1), "a memfd");
@@ -37,7 +38,8 @@ static void retrieve(struct stage_ctx *ctx)
 	int i, fd;
 
 	for (i = 0; i < UNKNOWN - 1; i++)
-		expect_err(luo_retrieve_fd(ctx->in, i), -EOPNOTSUPP, "retrieve_fd, token %d", i);
+		expect_err(luo_retrieve_fd(ctx->in, i), -EOPNOTSUPP,
+			   "retrieve_fd, token %d", i);
 	expect_err(luo_retrieve_fd(ctx->in, 0), -EOPNOTSUPP, "the same again");
 	fd = need_fd(luo_retrieve_fd(ctx->in, KNOWN), "retrieve_fd of a memfd");
 	expect_pattern(fd, 0, LUO_PAGE, 1, "content of the memfd");
@@ -48,11 +50,13 @@ static void retrieve(struct stage_ctx *ctx)
 
 static const struct stage_case cases[] = {
 	{ "files", false, { preserve, retrieve } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_unknown", .stages = 2, .cases = cases,
+	.name = "kexec_unknown",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

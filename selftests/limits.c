@@ -6,9 +6,10 @@
  */
 #include "lib/fixture.h"
 
-#define UNLIMITED	16
+#define UNLIMITED 16
 
-FIXTURE(limits) {
+FIXTURE(limits)
+{
 	int dev;
 	int sessions;
 	int files;
@@ -71,18 +72,23 @@ TEST_F(limits, files)
 		for (i = 0; i < self->files; i++)
 			ASSERT_EQ(0, luo_preserve(session, files[i], i));
 		if (bounded) {
-			EXPECT_EQ(-ENOSPC, luo_preserve(session, files[UNLIMITED], UNLIMITED));
+			EXPECT_EQ(-ENOSPC,
+				  luo_preserve(session, files[UNLIMITED],
+					       UNLIMITED));
 			/*
 			 * The failed call neither kept the token nor froze the
 			 * file.
 			 */
-			EXPECT_EQ(-ENOSPC, luo_preserve(session, files[UNLIMITED], UNLIMITED));
+			EXPECT_EQ(-ENOSPC,
+				  luo_preserve(session, files[UNLIMITED],
+					       UNLIMITED));
 			EXPECT_EQ(0, luo_truncate(files[UNLIMITED], LUO_PAGE));
 		}
 		/* The limit is for all sessions together. */
 		more = self->sessions > 1 ? create(self->dev, 1) : -1;
 		if (more >= 0 && bounded)
-			EXPECT_EQ(-ENOSPC, luo_preserve(more, files[UNLIMITED], 1));
+			EXPECT_EQ(-ENOSPC,
+				  luo_preserve(more, files[UNLIMITED], 1));
 		close(session);
 		if (more >= 0)
 			EXPECT_EQ(0, luo_preserve(more, files[UNLIMITED], 1));

@@ -13,10 +13,10 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define SIZES		4096
-#define RANDOM_CALLS	1000000
-#define CHECK_EVERY	50000
-#define WARM_UP		20000
+#define SIZES 4096
+#define RANDOM_CALLS 1000000
+#define CHECK_EVERY 50000
+#define WARM_UP 20000
 
 /*
  * Where every size is tried. With @from_end, the argument ends at the offset.
@@ -25,19 +25,20 @@ static const struct {
 	long offset;
 	bool from_end;
 } places[] = {
-	{ MALFORM_WRITABLE },			/* aligned, writable */
-	{ 3 },					/* unaligned */
-	{ LUO_PAGE - 5 },			/* across two pages */
-	{ 2 * LUO_PAGE - 13 },			/* runs into a read-only page */
-	{ 2 * LUO_PAGE },			/* read-only */
-	{ 4 * LUO_PAGE - 6 },			/* read-only, runs into an unmapped page */
-	{ 4 * LUO_PAGE },			/* unmapped */
-	{ 7 * LUO_PAGE - 2 },			/* its size runs into an unmapped page */
-	{ 7 * LUO_PAGE, true },			/* ends where an unmapped page starts */
-	{ 7 * LUO_PAGE + 1, true },		/* one byte too far */
+	{ MALFORM_WRITABLE }, /* aligned, writable */
+	{ 3 }, /* unaligned */
+	{ LUO_PAGE - 5 }, /* across two pages */
+	{ 2 * LUO_PAGE - 13 }, /* runs into a read-only page */
+	{ 2 * LUO_PAGE }, /* read-only */
+	{ 4 * LUO_PAGE - 6 }, /* read-only, runs into an unmapped page */
+	{ 4 * LUO_PAGE }, /* unmapped */
+	{ 7 * LUO_PAGE - 2 }, /* its size runs into an unmapped page */
+	{ 7 * LUO_PAGE, true }, /* ends where an unmapped page starts */
+	{ 7 * LUO_PAGE + 1, true }, /* one byte too far */
 };
 
-FIXTURE(malformed) {
+FIXTURE(malformed)
+{
 	struct malform on;
 	struct malform_state before;
 	struct usage usage;
@@ -89,7 +90,7 @@ FIXTURE_TEARDOWN(malformed)
 
 /* The names, tokens and files that the calls failed to get are still free. */
 static void expect_nothing_left(struct __test_metadata *_metadata,
-				FIXTURE_DATA(malformed) *self)
+				FIXTURE_DATA(malformed) * self)
 {
 	struct malform *on = &self->on;
 	char name[LUO_NAME_MAX];
@@ -99,9 +100,9 @@ static void expect_nothing_left(struct __test_metadata *_metadata,
 		snprintf(name, sizeof(name), "malform-%d", i);
 		session = luo_create(on->dev, name);
 		EXPECT_GE(session, 0)
-			TH_LOG("create_session \"%s\"", name);
+		TH_LOG("create_session \"%s\"", name);
 		EXPECT_EQ(0, luo_preserve(session, on->memfd, i))
-			TH_LOG("the memfd is preserved somewhere");
+		TH_LOG("the memfd is preserved somewhere");
 		close(session);
 	}
 	EXPECT_EQ(-EEXIST, luo_create(on->dev, on->taken));
@@ -113,7 +114,7 @@ static void expect_nothing_left(struct __test_metadata *_metadata,
 }
 
 /* False after ten failures: more are not worth reading. */
-static bool make(FIXTURE_DATA(malformed) *self, struct malform_call *call)
+static bool make(FIXTURE_DATA(malformed) * self, struct malform_call *call)
 {
 	if (self->one && call->number != self->only)
 		return true;
@@ -122,7 +123,7 @@ static bool make(FIXTURE_DATA(malformed) *self, struct malform_call *call)
 	return self->failures < 10;
 }
 
-static bool random_calls(FIXTURE_DATA(malformed) *self, __u64 from, __u64 to)
+static bool random_calls(FIXTURE_DATA(malformed) * self, __u64 from, __u64 to)
 {
 	struct malform_call call;
 
@@ -134,7 +135,8 @@ static bool random_calls(FIXTURE_DATA(malformed) *self, __u64 from, __u64 to)
 	return true;
 }
 
-static __u64 start(struct __test_metadata *_metadata, FIXTURE_DATA(malformed) *self)
+static __u64 start(struct __test_metadata *_metadata,
+		   FIXTURE_DATA(malformed) * self)
 {
 	struct timespec now;
 
@@ -145,7 +147,8 @@ static __u64 start(struct __test_metadata *_metadata, FIXTURE_DATA(malformed) *s
 	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
 }
 
-static void end(struct __test_metadata *_metadata, FIXTURE_DATA(malformed) *self, __u64 started)
+static void end(struct __test_metadata *_metadata,
+		FIXTURE_DATA(malformed) * self, __u64 started)
 {
 	struct timespec now;
 
@@ -174,8 +177,8 @@ TEST_F_TIMEOUT(malformed, every_size, 240)
 					offset = places[i].offset;
 					if (places[i].from_end)
 						offset -= size;
-					malform_at(&self->on, number++, which, size, tail,
-						   offset, &call);
+					malform_at(&self->on, number++, which,
+						   size, tail, offset, &call);
 					if (!make(self, &call))
 						goto out;
 				}
@@ -198,7 +201,9 @@ TEST_F_TIMEOUT(malformed, random, 240)
 	if (self->one)
 		calls = self->only + 1;
 	for (at = WARM_UP; at < calls; at += CHECK_EVERY) {
-		if (!random_calls(self, at, at + CHECK_EVERY < calls ? at + CHECK_EVERY : calls))
+		if (!random_calls(self, at,
+				  at + CHECK_EVERY < calls ? at + CHECK_EVERY :
+							     calls))
 			break;
 		EXPECT_TRUE(malform_is_as_before(&self->on, &self->before));
 	}

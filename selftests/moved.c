@@ -14,14 +14,14 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#define HUGE_PAGE	(2 * MIB)
-#define PAGES		(HUGE_PAGE / LUO_PAGE)
-#define RACES		80
-#define ROUNDS		15
-#define SECOND		1000000000L	/* in ns */
-#define PATIENCE	(5 * SECOND)
+#define HUGE_PAGE (2 * MIB)
+#define PAGES (HUGE_PAGE / LUO_PAGE)
+#define RACES 80
+#define ROUNDS 15
+#define SECOND 1000000000L /* in ns */
+#define PATIENCE (5 * SECOND)
 /* A slow machine does not get through all rounds. */
-#define MAX_NS		(15 * SECOND)
+#define MAX_NS (15 * SECOND)
 
 static long now_ns(void)
 {
@@ -58,7 +58,8 @@ static bool has_words(int fd, size_t size)
 	size_t i, word;
 
 	for (i = 0; i < size; i += LUO_PAGE) {
-		if (pread(fd, &word, sizeof(word), i) != sizeof(word) || word != i)
+		if (pread(fd, &word, sizeof(word), i) != sizeof(word) ||
+		    word != i)
 			return false;
 	}
 	return true;
@@ -160,7 +161,8 @@ TEST_F_TIMEOUT(live, collapse_while_preserving, 200)
 	for (i = 0; i < RACES && now_ns() < end; i++) {
 		session = luo_create(self->dev, "moved");
 		c.fd = small_pages(self->dev, HUGE_PAGE);
-		ASSERT_EQ(0, pthread_create(&c.thread, NULL, collapse_once, &c));
+		ASSERT_EQ(0,
+			  pthread_create(&c.thread, NULL, collapse_once, &c));
 		pthread_barrier_wait(&c.start);
 		until = now_ns() + luo_mix(seed, i) % (took * 5 / 4);
 		while (now_ns() < until)
@@ -170,7 +172,8 @@ TEST_F_TIMEOUT(live, collapse_while_preserving, 200)
 		collapsed += !c.answer;
 		left = page_out(c.fd, HUGE_PAGE);
 		ASSERT_EQ(PAGES, left)
-			TH_LOG("round %d: %ld pages of %ld are pinned", i, left, (long)PAGES);
+		TH_LOG("round %d: %ld pages of %ld are pinned", i, left,
+		       (long)PAGES);
 		ASSERT_TRUE(has_words(c.fd, HUGE_PAGE));
 		close(session);
 		close(c.fd);

@@ -12,7 +12,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-FIXTURE(preserve) {
+FIXTURE(preserve)
+{
 	int dev;
 	int session;
 	int fd;
@@ -53,8 +54,15 @@ TEST_F(preserve, token_in_use)
 TEST_F(preserve, any_token)
 {
 	static const __u64 tokens[] = {
-		0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000,
-		0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff,
+		0,
+		1,
+		0x7fffffff,
+		0x80000000,
+		0xffffffff,
+		0x100000000,
+		0x7fffffffffffffff,
+		0x8000000000000000,
+		0xffffffffffffffff,
 	};
 	size_t i;
 	int fd;
@@ -62,13 +70,13 @@ TEST_F(preserve, any_token)
 	for (i = 0; i < ARRAY_SIZE(tokens); i++) {
 		fd = luo_memfd(0, 1, i);
 		EXPECT_EQ(0, luo_preserve(self->session, fd, tokens[i]))
-			TH_LOG("token %#llx", (unsigned long long)tokens[i]);
+		TH_LOG("token %#llx", (unsigned long long)tokens[i]);
 		close(fd);
 	}
 	fd = luo_memfd(0, 1, i);
 	for (i = 0; i < ARRAY_SIZE(tokens); i++) {
 		EXPECT_EQ(-EEXIST, luo_preserve(self->session, fd, tokens[i]))
-			TH_LOG("token %#llx", (unsigned long long)tokens[i]);
+		TH_LOG("token %#llx", (unsigned long long)tokens[i]);
 	}
 	close(fd);
 }
@@ -92,21 +100,21 @@ TEST_F(preserve, same_inode_busy)
 
 	ASSERT_EQ(0, luo_preserve(self->session, self->fd, 1));
 	EXPECT_EQ(-EBUSY, luo_preserve(self->session, self->fd, 2))
-		TH_LOG("same fd, same session");
+	TH_LOG("same fd, same session");
 	EXPECT_EQ(-EBUSY, luo_preserve(session, self->fd, 1))
-		TH_LOG("same fd, other session");
+	TH_LOG("same fd, other session");
 	copy = dup(self->fd);
 	EXPECT_EQ(-EBUSY, luo_preserve(session, copy, 1))
-		TH_LOG("dup");
+	TH_LOG("dup");
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
 	again = open(path, O_RDWR);
 	ASSERT_GE(again, 0);
 	EXPECT_EQ(-EBUSY, luo_preserve(session, again, 1))
-		TH_LOG("opened again");
+	TH_LOG("opened again");
 	readonly = open(path, O_RDONLY);
 	ASSERT_GE(readonly, 0);
 	EXPECT_EQ(-EBUSY, luo_preserve(session, readonly, 1))
-		TH_LOG("opened again, read-only");
+	TH_LOG("opened again, read-only");
 	/* EEXIST of the token takes precedence over EBUSY of the file. */
 	EXPECT_EQ(-EEXIST, luo_preserve(self->session, self->fd, 1));
 	/* After unpreserve, the other session can take it. */
@@ -149,22 +157,22 @@ TEST_F(preserve, no_handler)
 	fd = open("/dev/null", O_RDWR);
 	ASSERT_GE(fd, 0);
 	EXPECT_EQ(-ENOENT, luo_preserve(self->session, fd, 1))
-		TH_LOG("/dev/null");
+	TH_LOG("/dev/null");
 	close(fd);
 	ASSERT_EQ(0, pipe(pipes));
 	EXPECT_EQ(-ENOENT, luo_preserve(self->session, pipes[0], 1))
-		TH_LOG("pipe");
+	TH_LOG("pipe");
 	EXPECT_EQ(-ENOENT, luo_preserve(self->session, pipes[1], 1));
 	fd = open("/proc/self/status", O_RDONLY);
 	EXPECT_EQ(-ENOENT, luo_preserve(self->session, fd, 1))
-		TH_LOG("a file of procfs");
+	TH_LOG("a file of procfs");
 	close(fd);
 	fd = open("/", O_RDONLY | O_DIRECTORY);
 	EXPECT_EQ(-ENOENT, luo_preserve(self->session, fd, 1))
-		TH_LOG("a directory");
+	TH_LOG("a directory");
 	close(fd);
 	EXPECT_EQ(0, luo_preserve(self->session, self->fd, 1))
-		TH_LOG("the same token after the failures");
+	TH_LOG("the same token after the failures");
 }
 
 TEST_F(preserve, tmpfs_file)
@@ -180,10 +188,10 @@ TEST_F(preserve, tmpfs_file)
 	ASSERT_GE(fd, 0);
 	EXPECT_EQ(0, luo_fill(fd, 0, 3 * LUO_PAGE, 3));
 	EXPECT_EQ(-ENOENT, luo_preserve(self->session, fd, 1))
-		TH_LOG("with a name");
+	TH_LOG("with a name");
 	ASSERT_EQ(0, unlink(path));
 	EXPECT_EQ(0, luo_preserve(self->session, fd, 1))
-		TH_LOG("unlinked");
+	TH_LOG("unlinked");
 	EXPECT_EQ(-EPERM, luo_truncate(fd, 0));
 	EXPECT_EQ(LUO_SAME, luo_check(fd, 0, 3 * LUO_PAGE, 3));
 	close(self->session);
@@ -191,7 +199,7 @@ TEST_F(preserve, tmpfs_file)
 	EXPECT_EQ(0, luo_truncate(fd, 0));
 	close(fd);
 	EXPECT_EQ(0, umount(dir))
-		TH_LOG("the closed session still holds the mount");
+	TH_LOG("the closed session still holds the mount");
 	rmdir(dir);
 }
 
@@ -216,7 +224,7 @@ TEST_F(preserve, too_big)
 	EXPECT_EQ(-EFBIG, luo_preserve(self->session, fd, 1));
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	EXPECT_LE(end.tv_sec - start.tv_sec, 2)
-		TH_LOG("expected EFBIG before anything is allocated");
+	TH_LOG("expected EFBIG before anything is allocated");
 	/* The failed call left neither the size frozen nor the token in use. */
 	EXPECT_EQ(0, luo_truncate(fd, 0));
 	EXPECT_EQ(0, luo_preserve(self->session, fd, 1));
@@ -250,9 +258,12 @@ TEST_F(preserve, sizes_change_only_outside)
 	EXPECT_EQ(-EPERM, luo_truncate(self->fd, 0));
 	EXPECT_EQ(-EPERM, luo_fallocate(self->fd, 0, 0, size));
 	EXPECT_EQ(-EPERM, luo_fallocate(self->fd, 0, size, LUO_PAGE));
-	EXPECT_EQ(-EPERM, luo_fallocate(self->fd, FALLOC_FL_KEEP_SIZE, size, LUO_PAGE));
-	EXPECT_EQ(-EPERM, luo_fallocate(self->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					0, LUO_PAGE));
+	EXPECT_EQ(-EPERM,
+		  luo_fallocate(self->fd, FALLOC_FL_KEEP_SIZE, size, LUO_PAGE));
+	EXPECT_EQ(-EPERM,
+		  luo_fallocate(self->fd,
+				FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				LUO_PAGE));
 	EXPECT_EQ(-EPERM, luo_pwrite(self->fd, page, 1, size));
 	EXPECT_EQ(-EPERM, luo_pwrite(self->fd, page, 1, 10 * size));
 	EXPECT_EQ(size, luo_size(self->fd));
@@ -263,7 +274,8 @@ TEST_F(preserve, sizes_change_only_outside)
 	 */
 	n = luo_pwrite(self->fd, page, sizeof(page), size - 100);
 	EXPECT_TRUE(n == -EPERM || (n > 0 && n <= 100))
-		TH_LOG("write over the end: expected EPERM or 1 to 100 bytes, seen %ld", n);
+	TH_LOG("write over the end: expected EPERM or 1 to 100 bytes, seen %ld",
+	       n);
 	EXPECT_EQ(size, luo_size(self->fd));
 	EXPECT_EQ(LUO_SAME, luo_check(self->fd, 0, size - 100, 1));
 
@@ -289,7 +301,8 @@ TEST_F(preserve, sizes_change_only_outside)
 	self->session = -1;
 	EXPECT_EQ(0, luo_truncate(self->fd, size + 1));
 	EXPECT_EQ(0, luo_fallocate(self->fd, 0, 0, 2 * size));
-	EXPECT_EQ(0, luo_fallocate(self->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	EXPECT_EQ(0, luo_fallocate(self->fd,
+				   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				   0, LUO_PAGE));
 	EXPECT_EQ(1, luo_pwrite(self->fd, page, 1, 4 * size));
 	EXPECT_EQ(0, luo_truncate(self->fd, 0));
@@ -334,7 +347,8 @@ TEST_F(preserve, beyond_the_end)
 
 TEST_F(preserve, write_seal_with_mapping)
 {
-	void *map = mmap(NULL, LUO_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+	void *map = mmap(NULL, LUO_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 self->fd, 0);
 
 	ASSERT_NE(MAP_FAILED, map);
 	ASSERT_EQ(0, luo_preserve(self->session, self->fd, 1));
@@ -347,15 +361,20 @@ TEST_F(preserve, write_seal_with_mapping)
 	close(self->session);
 	self->session = -1;
 	EXPECT_EQ(0, luo_add_seals(self->fd, F_SEAL_WRITE))
-		TH_LOG("a page is still pinned after close");
+	TH_LOG("a page is still pinned after close");
 	EXPECT_EQ(F_SEAL_WRITE, luo_seals(self->fd));
 }
 
 TEST_F(preserve, sealed)
 {
 	static const unsigned int seals[] = {
-		F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE,
-		F_SEAL_EXEC, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
+		F_SEAL_SEAL,
+		F_SEAL_SHRINK,
+		F_SEAL_GROW,
+		F_SEAL_WRITE,
+		F_SEAL_FUTURE_WRITE,
+		F_SEAL_EXEC,
+		F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
 	};
 	size_t i;
 	int fd, before;
@@ -365,7 +384,7 @@ TEST_F(preserve, sealed)
 		ASSERT_EQ(0, luo_add_seals(fd, seals[i]));
 		before = luo_seals(fd);
 		EXPECT_EQ(0, luo_preserve(self->session, fd, i))
-			TH_LOG("seals %#x", seals[i]);
+		TH_LOG("seals %#x", seals[i]);
 		EXPECT_EQ(before, luo_seals(fd));
 		EXPECT_EQ(LUO_SAME, luo_check(fd, 0, 100, i));
 		close(fd);
@@ -403,11 +422,12 @@ TEST_F_TIMEOUT(preserve, many_files, 120)
 		fd = luo_memfd(0, 1 + i % 3 * LUO_PAGE, i);
 		ASSERT_GE(fd, 0);
 		ASSERT_EQ(0, luo_preserve(self->session, fd, luo_mix(99, i)))
-			TH_LOG("file %d", i);
+		TH_LOG("file %d", i);
 		close(fd);
 	}
 	for (i = 0; i < COUNT; i++)
-		ASSERT_EQ(-EEXIST, luo_preserve(self->session, self->fd, luo_mix(99, i)));
+		ASSERT_EQ(-EEXIST, luo_preserve(self->session, self->fd,
+						luo_mix(99, i)));
 	close(self->session);
 	self->session = luo_create(self->dev, "preserve");
 	ASSERT_GE(self->session, 0);

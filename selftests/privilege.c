@@ -15,10 +15,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define NOBODY		65534
+#define NOBODY 65534
 /* A user of this test only, so that no other process shares its account. */
-#define PINNER		65001
-#define BOUND		16UL
+#define PINNER 65001
+#define BOUND 16UL
 
 TEST_F(live, device_belongs_to_root)
 {
@@ -53,13 +53,13 @@ static void expect_success(struct __test_metadata *_metadata, pid_t pid)
 }
 
 /* Runs an expression in an unprivileged child; 0 is success. */
-#define WITHOUT_PRIVILEGES(user, what)                                        \
-	do {                                                                  \
-		pid_t __pid = fork();                                         \
-		ASSERT_GE(__pid, 0);                                          \
-		if (!__pid)                                                   \
-			_exit(become(user) ? 99 : (what));                    \
-		expect_success(_metadata, __pid);                             \
+#define WITHOUT_PRIVILEGES(user, what)                     \
+	do {                                               \
+		pid_t __pid = fork();                      \
+		ASSERT_GE(__pid, 0);                       \
+		if (!__pid)                                \
+			_exit(become(user) ? 99 : (what)); \
+		expect_success(_metadata, __pid);          \
 	} while (0)
 
 static int open_refused(void)
@@ -99,7 +99,8 @@ static int use_session(int session, int other, int taken)
 	if (luo_create(session, "privilege-more") != -EINVAL ||
 	    luo_retrieve(session, "privilege-other") != -EINVAL)
 		return 5;
-	if (luo_retrieve_fd(session, 1) != -EINVAL || luo_finish(session) != -EINVAL)
+	if (luo_retrieve_fd(session, 1) != -EINVAL ||
+	    luo_finish(session) != -EINVAL)
 		return 6;
 	if (luo_open() != -EACCES)
 		return 7;
@@ -138,9 +139,11 @@ TEST_F(live, session_gives_no_other_access)
 	 * What the child preserved is in that session, and outlives the child.
 	 */
 	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
-	EXPECT_EQ(1, luo_count_line(text, luo_file_line(1, LUO_MEMFD, "preserved")));
+	EXPECT_EQ(1, luo_count_line(text,
+				    luo_file_line(1, LUO_MEMFD, "preserved")));
 	ASSERT_EQ(0, luo_fdinfo(other, text, sizeof(text)));
-	EXPECT_EQ(1, luo_count_line(text, luo_file_line(1, LUO_MEMFD, "preserved")));
+	EXPECT_EQ(1, luo_count_line(text,
+				    luo_file_line(1, LUO_MEMFD, "preserved")));
 	EXPECT_EQ(-ENOENT, luo_retrieve(self->dev, "privilege-more"));
 	close(session);
 	session = luo_create(self->dev, "privilege");
@@ -165,7 +168,8 @@ static int sized(size_t pages)
 /* Files below, at and above the limit, which is that of the child. */
 static int one_file(int session)
 {
-	int below = sized(BOUND - 1), at = sized(BOUND), above = sized(BOUND + 1);
+	int below = sized(BOUND - 1), at = sized(BOUND),
+	    above = sized(BOUND + 1);
 	int page = sized(1), empty = sized(0);
 
 	if (luo_preserve(session, above, 1) != -ENOMEM)
@@ -245,7 +249,8 @@ TEST_F(live, memlock_several_files)
 	/* Another user has another account. */
 	WITHOUT_PRIVILEGES(PINNER + 1, half(a, 0));
 	close(b);
-	WITHOUT_PRIVILEGES(PINNER, luo_preserve(a, sized(BOUND / 2), 51) ? 1 : 0);
+	WITHOUT_PRIVILEGES(PINNER,
+			   luo_preserve(a, sized(BOUND / 2), 51) ? 1 : 0);
 	WITHOUT_PRIVILEGES(PINNER, half(a, -EEXIST));
 	close(a);
 }
@@ -278,7 +283,7 @@ TEST_F(live, memlock_zero)
 }
 
 /* At most 63 bytes each. Those with "forged" must never reach the log. */
-static const char * const names[] = {
+static const char *const names[] = {
 	"x\nliveupdate: forged 1",
 	"x\r\n<0>liveupdate: forged 2",
 	"x\n[    0.000000] liveupdate: forged 3",
@@ -293,7 +298,8 @@ static const char * const names[] = {
 static bool only_printable(const char *text)
 {
 	for (; *text; text++) {
-		if ((unsigned char)*text < ' ' && *text != '\n' && *text != '\t')
+		if ((unsigned char)*text < ' ' && *text != '\n' &&
+		    *text != '\t')
 			return false;
 		if ((unsigned char)*text >= 0x7f)
 			return false;
@@ -314,12 +320,13 @@ TEST_F(live, names_forge_no_line_of_fdinfo)
 		EXPECT_STREQ(names[i], seen);
 		ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
 		EXPECT_TRUE(only_printable(text))
-			TH_LOG("name %zu, seen:\n%s", i, text);
-		for (lines = 0, line = text; (line = strstr(line, "luo-")); line++)
+		TH_LOG("name %zu, seen:\n%s", i, text);
+		for (lines = 0, line = text; (line = strstr(line, "luo-"));
+		     line++)
 			lines += line == text || line[-1] == '\n';
 		/* The lines of the name and of the direction. */
 		EXPECT_EQ(2, lines)
-			TH_LOG("name %zu, seen:\n%s", i, text);
+		TH_LOG("name %zu, seen:\n%s", i, text);
 		close(session);
 	}
 }
@@ -347,7 +354,8 @@ static int odd_lines(const char *log)
 
 	for (line = log; line && *line; line = end ? end + 1 : NULL) {
 		end = strchr(line, '\n');
-		if (*line != '<' || !strchr(line, '[') || strchr(line, '[') - line > 5)
+		if (*line != '<' || !strchr(line, '[') ||
+		    strchr(line, '[') - line > 5)
 			odd++;
 	}
 	return odd;
@@ -376,7 +384,7 @@ TEST_F(live, names_forge_no_line_of_the_log)
 	after = kernel_log();
 	ASSERT_NE(NULL, after);
 	EXPECT_EQ(NULL, strstr(after, "forged"))
-		TH_LOG("seen: %.200s", strstr(after, "forged") ?: "");
+	TH_LOG("seen: %.200s", strstr(after, "forged") ?: "");
 	EXPECT_EQ(odd_lines(before), odd_lines(after));
 	free(before);
 	free(after);

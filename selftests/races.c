@@ -10,7 +10,7 @@
 #include "lib/fixture.h"
 #include "lib/race.h"
 
-#define SECONDS	20
+#define SECONDS 20
 
 TEST_F_TIMEOUT(live, every_pair, 1200)
 {
@@ -22,9 +22,10 @@ TEST_F_TIMEOUT(live, every_pair, 1200)
 	self->dev = -1;
 	luo_nofile(STEP_FIRST_FD + MODEL_SLOTS);
 	well = race_run(&race, seconds ? atoi(seconds) : SECONDS, -1UL);
-	TH_LOG("seed %llu: %lu rounds, %lu pairs of calls", race.seed, race.rounds, race.pairs);
+	TH_LOG("seed %llu: %lu rounds, %lu pairs of calls", race.seed,
+	       race.rounds, race.pairs);
 	EXPECT_TRUE(well)
-		TH_LOG("%s", race.trouble);
+	TH_LOG("%s", race.trouble);
 }
 
 TEST_HARNESS_MAIN

@@ -10,9 +10,9 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define MANY		2000
-#define FEW_FILES	1000
-#define MANY_FILES	20000
+#define MANY 2000
+#define FEW_FILES 1000
+#define MANY_FILES 20000
 
 /*
  * The program after exec, with a session as fd argv[2]; returns its exit
@@ -89,7 +89,8 @@ TEST_F(live, incoming_calls_einval)
 	EXPECT_EQ(-EINVAL, luo_retrieve_fd(session, 2));
 	EXPECT_EQ(-EINVAL, luo_finish(session));
 	finish.reserved = 1;
-	EXPECT_EQ(-EINVAL, luo_ioctl(session, LIVEUPDATE_SESSION_FINISH, &finish));
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(session, LIVEUPDATE_SESSION_FINISH, &finish));
 	/* The failed calls changed nothing. */
 	EXPECT_EQ(-EEXIST, luo_preserve(session, fd, 1));
 	EXPECT_EQ(-EBUSY, luo_preserve(session, fd, 2));
@@ -117,7 +118,8 @@ TEST_F(live, not_a_regular_file)
 	ASSERT_GE(session, 0);
 	EXPECT_EQ(-1, read(session, &byte, 1));
 	EXPECT_EQ(-1, write(session, &byte, 1));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, LUO_PAGE, PROT_READ, MAP_SHARED, session, 0));
+	EXPECT_EQ(MAP_FAILED,
+		  mmap(NULL, LUO_PAGE, PROT_READ, MAP_SHARED, session, 0));
 	close(session);
 }
 
@@ -206,12 +208,13 @@ TEST_F(live, exec_keeps_session)
 	pid = fork();
 	ASSERT_GE(pid, 0);
 	if (!pid) {
-		execl("/proc/self/exe", "session", "--held", number, "session-exec", NULL);
+		execl("/proc/self/exe", "session", "--held", number,
+		      "session-exec", NULL);
 		_exit(1);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status)
-		TH_LOG("2: get_name failed after exec, 3: preserve_fd failed");
+	TH_LOG("2: get_name failed after exec, 3: preserve_fd failed");
 	close(session);
 }
 
@@ -226,7 +229,7 @@ TEST_F_TIMEOUT(live, many, 120)
 		snprintf(name, sizeof(name), "session-many-%d", i);
 		sessions[i] = luo_create(self->dev, name);
 		ASSERT_GE(sessions[i], 0)
-			TH_LOG("session %d", i);
+		TH_LOG("session %d", i);
 	}
 	/* Every other session is closed. The others keep their names. */
 	for (i = 0; i < MANY; i += 2)
@@ -257,9 +260,9 @@ TEST_F(live, fdinfo)
 	ASSERT_GE(session, 0);
 	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
 	EXPECT_EQ(1, luo_count_line(text, "luo-name:\tsession-fdinfo"))
-		TH_LOG("seen:\n%s", text);
+	TH_LOG("seen:\n%s", text);
 	EXPECT_EQ(1, luo_count_line(text, "luo-direction:\toutgoing"))
-		TH_LOG("seen:\n%s", text);
+	TH_LOG("seen:\n%s", text);
 	EXPECT_EQ(NULL, strstr(text, "luo-file:"));
 
 	for (i = 0; i < ARRAY_SIZE(tokens); i++) {
@@ -268,10 +271,11 @@ TEST_F(live, fdinfo)
 	}
 	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
 	for (i = 0; i < ARRAY_SIZE(tokens); i++) {
-		EXPECT_EQ(1, luo_count_line(text, luo_file_line(tokens[i], LUO_MEMFD,
-								"preserved")))
-			TH_LOG("expected \"%s\", seen:\n%s",
-			       luo_file_line(tokens[i], LUO_MEMFD, "preserved"), text);
+		EXPECT_EQ(1, luo_count_line(text,
+					    luo_file_line(tokens[i], LUO_MEMFD,
+							  "preserved")))
+		TH_LOG("expected \"%s\", seen:\n%s",
+		       luo_file_line(tokens[i], LUO_MEMFD, "preserved"), text);
 		close(fds[i]);
 	}
 	close(session);
@@ -285,11 +289,11 @@ TEST_F(live, fdinfo_name_cannot_forge_a_line)
 	ASSERT_GE(session, 0);
 	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
 	EXPECT_EQ(0, luo_count_line(text, "luo-direction:\tincoming"))
-		TH_LOG("seen:\n%s", text);
+	TH_LOG("seen:\n%s", text);
 	EXPECT_EQ(1, luo_count_line(text, "luo-direction:\toutgoing"))
-		TH_LOG("seen:\n%s", text);
+	TH_LOG("seen:\n%s", text);
 	EXPECT_NE(NULL, strstr(text, "luo-name:\tx\\nluo-direction:"))
-		TH_LOG("expected the newline as \\n, seen:\n%s", text);
+	TH_LOG("expected the newline as \\n, seen:\n%s", text);
 	close(session);
 }
 
@@ -305,7 +309,8 @@ static long fdinfo_time(int fd, char *text, size_t size)
 		if (luo_fdinfo(fd, text, size))
 			return LONG_MAX;
 		clock_gettime(CLOCK_MONOTONIC, &to);
-		ns = (to.tv_sec - from.tv_sec) * 1000000000L + to.tv_nsec - from.tv_nsec;
+		ns = (to.tv_sec - from.tv_sec) * 1000000000L + to.tv_nsec -
+		     from.tv_nsec;
 		least = ns < least ? ns : least;
 	}
 	return least;
@@ -329,12 +334,12 @@ TEST_F_TIMEOUT(live, fdinfo_is_bounded, 120)
 			few_ns = fdinfo_time(session, text, sizeof(text));
 		fd = luo_memfd(0, 0, 0);
 		ASSERT_EQ(0, luo_preserve(session, fd, i))
-			TH_LOG("file %d", i);
+		TH_LOG("file %d", i);
 		close(fd);
 	}
 	ns = fdinfo_time(session, text, sizeof(text));
-	TH_LOG("fdinfo of %d files: %ld us, of %d files: %ld us", FEW_FILES, few_ns / 1000,
-	       MANY_FILES, ns / 1000);
+	TH_LOG("fdinfo of %d files: %ld us, of %d files: %ld us", FEW_FILES,
+	       few_ns / 1000, MANY_FILES, ns / 1000);
 	EXPECT_LE(ns, 4 * few_ns + 1000000);
 	EXPECT_LE(strlen(text), LUO_FDINFO_MAX);
 	EXPECT_EQ(1, luo_count_line(text, "luo-name:\tsession-fdinfo"));
@@ -343,7 +348,8 @@ TEST_F_TIMEOUT(live, fdinfo_is_bounded, 120)
 	EXPECT_GE(lines, 100);
 	EXPECT_LE(lines, FEW_FILES);
 	EXPECT_TRUE(luo_fdinfo_counts(text, MANY_FILES))
-		TH_LOG("expected a count of the %d files, seen: %.400s", MANY_FILES, text);
+	TH_LOG("expected a count of the %d files, seen: %.400s", MANY_FILES,
+	       text);
 	close(session);
 }
 

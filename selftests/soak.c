@@ -20,11 +20,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_SESSIONS	16
-#define MAX_FILES	8
-#define MAX_GONE	64
-#define MAX_PAGES	512
-#define MAX_CARRIED	(MAX_SESSIONS * MAX_FILES)
+#define MAX_SESSIONS 16
+#define MAX_FILES 8
+#define MAX_GONE 64
+#define MAX_PAGES 512
+#define MAX_CARRIED (MAX_SESSIONS * MAX_FILES)
 
 /*
  * How many pages more or less may be in use than in the second kernel. (The
@@ -35,7 +35,7 @@
  * The limit is the same in every later kernel: pages that each kexec leaks and
  * hands over again add up until they exceed it.
  */
-#define TOLERATE	200
+#define TOLERATE 200
 
 struct file {
 	__u64 token;
@@ -133,8 +133,9 @@ static size_t bytes_of_page(const struct file *file, size_t page)
 static void write_page(int fd, struct file *file, size_t page)
 {
 	file->seed[page] = (any() & 0xffffff) + 1;
-	need_eq(luo_fill(fd, page * LUO_PAGE, bytes_of_page(file, page), file->seed[page]), 0,
-		"write to page %zu", page);
+	need_eq(luo_fill(fd, page * LUO_PAGE, bytes_of_page(file, page),
+			 file->seed[page]),
+		0, "write to page %zu", page);
 }
 
 static bool is_writable(const struct file *file)
@@ -152,7 +153,9 @@ static void write_some(int fd, struct file *file)
 
 static __u64 any_size(void)
 {
-	static const __u64 sizes[] = { 0, 1, LUO_PAGE - 1, LUO_PAGE, LUO_PAGE + 1, 2 * MIB };
+	static const __u64 sizes[] = {
+		0, 1, LUO_PAGE - 1, LUO_PAGE, LUO_PAGE + 1, 2 * MIB
+	};
 
 	if (one_in(4))
 		return sizes[below(ARRAY_SIZE(sizes))];
@@ -162,8 +165,8 @@ static __u64 any_size(void)
 static int make_file(struct file *file)
 {
 	static const int some[] = {
-		F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE,
-		F_SEAL_EXEC,
+		F_SEAL_SEAL,  F_SEAL_SHRINK,	   F_SEAL_GROW,
+		F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_EXEC,
 	};
 	bool sparse = one_in(2);
 	size_t page;
@@ -188,9 +191,12 @@ static void check_file(int fd, const struct file *file, const char *name)
 	size_t page;
 	long at;
 
-	expect_eq(luo_size(fd), file->size, "size of %#llx of \"%s\"", file->token, name);
-	expect_eq(luo_pos(fd), file->pos, "position of %#llx of \"%s\"", file->token, name);
-	expect_eq(luo_seals(fd), file->seals, "seals of %#llx of \"%s\"", file->token, name);
+	expect_eq(luo_size(fd), file->size, "size of %#llx of \"%s\"",
+		  file->token, name);
+	expect_eq(luo_pos(fd), file->pos, "position of %#llx of \"%s\"",
+		  file->token, name);
+	expect_eq(luo_seals(fd), file->seals, "seals of %#llx of \"%s\"",
+		  file->token, name);
 	for (page = 0; page < pages_of(file); page++) {
 		off_t off = page * LUO_PAGE;
 		size_t len = bytes_of_page(file, page);
@@ -199,23 +205,26 @@ static void check_file(int fd, const struct file *file, const char *name)
 			at = luo_check(fd, off, len, file->seed[page]);
 		else
 			at = luo_check_zero(fd, off, len);
-		if (!expect_eq(at, LUO_SAME, "content of page %zu of %#llx of \"%s\"",
-			       page, file->token, name))
+		if (!expect_eq(at, LUO_SAME,
+			       "content of page %zu of %#llx of \"%s\"", page,
+			       file->token, name))
 			return;
 	}
 }
 
 /* Incoming sessions. */
 
-static void take_file(int session, const struct session *from, const struct file *file,
-		      bool may_carry)
+static void take_file(int session, const struct session *from,
+		      const struct file *file, bool may_carry)
 {
 	int fd = luo_retrieve_fd(session, file->token);
 
-	if (!expect_eq(fd < 0 ? fd : 0, 0, "retrieve_fd %#llx of \"%s\"", file->token, from->name))
+	if (!expect_eq(fd < 0 ? fd : 0, 0, "retrieve_fd %#llx of \"%s\"",
+		       file->token, from->name))
 		return;
 	check_file(fd, file, from->name);
-	if (may_carry && current_stage < last_stage && carrying < MAX_CARRIED && !one_in(3)) {
+	if (may_carry && current_stage < last_stage && carrying < MAX_CARRIED &&
+	    !one_in(3)) {
 		carried[carrying].fd = fd;
 		carried[carrying++].file = *file;
 	} else {
@@ -226,7 +235,8 @@ static void take_file(int session, const struct session *from, const struct file
 /* The daemon keeps open what is not closed here. */
 static void take_session(int dev, const struct session *from)
 {
-	bool last = current_stage == last_stage, half = one_in(3), hold = !last && one_in(6);
+	bool last = current_stage == last_stage, half = one_in(3),
+	     hold = !last && one_in(6);
 	char name[LUO_NAME_MAX];
 	unsigned int i;
 	int session;
@@ -239,12 +249,16 @@ static void take_session(int dev, const struct session *from)
 		return;
 	}
 	session = luo_retrieve(dev, from->name);
-	if (!expect_eq(session < 0 ? session : 0, 0, "retrieve_session \"%s\"", from->name))
+	if (!expect_eq(session < 0 ? session : 0, 0, "retrieve_session \"%s\"",
+		       from->name))
 		return;
 	expect_eq(luo_get_name(session, name), 0, "get_name");
-	expect_eq(strcmp(name, from->name), 0, "the name \"%s\" of \"%s\"", name, from->name);
-	expect_err(luo_retrieve(dev, from->name), -EINVAL, "retrieve_session again");
-	expect_err(luo_retrieve_fd(session, any()), -ENOENT, "retrieve_fd of an unknown token");
+	expect_eq(strcmp(name, from->name), 0, "the name \"%s\" of \"%s\"",
+		  name, from->name);
+	expect_err(luo_retrieve(dev, from->name), -EINVAL,
+		   "retrieve_session again");
+	expect_err(luo_retrieve_fd(session, any()), -ENOENT,
+		   "retrieve_fd of an unknown token");
 	for (i = 0; i < from->count; i++) {
 		if (!half || one_in(2))
 			take_file(session, from, &from->files[i], !hold);
@@ -258,15 +272,18 @@ static void take_session(int dev, const struct session *from)
 	}
 	if (one_in(2)) {
 		tally.finished++;
-		expect_eq(luo_finish(session), 0, "finish of \"%s\"", from->name);
+		expect_eq(luo_finish(session), 0, "finish of \"%s\"",
+			  from->name);
 		if (from->count)
-			expect_err(luo_retrieve_fd(session, from->files[0].token), -ENOENT,
-				   "retrieve_fd after finish");
+			expect_err(luo_retrieve_fd(session,
+						   from->files[0].token),
+				   -ENOENT, "retrieve_fd after finish");
 	} else {
 		tally.closed++;
 	}
 	close(session);
-	expect_err(luo_retrieve(dev, from->name), -ENOENT, "retrieve_session after close");
+	expect_err(luo_retrieve(dev, from->name), -ENOENT,
+		   "retrieve_session after close");
 }
 
 static long pages_in_use(void)
@@ -293,7 +310,8 @@ static void check_memory(void)
 	stage_note("%ld more pages than in kernel 2, %ld not retrieved", more,
 		   waiting);
 	if (current_stage > 2) {
-		expect_range(more, -TOLERATE, TOLERATE, "pages more in use than in kernel 2");
+		expect_range(more, -TOLERATE, TOLERATE,
+			     "pages more in use than in kernel 2");
 		after.in_use = before.in_use;
 	}
 }
@@ -317,13 +335,16 @@ static int create(int dev, struct session *session, unsigned int number)
 {
 	int fd;
 
-	snprintf(session->name, LUO_NAME_MAX, "soak-%d-%u", one_in(3) ? 0 : current_stage, number);
+	snprintf(session->name, LUO_NAME_MAX, "soak-%d-%u",
+		 one_in(3) ? 0 : current_stage, number);
 	/* Some names have the maximal length. */
 	if (one_in(4))
 		memset(session->name + strlen(session->name), 'x',
 		       LUO_NAME_MAX - 1 - strlen(session->name));
-	fd = need_fd(luo_create(dev, session->name), "create_session \"%s\"", session->name);
-	expect_err(luo_create(dev, session->name), -EEXIST, "create_session again");
+	fd = need_fd(luo_create(dev, session->name), "create_session \"%s\"",
+		     session->name);
+	expect_err(luo_create(dev, session->name), -EEXIST,
+		   "create_session again");
 	session->count = 0;
 	return fd;
 }
@@ -345,9 +366,10 @@ static void put_file(int session, struct session *to)
 		fd = make_file(file);
 	}
 	file->token = one_in(4) ? to->count : any();
-	need_eq(luo_preserve(session, fd, file->token), 0, "preserve_fd %#llx in \"%s\"",
-		file->token, to->name);
-	expect_err(luo_preserve(session, fd, file->token + 1), -EBUSY, "preserve_fd again");
+	need_eq(luo_preserve(session, fd, file->token), 0,
+		"preserve_fd %#llx in \"%s\"", file->token, to->name);
+	expect_err(luo_preserve(session, fd, file->token + 1), -EBUSY,
+		   "preserve_fd again");
 	/* The preserved file is still in use. */
 	write_some(fd, file);
 	file->pos = one_in(3) ? any() >> 1 : below(3 * MIB);
@@ -402,22 +424,23 @@ static void soak(struct stage_ctx *ctx)
 	if (ctx->stage > 1)
 		check_incoming(ctx->dev);
 	check_memory();
-	stage_note("seed %llu: %u incoming: %u finished, %u closed, %u held, %u ignored",
-		   after.seed, before.count, tally.finished, tally.closed, tally.held,
+	stage_note("seed %llu: %u finished, %u closed, %u held, %u ignored",
+		   after.seed, tally.finished, tally.closed, tally.held,
 		   tally.ignored);
 	if (ctx->stage < ctx->stages) {
 		leave(ctx->dev);
-		stage_note("%u outgoing sessions with %u files", tally.sessions, tally.files);
+		stage_note("%u outgoing sessions with %u files", tally.sessions,
+			   tally.files);
 	}
 }
 
-static const struct stage_case cases[] = {
-	{ "all", true, { soak } },
-	{ }
-};
+static const struct stage_case cases[] = { { "all", true, { soak } }, {} };
 
 static const struct stage_program program = {
-	.name = "soak", .stages = 2, .any_stages = true, .cases = cases,
+	.name = "soak",
+	.stages = 2,
+	.any_stages = true,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

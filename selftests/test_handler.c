@@ -6,7 +6,8 @@
  */
 #include "lib/fixture.h"
 
-FIXTURE(handler) {
+FIXTURE(handler)
+{
 	int dev;
 	int session;
 	int full;
@@ -64,10 +65,12 @@ TEST_F(handler, in_fdinfo)
 	ASSERT_EQ(0, luo_preserve(self->session, self->full, 1));
 	ASSERT_EQ(0, luo_preserve(self->session, fd, 2));
 	ASSERT_EQ(0, luo_fdinfo(self->session, text, sizeof(text)));
-	EXPECT_EQ(1, luo_count_line(text, luo_file_line(1, "test-full-v1", "preserved")))
-		TH_LOG("expected \"%s\", seen:\n%s",
-		       luo_file_line(1, "test-full-v1", "preserved"), text);
-	EXPECT_EQ(1, luo_count_line(text, luo_file_line(2, LUO_MEMFD, "preserved")));
+	EXPECT_EQ(1, luo_count_line(text, luo_file_line(1, "test-full-v1",
+							"preserved")))
+	TH_LOG("expected \"%s\", seen:\n%s",
+	       luo_file_line(1, "test-full-v1", "preserved"), text);
+	EXPECT_EQ(1, luo_count_line(text,
+				    luo_file_line(2, LUO_MEMFD, "preserved")));
 	close(fd);
 }
 

@@ -13,11 +13,11 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#define THREADS		4
-#define SECONDS		2
-#define NAMES		3
-#define MEMFDS		2
-#define SLOTS		4
+#define THREADS 4
+#define SECONDS 2
+#define NAMES 3
+#define MEMFDS 2
+#define SLOTS 4
 
 struct shared {
 	int dev;
@@ -61,7 +61,8 @@ static bool running(struct worker *w)
  * Checks an answer: success, or one of the errnos in @allowed, which ends with
  * 0.
  */
-static void check_answer(struct worker *w, int answer, const char *where, const int *allowed)
+static void check_answer(struct worker *w, int answer, const char *where,
+			 const int *allowed)
 {
 	w->shared->calls++;
 	if (answer >= 0)
@@ -105,11 +106,14 @@ static void *same_names(void *arg)
 		check_answer(w, session, "create_session", create);
 		if (session < 0)
 			continue;
-		now_mine(w, &w->shared->names[number], "two sessions of one name");
+		now_mine(w, &w->shared->names[number],
+			 "two sessions of one name");
 		if (luo_get_name(session, seen) || strcmp(name, seen))
-			check_answer(w, -EBADMSG, "get_name of one's own session", create);
+			check_answer(w, -EBADMSG,
+				     "get_name of one's own session", create);
 		/* retrieve_session never finds an outgoing session. */
-		check_answer(w, luo_retrieve(w->shared->dev, name), "retrieve_session", retrieve);
+		check_answer(w, luo_retrieve(w->shared->dev, name),
+			     "retrieve_session", retrieve);
 		w->shared->names[number] = 0;
 		close(session);
 	}
@@ -118,7 +122,8 @@ static void *same_names(void *arg)
 
 static void *preserve_and_close(void *arg)
 {
-	static const int create[] = { EEXIST, 0 }, preserve[] = { EBUSY, EEXIST, 0 };
+	static const int create[] = { EEXIST, 0 },
+			 preserve[] = { EBUSY, EEXIST, 0 };
 	struct worker *w = arg;
 	char name[LUO_NAME_MAX];
 	unsigned int number, memfd, mine;
@@ -130,7 +135,8 @@ static void *preserve_and_close(void *arg)
 		check_answer(w, session, "create_session", create);
 		if (session < 0)
 			continue;
-		now_mine(w, &w->shared->names[number], "two sessions of one name");
+		now_mine(w, &w->shared->names[number],
+			 "two sessions of one name");
 		mine = 0;
 		for (i = 0; i < 3; i++) {
 			memfd = next_random(w) % MEMFDS;
@@ -138,7 +144,8 @@ static void *preserve_and_close(void *arg)
 					   next_random(w) % 3);
 			check_answer(w, err, "preserve_fd", preserve);
 			if (!err) {
-				now_mine(w, &w->shared->preserved[memfd], "preserved twice");
+				now_mine(w, &w->shared->preserved[memfd],
+					 "preserved twice");
 				mine |= 1 << memfd;
 			}
 		}
@@ -189,7 +196,8 @@ static void *closed_meanwhile(void *arg)
 			check_answer(w, err, "preserve_fd", any);
 			break;
 		case 3:
-			check_answer(w, luo_get_name(session, name), "get_name", any);
+			check_answer(w, luo_get_name(session, name), "get_name",
+				     any);
 			break;
 		case 4:
 			check_answer(w, luo_finish(session), "finish", any);
@@ -203,11 +211,13 @@ static void *closed_meanwhile(void *arg)
 	return NULL;
 }
 
-static void run_race(struct __test_metadata *_metadata, int dev, void *(*work)(void *))
+static void run_race(struct __test_metadata *_metadata, int dev,
+		     void *(*work)(void *))
 {
 	const char *seed = getenv("LUO_SEED");
 	struct worker workers[THREADS];
-	struct shared shared = { .dev = dev, .seed = seed ? strtoull(seed, NULL, 0) : 1 };
+	struct shared shared = { .dev = dev,
+				 .seed = seed ? strtoull(seed, NULL, 0) : 1 };
 	char name[LUO_NAME_MAX];
 	struct timespec now;
 	int i, session;
@@ -223,14 +233,16 @@ static void run_race(struct __test_metadata *_metadata, int dev, void *(*work)(v
 	for (i = 0; i < THREADS; i++) {
 		workers[i].shared = &shared;
 		workers[i].state = luo_mix(shared.seed, i);
-		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, work, &workers[i]));
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, work,
+					    &workers[i]));
 	}
 	for (i = 0; i < THREADS; i++)
 		pthread_join(workers[i].thread, NULL);
-	TH_LOG("seed %llu, %ld calls", (unsigned long long)shared.seed, (long)shared.calls);
+	TH_LOG("seed %llu, %ld calls", (unsigned long long)shared.seed,
+	       (long)shared.calls);
 	EXPECT_EQ(0, (int)shared.unexpected)
-		TH_LOG("%s: an errno that no race explains: %s", shared.where,
-		       strerror(-shared.unexpected));
+	TH_LOG("%s: an errno that no race explains: %s", shared.where,
+	       strerror(-shared.unexpected));
 
 	/* No session is left. */
 	for (i = 0; i < SLOTS; i++) {
@@ -241,11 +253,12 @@ static void run_race(struct __test_metadata *_metadata, int dev, void *(*work)(v
 		snprintf(name, sizeof(name), "threads-%d", i);
 		session = luo_create(dev, name);
 		EXPECT_GE(session, 0)
-			TH_LOG("a session \"%s\" still exists", name);
+		TH_LOG("a session \"%s\" still exists", name);
 		if (i < MEMFDS) {
 			EXPECT_EQ(0, luo_preserve(session, shared.memfds[i], 1))
-				TH_LOG("memfd %d is still preserved", i);
-			EXPECT_EQ(LUO_SAME, luo_check(shared.memfds[i], 0, 10 * LUO_PAGE, i));
+			TH_LOG("memfd %d is still preserved", i);
+			EXPECT_EQ(LUO_SAME, luo_check(shared.memfds[i], 0,
+						      10 * LUO_PAGE, i));
 		}
 		close(session);
 	}
@@ -285,7 +298,8 @@ static void *opener(void *arg)
 		 * Between open and close no other thread has the device open.
 		 */
 		if (atomic_exchange(&w->shared->slots[0], fd) != -1)
-			check_answer(w, -EUSERS, "two opens at once", open_errors);
+			check_answer(w, -EUSERS, "two opens at once",
+				     open_errors);
 		w->shared->slots[0] = -1;
 		close(fd);
 	}
@@ -308,12 +322,13 @@ TEST_F(live, open_at_once)
 	for (i = 0; i < THREADS; i++) {
 		workers[i].shared = &shared;
 		workers[i].state = i;
-		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, opener, &workers[i]));
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, opener,
+					    &workers[i]));
 	}
 	for (i = 0; i < THREADS; i++)
 		pthread_join(workers[i].thread, NULL);
 	EXPECT_EQ(0, (int)shared.unexpected)
-		TH_LOG("%s: seen %s", shared.where, strerror(-shared.unexpected));
+	TH_LOG("%s: seen %s", shared.where, strerror(-shared.unexpected));
 	self->dev = luo_open();
 	EXPECT_GE(self->dev, 0);
 }

@@ -16,9 +16,9 @@
 #include "kselftest.h"
 
 /* More than any call has. */
-#define MAX_POINTS	5000
+#define MAX_POINTS 5000
 
-#define STACKS		"/sys/kernel/debug/page_owner_stacks/show_stacks"
+#define STACKS "/sys/kernel/debug/page_owner_stacks/show_stacks"
 
 static int fail_nth = -1;
 
@@ -32,19 +32,23 @@ static bool choose_slabs(void)
 	char path[300];
 
 	while (dir && (entry = readdir(dir))) {
-		if (entry->d_name[0] == '.' || !strcmp(entry->d_name, "kmemleak_object"))
+		if (entry->d_name[0] == '.' ||
+		    !strcmp(entry->d_name, "kmemleak_object"))
 			continue;
-		snprintf(path, sizeof(path), "/sys/kernel/slab/%s/failslab", entry->d_name);
+		snprintf(path, sizeof(path), "/sys/kernel/slab/%s/failslab",
+			 entry->d_name);
 		luo_write_file(path, "1");
 	}
 	if (dir)
 		closedir(dir);
-	return dir && !luo_write_file("/sys/kernel/debug/failslab/cache-filter", "Y");
+	return dir &&
+	       !luo_write_file("/sys/kernel/debug/failslab/cache-filter", "Y");
 }
 
 void faults_of_pages(bool on)
 {
-	luo_write_file("/sys/kernel/debug/fail_page_alloc/min-order", on ? "0" : "99");
+	luo_write_file("/sys/kernel/debug/fail_page_alloc/min-order",
+		       on ? "0" : "99");
 }
 
 bool faults_ready(void)
@@ -53,7 +57,7 @@ bool faults_ready(void)
 	 * Also fail allocations that may sleep or are for user memory. Print
 	 * nothing.
 	 */
-	static const char * const knobs[][2] = {
+	static const char *const knobs[][2] = {
 		{ "failslab/ignore-gfp-wait", "N" },
 		{ "failslab/verbose", "0" },
 		{ "fail_page_alloc/ignore-gfp-wait", "N" },
@@ -66,7 +70,8 @@ bool faults_ready(void)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
-		snprintf(path, sizeof(path), "/sys/kernel/debug/%s", knobs[i][0]);
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s",
+			 knobs[i][0]);
 		if (luo_write_file(path, knobs[i][1]))
 			return false;
 	}
@@ -89,7 +94,8 @@ static void arm(int n)
 	 */
 	while (pwrite(fail_nth, text, strlen(text), 0) < 0) {
 		if (++tries > 2)
-			ksft_exit_fail_msg("cannot write to fail-nth: %s\n", strerror(errno));
+			ksft_exit_fail_msg("cannot write to fail-nth: %s\n",
+					   strerror(errno));
 	}
 }
 
@@ -101,7 +107,8 @@ static bool disarm(void)
 	 * This read reaches a point itself: if it fails, the call had not
 	 * failed before.
 	 */
-	bool left = pread(fail_nth, text, sizeof(text) - 1, 0) < 0 || atoi(text) > 0;
+	bool left = pread(fail_nth, text, sizeof(text) - 1, 0) < 0 ||
+		    atoi(text) > 0;
 
 	arm(0);
 	return left;
@@ -110,8 +117,9 @@ static bool disarm(void)
 static void problem(struct faults *f, int n, const char *what, int answer)
 {
 	if (!f->problem[0])
-		snprintf(f->problem, sizeof(f->problem), "%s: point %d: %s (%d, %s)", f->what, n,
-			 what, answer, answer < 0 ? strerror(-answer) : "success");
+		snprintf(f->problem, sizeof(f->problem),
+			 "%s: point %d: %s (%d, %s)", f->what, n, what, answer,
+			 answer < 0 ? strerror(-answer) : "success");
 }
 
 static bool is_allowed(const struct faults *f, int answer)
@@ -137,7 +145,8 @@ static bool failed_at(struct faults *f, int n, int answer)
 		problem(f, n, what, answer);
 	answer = f->again ? f->again(f->arg, n, answer) : f->call(f->arg, n);
 	if (answer < 0)
-		problem(f, n, "the same call fails again without a fault", answer);
+		problem(f, n, "the same call fails again without a fault",
+			answer);
 	else if (f->undo)
 		f->undo(f->arg, n, answer);
 	return !f->problem[0];
@@ -153,7 +162,8 @@ void faults_walk(struct faults *f)
 		answer = f->call(f->arg, n);
 		left = disarm();
 		if (left && answer < 0)
-			problem(f, n, "failed without an injected fault", answer);
+			problem(f, n, "failed without an injected fault",
+				answer);
 		if (left) {
 			if (answer >= 0 && f->undo)
 				f->undo(f->arg, n, answer);
@@ -169,7 +179,8 @@ void faults_walk(struct faults *f)
 				f->undo(f->arg, n, answer);
 		}
 	}
-	printf("# %s: %d failure points, %d of them absorbed\n", f->what, f->points, f->absorbed);
+	printf("# %s: %d failure points, %d of them absorbed\n", f->what,
+	       f->points, f->absorbed);
 }
 
 long faults_pages(void)

@@ -18,7 +18,8 @@
 
 #include "kselftest_harness.h"
 
-FIXTURE(live) {
+FIXTURE(live)
+{
 	int dev;
 };
 
@@ -27,9 +28,10 @@ FIXTURE_SETUP(live)
 	self->dev = luo_open();
 	if (self->dev == -ENOENT || self->dev == -ENODEV || self->dev == -ENXIO)
 		SKIP(return, "no %s: is the module loaded?", LUO_DEVICE);
-	ASSERT_GE(self->dev, 0) {
-		TH_LOG("open %s: expected an fd, seen errno %d (%s)", LUO_DEVICE,
-		       -self->dev, strerror(-self->dev));
+	ASSERT_GE(self->dev, 0)
+	{
+		TH_LOG("open %s: expected an fd, seen errno %d (%s)",
+		       LUO_DEVICE, -self->dev, strerror(-self->dev));
 	}
 }
 

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHUNK	(64 * 1024)
+#define CHUNK (64 * 1024)
 
 int luo_open(void)
 {
@@ -36,7 +36,8 @@ int luo_ioctl(int fd, unsigned int cmd, void *arg)
 
 int luo_create(int dev, const char *name)
 {
-	struct liveupdate_ioctl_create_session arg = { .size = sizeof(arg), .fd = -1 };
+	struct liveupdate_ioctl_create_session arg = { .size = sizeof(arg),
+						       .fd = -1 };
 
 	memcpy(arg.name, name, strnlen(name, sizeof(arg.name)));
 	return luo_ioctl(dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg) ?: arg.fd;
@@ -44,16 +45,20 @@ int luo_create(int dev, const char *name)
 
 int luo_retrieve(int dev, const char *name)
 {
-	struct liveupdate_ioctl_retrieve_session arg = { .size = sizeof(arg), .fd = -1 };
+	struct liveupdate_ioctl_retrieve_session arg = { .size = sizeof(arg),
+							 .fd = -1 };
 
 	memcpy(arg.name, name, strnlen(name, sizeof(arg.name)));
-	return luo_ioctl(dev, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, &arg) ?: arg.fd;
+	return luo_ioctl(dev, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, &arg) ?:
+									 arg.fd;
 }
 
 int luo_preserve(int session, int fd, __u64 token)
 {
 	struct liveupdate_session_preserve_fd arg = {
-		.size = sizeof(arg), .fd = fd, .token = token,
+		.size = sizeof(arg),
+		.fd = fd,
+		.token = token,
 	};
 
 	return luo_ioctl(session, LIVEUPDATE_SESSION_PRESERVE_FD, &arg);
@@ -62,10 +67,13 @@ int luo_preserve(int session, int fd, __u64 token)
 int luo_retrieve_fd(int session, __u64 token)
 {
 	struct liveupdate_session_retrieve_fd arg = {
-		.size = sizeof(arg), .fd = -1, .token = token,
+		.size = sizeof(arg),
+		.fd = -1,
+		.token = token,
 	};
 
-	return luo_ioctl(session, LIVEUPDATE_SESSION_RETRIEVE_FD, &arg) ?: arg.fd;
+	return luo_ioctl(session, LIVEUPDATE_SESSION_RETRIEVE_FD, &arg) ?:
+									  arg.fd;
 }
 
 int luo_finish(int session)
@@ -257,22 +265,25 @@ static int one_pfn(int pagemap, volatile char *at, __u64 *pfn)
 }
 
 /* Frame numbers of a run without holes, which is mapped and touched. */
-static int run_pfns(int fd, int pagemap, size_t first, size_t pages, __u64 *pfns)
+static int run_pfns(int fd, int pagemap, size_t first, size_t pages,
+		    __u64 *pfns)
 {
 	ssize_t want = pages * sizeof(*pfns);
 	int err = 0;
 	void *map;
 	size_t i;
 
-	map = mmap(NULL, pages * LUO_PAGE, PROT_READ, MAP_SHARED | MAP_POPULATE, fd,
-		   first * LUO_PAGE);
+	map = mmap(NULL, pages * LUO_PAGE, PROT_READ, MAP_SHARED | MAP_POPULATE,
+		   fd, first * LUO_PAGE);
 	if (map == MAP_FAILED)
 		return -errno;
-	if (pread(pagemap, pfns, want, (unsigned long)map / LUO_PAGE * 8) != want)
+	if (pread(pagemap, pfns, want, (unsigned long)map / LUO_PAGE * 8) !=
+	    want)
 		err = -EIO;
 	for (i = 0; i < pages && !err; i++) {
 		if (!(pfns[i] >> 63))
-			err = one_pfn(pagemap, (char *)map + i * LUO_PAGE, &pfns[i]);
+			err = one_pfn(pagemap, (char *)map + i * LUO_PAGE,
+				      &pfns[i]);
 		pfns[i] &= (1ULL << 55) - 1;
 		/* Without CAP_SYS_ADMIN all of them read as 0. */
 		if (!pfns[i] && !err)
@@ -309,8 +320,8 @@ int luo_pfns(int fd, size_t pages, __u64 *pfns)
 		to = (to + LUO_PAGE - 1) & ~(off_t)(LUO_PAGE - 1);
 		if (to > end)
 			to = end;
-		err = run_pfns(again, in, from / LUO_PAGE, (to - from) / LUO_PAGE,
-			       pfns + from / LUO_PAGE);
+		err = run_pfns(again, in, from / LUO_PAGE,
+			       (to - from) / LUO_PAGE, pfns + from / LUO_PAGE);
 	}
 	if (in >= 0)
 		close(in);
@@ -337,12 +348,13 @@ const char *luo_file_line(__u64 token, const char *handler, const char *state)
 {
 	static char line[160];
 
-	snprintf(line, sizeof(line), "luo-file:\ttoken=0x%llx handler=%s state=%s",
+	snprintf(line, sizeof(line),
+		 "luo-file:\ttoken=0x%llx handler=%s state=%s",
 		 (unsigned long long)token, handler, state);
 	return line;
 }
 
-#define FILE_LINE	"luo-file:"
+#define FILE_LINE "luo-file:"
 
 /* The start of the next line, or NULL. */
 static const char *next_line(const char *at)
@@ -369,7 +381,8 @@ bool luo_fdinfo_counts(const char *text, int files)
 	long number;
 
 	for (at = text; at; at = next_line(at)) {
-		if (strncmp(at, "luo-", 4) || !strncmp(at, FILE_LINE, strlen(FILE_LINE)))
+		if (strncmp(at, "luo-", 4) ||
+		    !strncmp(at, FILE_LINE, strlen(FILE_LINE)))
 			continue;
 		end = at + strcspn(at, "\n");
 		while ((at += strcspn(at, "0123456789")) < end) {
@@ -540,8 +553,10 @@ int luo_pass_fd(int fd)
 	char byte = 0;
 	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
 	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control.buf, .msg_controllen = sizeof(control.buf),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
 	};
 	struct cmsghdr *cmsg;
 	int pair[2], err = 0;
@@ -553,7 +568,8 @@ int luo_pass_fd(int fd)
 	cmsg->cmsg_type = SCM_RIGHTS;
 	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	if (sendmsg(pair[0], &msg, 0) < 0 || recvmsg(pair[1], &msg, MSG_CMSG_CLOEXEC) < 0)
+	if (sendmsg(pair[0], &msg, 0) < 0 ||
+	    recvmsg(pair[1], &msg, MSG_CMSG_CLOEXEC) < 0)
 		err = -errno;
 	cmsg = err ? NULL : CMSG_FIRSTHDR(&msg);
 	if (cmsg)

@@ -20,11 +20,11 @@
 #include <linux/liveupdate.h>
 #include <linux/types.h>
 
-#define LUO_DEVICE	"/dev/liveupdate"
-#define LUO_NAME_MAX	LIVEUPDATE_SESSION_NAME_LENGTH
-#define LUO_MEMFD	"memfd-v2"
-#define LUO_PAGE	4096UL
-#define MIB		(1024UL * 1024UL)
+#define LUO_DEVICE "/dev/liveupdate"
+#define LUO_NAME_MAX LIVEUPDATE_SESSION_NAME_LENGTH
+#define LUO_MEMFD "memfd-v2"
+#define LUO_PAGE 4096UL
+#define MIB (1024UL * 1024UL)
 
 #ifndef ARRAY_SIZE
 #define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))
@@ -32,16 +32,16 @@
 
 /* Newer than some C libraries. */
 #ifndef MFD_ALLOW_SEALING
-#define MFD_ALLOW_SEALING	0x0002U
+#define MFD_ALLOW_SEALING 0x0002U
 #endif
 #ifndef F_SEAL_EXEC
-#define F_SEAL_EXEC	0x0020
+#define F_SEAL_EXEC 0x0020
 #endif
 #ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL	0x0008U
+#define MFD_NOEXEC_SEAL 0x0008U
 #endif
 #ifndef MFD_EXEC
-#define MFD_EXEC	0x0010U
+#define MFD_EXEC 0x0010U
 #endif
 
 /* The ioctls. Those that return an fd return a negative errno on failure. */
@@ -62,7 +62,7 @@ int luo_memfd(unsigned int flags, size_t size, __u64 seed);
 /*
  * Offset of the first byte that differs, LUO_SAME if none differs, or -errno.
  */
-#define LUO_SAME	(-1000000L)
+#define LUO_SAME (-1000000L)
 long luo_check(int fd, off_t off, size_t len, __u64 seed);
 long luo_check_zero(int fd, off_t off, size_t len);
 
@@ -90,7 +90,7 @@ const char *luo_file_line(__u64 token, const char *handler, const char *state);
  * bytes. luo_file_lines() counts the files in it. luo_fdinfo_counts() returns
  * whether a line of it has the number of all files, or of those not listed.
  */
-#define LUO_FDINFO_MAX	(128 * 1024)
+#define LUO_FDINFO_MAX (128 * 1024)
 int luo_file_lines(const char *text);
 bool luo_fdinfo_counts(const char *text, int files);
 

@@ -14,11 +14,11 @@
 /* The pages of the mapping: (w)ritable, (r)ead-only, unmapped (.). */
 static const char pages[] = "wwrr.ww.";
 
-#define PAGES		(sizeof(pages) - 1)
-#define LENGTH		((long)(PAGES * LUO_PAGE))
+#define PAGES (sizeof(pages) - 1)
+#define LENGTH ((long)(PAGES * LUO_PAGE))
 
 /* More fds than a process can have. */
-#define NO_FD		0x1000000
+#define NO_FD 0x1000000
 
 /*
  * Two files, each mapped twice: with the protections above, which the kernel
@@ -32,9 +32,24 @@ static struct {
 
 /* Addresses outside of user space, or that no process has mapped. */
 static const unsigned long elsewhere[] = {
-	0, 1, 3, 0x1000, 0x7ffffffff000UL - 2, 0x7ffffffff000UL, 0x7fffffffffffUL,
-	0x800000000000UL, 1UL << 63, 0xffff800000000000UL, 0xffff888000000000UL,
-	0xffffea0000000000UL, 0xffffffff81000000UL, -4096UL, -72UL, -16UL, -4UL, -2UL,
+	0,
+	1,
+	3,
+	0x1000,
+	0x7ffffffff000UL - 2,
+	0x7ffffffff000UL,
+	0x7fffffffffffUL,
+	0x800000000000UL,
+	1UL << 63,
+	0xffff800000000000UL,
+	0xffff888000000000UL,
+	0xffffea0000000000UL,
+	0xffffffff81000000UL,
+	-4096UL,
+	-72UL,
+	-16UL,
+	-4UL,
+	-2UL,
 	-1UL,
 };
 
@@ -45,17 +60,20 @@ static const struct {
 	bool on_session;
 } commands[] = {
 	[CREATE_SESSION] = { "create_session", LIVEUPDATE_IOCTL_CREATE_SESSION,
-		sizeof(struct liveupdate_ioctl_create_session), false },
-	[RETRIEVE_SESSION] = { "retrieve_session", LIVEUPDATE_IOCTL_RETRIEVE_SESSION,
-		sizeof(struct liveupdate_ioctl_retrieve_session), false },
+			     sizeof(struct liveupdate_ioctl_create_session),
+			     false },
+	[RETRIEVE_SESSION] = { "retrieve_session",
+			       LIVEUPDATE_IOCTL_RETRIEVE_SESSION,
+			       sizeof(struct liveupdate_ioctl_retrieve_session),
+			       false },
 	[PRESERVE_FD] = { "preserve_fd", LIVEUPDATE_SESSION_PRESERVE_FD,
-		sizeof(struct liveupdate_session_preserve_fd), true },
+			  sizeof(struct liveupdate_session_preserve_fd), true },
 	[RETRIEVE_FD] = { "retrieve_fd", LIVEUPDATE_SESSION_RETRIEVE_FD,
-		sizeof(struct liveupdate_session_retrieve_fd), true },
+			  sizeof(struct liveupdate_session_retrieve_fd), true },
 	[FINISH] = { "finish", LIVEUPDATE_SESSION_FINISH,
-		sizeof(struct liveupdate_session_finish), true },
+		     sizeof(struct liveupdate_session_finish), true },
 	[GET_NAME] = { "get_name", LIVEUPDATE_SESSION_GET_NAME,
-		sizeof(struct liveupdate_session_get_name), true },
+		       sizeof(struct liveupdate_session_get_name), true },
 };
 
 /* The random numbers of one call. */
@@ -90,7 +108,8 @@ static int map_twice(char **seen, char **ours, unsigned char fill)
 	for (i = 0; i < PAGES; i++) {
 		int prot = pages[i] == 'r' ? PROT_READ : PROT_NONE;
 
-		if (pages[i] != 'w' && mprotect(*seen + i * LUO_PAGE, LUO_PAGE, prot))
+		if (pages[i] != 'w' &&
+		    mprotect(*seen + i * LUO_PAGE, LUO_PAGE, prot))
 			return -errno;
 	}
 	return 0;
@@ -99,7 +118,7 @@ static int map_twice(char **seen, char **ours, unsigned char fill)
 int malform_map(void)
 {
 	return map_twice(&zeroes.seen, &zeroes.ours, 0) ?:
-	       map_twice(&noise.seen, &noise.ours, 0xa5);
+		       map_twice(&noise.seen, &noise.ours, 0xa5);
 }
 
 size_t malform_size(enum malform_command which)
@@ -245,10 +264,12 @@ static void any_name(const struct malform *m, struct random *r, __u8 *name)
 	else if (kind == 5)
 		memset(name, 'x', LUO_NAME_MAX);
 	else
-		snprintf((char *)name, LUO_NAME_MAX, "malform-%d", (int)below(r, 4));
+		snprintf((char *)name, LUO_NAME_MAX, "malform-%d",
+			 (int)below(r, 4));
 }
 
-static void content(const struct malform *m, struct random *r, struct malform_call *call)
+static void content(const struct malform *m, struct random *r,
+		    struct malform_call *call)
 {
 	const int fds[] = { m->memfd, m->busy, m->other, -1, NO_FD };
 	union malform_arg *arg = &call->arg;
@@ -295,7 +316,8 @@ static void content(const struct malform *m, struct random *r, struct malform_ca
 
 static void tail(struct random *r, struct malform_call *call)
 {
-	__u32 known = call->which < MALFORM_COMMANDS ? commands[call->which].size : 0;
+	__u32 known =
+		call->which < MALFORM_COMMANDS ? commands[call->which].size : 0;
 	__u32 len = call->size > known ? call->size - known : 0;
 
 	call->nonzero = ~0U;
@@ -308,7 +330,8 @@ static void tail(struct random *r, struct malform_call *call)
 static void place(struct malform_call *call, long offset)
 {
 	call->offset = offset;
-	call->ptr = (call->tail == TAIL_NOISE ? noise.seen : zeroes.seen) + offset;
+	call->ptr =
+		(call->tail == TAIL_NOISE ? noise.seen : zeroes.seen) + offset;
 }
 
 static struct random random_of(const struct malform *m, __u64 number)
@@ -322,8 +345,10 @@ void malform_elsewhere(struct malform_call *call, unsigned long address)
 	call->ptr = (char *)address;
 }
 
-void malform_at(const struct malform *m, __u64 number, enum malform_command which,
-		__u32 size, enum malform_tail tail_kind, long offset, struct malform_call *call)
+void malform_at(const struct malform *m, __u64 number,
+		enum malform_command which, __u32 size,
+		enum malform_tail tail_kind, long offset,
+		struct malform_call *call)
 {
 	struct random r = random_of(m, number);
 
@@ -407,7 +432,8 @@ static long any_offset(struct random *r, __u32 known)
 	}
 }
 
-void malform_random(const struct malform *m, __u64 number, struct malform_call *call)
+void malform_random(const struct malform *m, __u64 number,
+		    struct malform_call *call)
 {
 	struct random r = random_of(m, number);
 	__u32 known;
@@ -420,37 +446,45 @@ void malform_random(const struct malform *m, __u64 number, struct malform_call *
 		other_command(&r, call);
 	if (!below(&r, 16))
 		call->fd = below(&r, 2) ? m->session : m->dev;
-	known = call->which < MALFORM_COMMANDS ? commands[call->which].size : 72;
+	known = call->which < MALFORM_COMMANDS ? commands[call->which].size :
+						 72;
 	call->size = any_size(&r, known);
 	call->tail = call->size > LUO_PAGE + 8 ? TAIL_ZERO : below(&r, 3);
 	tail(&r, call);
 	content(m, &r, call);
 	place(call, any_offset(&r, known));
 	if (!below(&r, 16))
-		malform_elsewhere(call, elsewhere[below(&r, ARRAY_SIZE(elsewhere))]);
+		malform_elsewhere(call,
+				  elsewhere[below(&r, ARRAY_SIZE(elsewhere))]);
 }
 
-static void print_call(const struct malform *m, const struct malform_call *call, int expected,
-		       int seen, int times)
+static void print_call(const struct malform *m, const struct malform_call *call,
+		       int expected, int seen, int times)
 {
 	const char *on = call->fd == m->dev ? "the device" :
-			 m->incoming ? "an incoming session" : "an outgoing session";
-	const char *name = call->which < MALFORM_COMMANDS ? commands[call->which].name : "unknown";
-	static const char * const tails[] = { "zero", "one byte not zero", "noise" };
+			 m->incoming	    ? "an incoming session" :
+					      "an outgoing session";
+	const char *name = call->which < MALFORM_COMMANDS ?
+				   commands[call->which].name :
+				   "unknown";
+	static const char *const tails[] = { "zero", "one byte not zero",
+					     "noise" };
 	size_t i;
 
 	printf("# seed %#llx call %llu%s: expected %d (%s), seen %d (%s)\n",
 	       (unsigned long long)m->seed, (unsigned long long)call->number,
-	       times > 1 ? " the second time" : "", -expected, strerror(-expected), -seen,
-	       strerror(-seen));
+	       times > 1 ? " the second time" : "", -expected,
+	       strerror(-expected), -seen, strerror(-seen));
 	printf("#   command %#x (%s) on %s, size %u, tail: %s, from byte %d on\n",
-	       call->cmd, name, on, call->size, tails[call->tail], (int)call->nonzero);
+	       call->cmd, name, on, call->size, tails[call->tail],
+	       (int)call->nonzero);
 	if (call->offset < 0)
 		printf("#   at address %p\n#   content", call->ptr);
 	else
 		printf("#   at offset %ld of page '%c', %ld readable, pages %s\n#   content",
-		       call->offset % (long)LUO_PAGE, pages[call->offset / LUO_PAGE],
-		       readable(call->offset), pages);
+		       call->offset % (long)LUO_PAGE,
+		       pages[call->offset / LUO_PAGE], readable(call->offset),
+		       pages);
 	for (i = 0; i < sizeof(call->arg); i++)
 		printf("%s%02x", i % 4 ? "" : " ", call->arg.bytes[i]);
 	printf("\n");
@@ -460,7 +494,9 @@ static void print_call(const struct malform *m, const struct malform_call *call,
 static void put(const struct malform_call *call, bool back)
 {
 	char *ours = call->tail == TAIL_NOISE ? noise.ours : zeroes.ours;
-	__u32 known = call->which < MALFORM_COMMANDS ? commands[call->which].size : 72;
+	__u32 known = call->which < MALFORM_COMMANDS ?
+			      commands[call->which].size :
+			      72;
 	long at = call->offset, len = known;
 
 	if (at < 0)
@@ -514,15 +550,18 @@ void malform_read_state(const struct malform *m, struct malform_state *state)
 		state->flags[fd] = fcntl(fd, F_GETFD);
 }
 
-bool malform_is_as_before(const struct malform *m, const struct malform_state *before)
+bool malform_is_as_before(const struct malform *m,
+			  const struct malform_state *before)
 {
 	struct malform_state now;
 	bool same = true;
 	size_t fd;
 
 	malform_read_state(m, &now);
-	if (strcmp(before->fdinfo, now.fdinfo) || strcmp(before->name, now.name)) {
-		printf("# session \"%s\" was:\n%s", before->name, before->fdinfo);
+	if (strcmp(before->fdinfo, now.fdinfo) ||
+	    strcmp(before->name, now.name)) {
+		printf("# session \"%s\" was:\n%s", before->name,
+		       before->fdinfo);
 		printf("# session \"%s\" is:\n%s", now.name, now.fdinfo);
 		same = false;
 	}
@@ -540,7 +579,8 @@ void malform_print(const struct malform *m)
 {
 	size_t i;
 
-	printf("# %lu calls, seed %#llx:", m->calls, (unsigned long long)m->seed);
+	printf("# %lu calls, seed %#llx:", m->calls,
+	       (unsigned long long)m->seed);
 	for (i = 0; i < ARRAY_SIZE(m->answers); i++) {
 		if (m->answers[i])
 			printf(" %s %lu", strerrorname_np(i), m->answers[i]);

@@ -104,18 +104,20 @@ struct malform_call {
  */
 int malform_map(void);
 /* An offset in the mapping with two writable pages. */
-#define MALFORM_WRITABLE	0
+#define MALFORM_WRITABLE 0
 
 size_t malform_size(enum malform_command which);
 
 /* Makes up a call from its number alone: any command, size and address. */
-void malform_random(const struct malform *m, __u64 number, struct malform_call *call);
+void malform_random(const struct malform *m, __u64 number,
+		    struct malform_call *call);
 /*
  * Makes up a call with this command, size, tail and offset; the content is
  * random.
  */
-void malform_at(const struct malform *m, __u64 number, enum malform_command which,
-		__u32 size, enum malform_tail tail, long offset, struct malform_call *call);
+void malform_at(const struct malform *m, __u64 number,
+		enum malform_command which, __u32 size, enum malform_tail tail,
+		long offset, struct malform_call *call);
 /* Moves a call to an address outside the mapping. */
 void malform_elsewhere(struct malform_call *call, unsigned long address);
 
@@ -143,7 +145,8 @@ struct malform_state {
 
 void malform_read_state(const struct malform *m, struct malform_state *state);
 /* Returns whether nothing has changed. Prints what has. */
-bool malform_is_as_before(const struct malform *m, const struct malform_state *before);
+bool malform_is_as_before(const struct malform *m,
+			  const struct malform_state *before);
 
 /* Prints the number of calls and their answers as comments. */
 void malform_print(const struct malform *m);

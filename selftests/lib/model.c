@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-#define AGAINST_WRITING	(F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
+#define AGAINST_WRITING (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 
 static struct answer err(int answer)
 {
@@ -154,8 +154,8 @@ static bool is_session(unsigned int kind)
 }
 
 /* True if the fd has no such ioctl, or if the argument cannot be read. */
-static bool misdirected(const struct step *step, unsigned int kind, unsigned int right,
-			struct answer *answer)
+static bool misdirected(const struct step *step, unsigned int kind,
+			unsigned int right, struct answer *answer)
 {
 	int why = argument_error(step);
 
@@ -166,7 +166,11 @@ static bool misdirected(const struct step *step, unsigned int kind, unsigned int
 	else if (is_session(kind) != is_session(right))
 		*answer = err(-EINVAL);
 	else if (kind != right)
-		*answer = either(-EINVAL, why ?: step->flavor == FLAVOR_READONLY ? -EFAULT : 0);
+		*answer = either(-EINVAL,
+				 why ?:
+					 step->flavor == FLAVOR_READONLY ?
+					 -EFAULT :
+					 0);
 	else if (why)
 		*answer = err(why);
 	else
@@ -190,7 +194,8 @@ static struct answer create(struct model *m, const struct step *step)
 	}
 	if (step->flavor == FLAVOR_READONLY)
 		return err(-EFAULT);
-	m->sessions[empty] = (struct model_session){ .refs = 1, .name = step->arg };
+	m->sessions[empty] =
+		(struct model_session){ .refs = 1, .name = step->arg };
 	install(m, step, KIND_OUTGOING, empty);
 	return err(0);
 }
@@ -212,7 +217,8 @@ static struct answer retrieve(struct model *m, const struct step *step)
 	return err(0);
 }
 
-static struct answer preserve(struct model *m, struct model_session *s, const struct step *step)
+static struct answer preserve(struct model *m, struct model_session *s,
+			      const struct step *step)
 {
 	const struct model_fd *fd = &m->fds[step->proc][step->to];
 	struct model_inode *inode;
@@ -281,10 +287,12 @@ static struct answer fdinfo(const struct model *m, const struct model_fd *fd)
 	return answer;
 }
 
-static struct answer session_ioctl(struct model *m, struct model_fd *fd, const struct step *step)
+static struct answer session_ioctl(struct model *m, struct model_fd *fd,
+				   const struct step *step)
 {
 	struct model_session *s = &m->sessions[fd->object];
-	unsigned int right = step->op == STEP_PRESERVE ? KIND_OUTGOING : KIND_INCOMING;
+	unsigned int right = step->op == STEP_PRESERVE ? KIND_OUTGOING :
+							 KIND_INCOMING;
 	struct answer answer;
 
 	if (step->op == STEP_GET_NAME && is_session(fd->kind))
@@ -318,7 +326,8 @@ static struct answer digest(const struct model *m, const struct model_fd *fd)
 	for (i = 0; i < inode->pages; i++) {
 		memset(words, 0, sizeof(words));
 		for (n = 0; inode->page[i].seed && n < ARRAY_SIZE(words); n++)
-			words[n] = pattern_word(inode->page[i].seed, i * ARRAY_SIZE(words) + n);
+			words[n] = pattern_word(inode->page[i].seed,
+						i * ARRAY_SIZE(words) + n);
 		if (inode->page[i].stored)
 			words[ARRAY_SIZE(words) - 1] = inode->page[i].word;
 		hash = digest_page(hash, words);
@@ -340,7 +349,8 @@ static struct answer truncate_to(struct model_inode *inode, unsigned int pages)
 	return err(0);
 }
 
-static struct answer write_page(struct model_inode *inode, const struct step *step)
+static struct answer write_page(struct model_inode *inode,
+				const struct step *step)
 {
 	bool beyond = step->arg >= inode->pages;
 
@@ -417,7 +427,8 @@ static struct answer memfd_call(struct model *m, const struct model_fd *fd,
 	}
 }
 
-static struct answer send_fd(struct model *m, const struct model_fd *fd, unsigned int proc)
+static struct answer send_fd(struct model *m, const struct model_fd *fd,
+			     unsigned int proc)
 {
 	if (fd->kind == KIND_NONE || m->waiting[proc] == MODEL_INBOX)
 		return err(STEP_SKIPPED);
@@ -466,7 +477,8 @@ struct answer model_step(struct model *m, const struct step *step)
 	case STEP_RETRIEVE:
 		if (misdirected(step, fd->kind, KIND_DEVICE, &answer))
 			return answer;
-		return step->op == STEP_CREATE ? create(m, step) : retrieve(m, step);
+		return step->op == STEP_CREATE ? create(m, step) :
+						 retrieve(m, step);
 	case STEP_PRESERVE:
 	case STEP_RETRIEVE_FD:
 	case STEP_FINISH:
@@ -501,7 +513,8 @@ struct answer model_step(struct model *m, const struct step *step)
 		install(m, step, KIND_NULL, 0);
 		return err(0);
 	case STEP_MEMFD:
-		install(m, step, KIND_MEMFD, new_file(m, step->arg, step->seed));
+		install(m, step, KIND_MEMFD,
+			new_file(m, step->arg, step->seed));
 		return err(0);
 	default:
 		return memfd_call(m, fd, step);
@@ -517,6 +530,7 @@ void model_init(struct model *m, bool incoming)
 		m->sessions[s].incoming = INCOMING_WAITING;
 		m->sessions[s].name = s;
 		for (token = 0; token < MODEL_TOKENS; token++)
-			m->sessions[s].pending[token] = incoming_pages(s, token) != 0xff;
+			m->sessions[s].pending[token] =
+				incoming_pages(s, token) != 0xff;
 	}
 }

@@ -12,9 +12,9 @@
 
 #include "step.h"
 
-#define MODEL_INBOX	2
-#define MODEL_SESSIONS	(MODEL_PROCS * (MODEL_SLOTS + MODEL_INBOX) + 1)
-#define MODEL_INODES	192
+#define MODEL_INBOX 2
+#define MODEL_SESSIONS (MODEL_PROCS * (MODEL_SLOTS + MODEL_INBOX) + 1)
+#define MODEL_INODES 192
 
 enum model_kind {
 	KIND_NONE,

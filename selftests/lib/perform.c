@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define OTHER_TYPE	0xBB
+#define OTHER_TYPE 0xBB
 
 static int fd_of(unsigned int slot)
 {
@@ -23,7 +23,8 @@ static int fd_of(unsigned int slot)
 
 static __u64 step_token(unsigned int index)
 {
-	static const __u64 tokens[MODEL_TOKENS] = { 0, 1, ~0ULL, 0x0123456789abcdefULL };
+	static const __u64 tokens[MODEL_TOKENS] = { 0, 1, ~0ULL,
+						    0x0123456789abcdefULL };
 
 	return tokens[index];
 }
@@ -32,14 +33,16 @@ void step_name(char *name, const struct step_place *place, unsigned int index)
 {
 	memset(name, 0, LUO_NAME_MAX);
 	if (index < MODEL_NAMES)
-		snprintf(name, LUO_NAME_MAX, "step-%u-%u", place->universe, index);
+		snprintf(name, LUO_NAME_MAX, "step-%u-%u", place->universe,
+			 index);
 	else if (index == NAME_UNTERMINATED)
 		memset(name, 'x', LUO_NAME_MAX);
 }
 
 static int step_memfd(unsigned int pages, __u32 seed)
 {
-	int fd = luo_memfd(memfd_is_sealable(seed) ? MFD_ALLOW_SEALING : 0, 0, 0);
+	int fd = luo_memfd(memfd_is_sealable(seed) ? MFD_ALLOW_SEALING : 0, 0,
+			   0);
 	unsigned int i;
 	int err;
 
@@ -69,8 +72,11 @@ int incoming_make(int dev, const struct step_place *place)
 		for (token = 0; token < MODEL_TOKENS; token++) {
 			if (incoming_pages(s, token) == 0xff)
 				continue;
-			fd = step_memfd(incoming_pages(s, token), incoming_seed(s, token));
-			err = fd < 0 ? fd : luo_preserve(session, fd, step_token(token));
+			fd = step_memfd(incoming_pages(s, token),
+					incoming_seed(s, token));
+			err = fd < 0 ? fd :
+				       luo_preserve(session, fd,
+						    step_token(token));
 			if (err)
 				return err;
 			close(fd);
@@ -126,7 +132,8 @@ union argument {
 	char bytes[256];
 };
 
-static int call(const struct step *step, unsigned int cmd, union argument *arg, __u32 size)
+static int call(const struct step *step, unsigned int cmd, union argument *arg,
+		__u32 size)
 {
 	int err, fd = fd_of(step->slot);
 	void *readonly;
@@ -156,7 +163,8 @@ static int call(const struct step *step, unsigned int cmd, union argument *arg, 
 	return luo_ioctl(fd, cmd, arg);
 }
 
-static struct answer make_ioctl(const struct step *step, const struct step_place *place)
+static struct answer make_ioctl(const struct step *step,
+				const struct step_place *place)
 {
 	unsigned int bad = step->flavor == FLAVOR_RESERVED, i;
 	union argument arg = {};
@@ -193,11 +201,13 @@ static struct answer make_ioctl(const struct step *step, const struct step_place
 		break;
 	case STEP_FINISH:
 		arg.finish.reserved = bad;
-		answer.err = call(step, LIVEUPDATE_SESSION_FINISH, &arg, sizeof(arg.finish));
+		answer.err = call(step, LIVEUPDATE_SESSION_FINISH, &arg,
+				  sizeof(arg.finish));
 		break;
 	case STEP_GET_NAME:
 		arg.get_name.reserved = bad;
-		answer.err = call(step, LIVEUPDATE_SESSION_GET_NAME, &arg, sizeof(arg.get_name));
+		answer.err = call(step, LIVEUPDATE_SESSION_GET_NAME, &arg,
+				  sizeof(arg.get_name));
 		for (i = 0; !answer.err && i < MODEL_NAMES; i++) {
 			step_name(name, place, i);
 			if (!memcmp(name, arg.get_name.name, LUO_NAME_MAX))
@@ -212,7 +222,9 @@ static struct answer make_ioctl(const struct step *step, const struct step_place
 static struct answer bad_number(const struct step *step)
 {
 	static const unsigned int numbers[] = {
-		_IO(LIVEUPDATE_IOCTL_TYPE, 0x7f), _IO(OTHER_TYPE, 0), _IO(OTHER_TYPE, 0x40),
+		_IO(LIVEUPDATE_IOCTL_TYPE, 0x7f),
+		_IO(OTHER_TYPE, 0),
+		_IO(OTHER_TYPE, 0x40),
 	};
 	unsigned int which = step->arg;
 	union argument arg = { .size = 8 };
@@ -222,7 +234,8 @@ static struct answer bad_number(const struct step *step)
 	if (which && !luo_fdlink(fd_of(step->slot), text, sizeof(text)) &&
 	    strstr(text, "luo_session"))
 		which = 2;
-	return (struct answer){ .err = luo_ioctl(fd_of(step->slot), numbers[which], &arg) };
+	return (struct answer){ .err = luo_ioctl(fd_of(step->slot),
+						 numbers[which], &arg) };
 }
 
 static struct answer fdinfo(unsigned int slot)
@@ -246,7 +259,8 @@ static struct answer fdinfo(unsigned int slot)
 	return answer;
 }
 
-static int send_or_receive(const struct step *step, const struct step_place *place)
+static int send_or_receive(const struct step *step,
+			   const struct step_place *place)
 {
 	union {
 		char buf[CMSG_SPACE(sizeof(int))];
@@ -255,8 +269,10 @@ static int send_or_receive(const struct step *step, const struct step_place *pla
 	char byte = 0;
 	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
 	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control.buf, .msg_controllen = sizeof(control.buf),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
 	};
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 	int fd = fd_of(step->slot);
@@ -266,9 +282,13 @@ static int send_or_receive(const struct step *step, const struct step_place *pla
 		cmsg->cmsg_type = SCM_RIGHTS;
 		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-		return sendmsg(place->inbox[step->arg][0], &msg, MSG_DONTWAIT) < 0 ? -errno : 0;
+		return sendmsg(place->inbox[step->arg][0], &msg, MSG_DONTWAIT) <
+				       0 ?
+			       -errno :
+			       0;
 	}
-	if (recvmsg(place->inbox[step->proc][1], &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
+	if (recvmsg(place->inbox[step->proc][1], &msg,
+		    MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
 		return -errno;
 	cmsg = CMSG_FIRSTHDR(&msg);
 	if (!cmsg)
@@ -291,8 +311,8 @@ static int store(const struct step *step)
 	int err = 0;
 
 	sigaction(SIGBUS, &action, NULL);
-	map = mmap(NULL, LUO_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd_of(step->slot),
-		   step->arg * LUO_PAGE);
+	map = mmap(NULL, LUO_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		   fd_of(step->slot), step->arg * LUO_PAGE);
 	if (map == MAP_FAILED)
 		return -errno;
 	if (sigsetjmp(on_bus, 1))
@@ -303,7 +323,8 @@ static int store(const struct step *step)
 	return err;
 }
 
-struct answer step_perform(const struct step *step, const struct step_place *place)
+struct answer step_perform(const struct step *step,
+			   const struct step_place *place)
 {
 	int fd = fd_of(step->slot), err;
 
@@ -335,7 +356,8 @@ struct answer step_perform(const struct step *step, const struct step_place *pla
 		err = luo_truncate(fd, step->arg * LUO_PAGE);
 		break;
 	case STEP_PUNCH:
-		err = luo_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		err = luo_fallocate(fd,
+				    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				    step->arg * LUO_PAGE, LUO_PAGE);
 		break;
 	case STEP_WRITE:

@@ -17,7 +17,8 @@ struct step_place {
 	int inbox[MODEL_PROCS][2];
 };
 
-struct answer step_perform(const struct step *step, const struct step_place *place);
+struct answer step_perform(const struct step *step,
+			   const struct step_place *place);
 
 /* The name of a session; @name has LUO_NAME_MAX bytes. */
 void step_name(char *name, const struct step_place *place, unsigned int index);

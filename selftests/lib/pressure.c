@@ -19,15 +19,15 @@
 
 #include <linux/fs.h>
 
-#define CGROUPS		"/sys/fs/cgroup"
-#define SWAP_DISK	"/dev/ram0"
-#define OOM_SCORE	"/proc/self/oom_score_adj"
+#define CGROUPS "/sys/fs/cgroup"
+#define SWAP_DISK "/dev/ram0"
+#define OOM_SCORE "/proc/self/oom_score_adj"
 
 #ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT	21
+#define MADV_PAGEOUT 21
 #endif
 #ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
+#define MADV_COLLAPSE 25
 #endif
 
 static int open_procs(const char *group)
@@ -60,7 +60,9 @@ int group_make(struct group *group, const char *name)
 		return -errno;
 	group->home = open_procs(home);
 	group->procs = open_procs(group->path);
-	return group->home < 0 ? group->home : group->procs < 0 ? group->procs : 0;
+	return group->home < 0	? group->home :
+	       group->procs < 0 ? group->procs :
+				  0;
 }
 
 int group_drop(struct group *group)
@@ -158,7 +160,8 @@ int swap_start(void)
 		return disk;
 	label.last_page = size / LUO_PAGE - 1;
 	memcpy(label.magic, "SWAPSPACE2", sizeof(label.magic));
-	if (pwrite(disk, &label, sizeof(label), 0) != sizeof(label) || fsync(disk))
+	if (pwrite(disk, &label, sizeof(label), 0) != sizeof(label) ||
+	    fsync(disk))
 		err = -EIO;
 	close(disk);
 	if (!err && swapon(SWAP_DISK, 0))
@@ -210,7 +213,8 @@ static int view(struct view *v, int fd, size_t size)
 	v->pages = (size + LUO_PAGE - 1) / LUO_PAGE;
 	v->in_memory = malloc(v->pages);
 	v->map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (!v->in_memory || v->map == MAP_FAILED || mincore(v->map, size, v->in_memory)) {
+	if (!v->in_memory || v->map == MAP_FAILED ||
+	    mincore(v->map, size, v->in_memory)) {
 		err = -errno;
 		unview(v);
 	}
@@ -289,11 +293,13 @@ int collapse(int fd, size_t size)
 	int err = 0;
 
 	/* Aligned, so that huge pages can be mapped. */
-	place = mmap(NULL, size + huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	place = mmap(NULL, size + huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		     -1, 0);
 	if (place == MAP_FAILED)
 		return -errno;
 	map = (char *)(((unsigned long)place + huge - 1) & ~(huge - 1));
-	map = mmap(map, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	map = mmap(map, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		   fd, 0);
 	if (map == MAP_FAILED || madvise(map, size, MADV_COLLAPSE))
 		err = -errno;
 	munmap(place, size + huge);
@@ -327,8 +333,8 @@ static void be_ballast(long leave, int ready)
 			break;
 		if (left < (long)(4 * step / LUO_PAGE))
 			step = 16 * LUO_PAGE;
-		map = mmap(NULL, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			   -1, 0);
+		map = mmap(NULL, step, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (map == MAP_FAILED)
 			break;
 		memset(map, 1, step);

@@ -9,7 +9,7 @@
 
 #include "luo.h"
 
-#define COMPACT_MEMORY	"/proc/sys/vm/compact_memory"
+#define COMPACT_MEMORY "/proc/sys/vm/compact_memory"
 
 /* A memory cgroup that a process enters for one call and leaves after it. */
 struct group {

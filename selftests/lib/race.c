@@ -16,14 +16,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAUSE	3000
+#define PAUSE 3000
 
 /* The slots of a round. */
 enum { DEVICE, SESSION_A, SESSION_B, FILE_A, FILE_B, MADE };
 
-#define MAX_PROBE	64
+#define MAX_PROBE 64
 /* Names that sessions are created with. */
-#define NAMES		3
+#define NAMES 3
 
 static const struct {
 	unsigned char op, slot, to;
@@ -53,20 +53,25 @@ static const struct {
 	{ STEP_SEEK, FILE_A },
 };
 
-#define CALLS	ARRAY_SIZE(calls)
+#define CALLS ARRAY_SIZE(calls)
 
 /* The pairs that take most locks: every other round is one of them. */
 static const unsigned char often[][2] = {
-	{ STEP_CREATE, STEP_CREATE }, { STEP_PRESERVE, STEP_PRESERVE },
-	{ STEP_PRESERVE, STEP_CLOSE }, { STEP_PRESERVE, STEP_TRUNCATE },
-	{ STEP_PRESERVE, STEP_PUNCH }, { STEP_CREATE, STEP_CLOSE },
+	{ STEP_CREATE, STEP_CREATE },
+	{ STEP_PRESERVE, STEP_PRESERVE },
+	{ STEP_PRESERVE, STEP_CLOSE },
+	{ STEP_PRESERVE, STEP_TRUNCATE },
+	{ STEP_PRESERVE, STEP_PUNCH },
+	{ STEP_CREATE, STEP_CLOSE },
 	/* Only with incoming sessions. */
-	{ STEP_RETRIEVE, STEP_RETRIEVE }, { STEP_RETRIEVE_FD, STEP_FINISH },
-	{ STEP_RETRIEVE_FD, STEP_RETRIEVE_FD }, { STEP_FINISH, STEP_FINISH },
+	{ STEP_RETRIEVE, STEP_RETRIEVE },
+	{ STEP_RETRIEVE_FD, STEP_FINISH },
+	{ STEP_RETRIEVE_FD, STEP_RETRIEVE_FD },
+	{ STEP_FINISH, STEP_FINISH },
 	{ STEP_PRESERVE, STEP_FINISH },
 };
 
-#define OFTEN_OUTGOING	6
+#define OFTEN_OUTGOING 6
 
 static struct {
 	struct step_place place;
@@ -154,11 +159,11 @@ static bool sees(const struct model *before, const struct step *step, int err,
 	switch (step->op) {
 	case STEP_CREATE:
 		/* The failed create held the name until its copy-out failed. */
-		return other->op == STEP_CREATE && other->arg == step->arg && failed &&
-		       err == -EEXIST;
+		return other->op == STEP_CREATE && other->arg == step->arg &&
+		       failed && err == -EEXIST;
 	case STEP_RETRIEVE:
-		return other->op == STEP_RETRIEVE && other->arg == step->arg && failed &&
-		       err == -EINVAL;
+		return other->op == STEP_RETRIEVE && other->arg == step->arg &&
+		       failed && err == -EINVAL;
 	case STEP_PRESERVE:
 		/*
 		 * dup2() replaces the fd before the session it named is closed.
@@ -168,7 +173,8 @@ static bool sees(const struct model *before, const struct step *step, int err,
 		if (other->op != STEP_PRESERVE || !failed)
 			return false;
 		return (err == -EEXIST && other->arg == step->arg) ||
-		       (err == -EBUSY && same_file(before, step->to, other->to));
+		       (err == -EBUSY &&
+			same_file(before, step->to, other->to));
 	case STEP_TRUNCATE:
 	case STEP_PUNCH:
 	case STEP_WRITE:
@@ -179,8 +185,10 @@ static bool sees(const struct model *before, const struct step *step, int err,
 		if (err != -EBUSY)
 			return false;
 		/* Mapped or pinned for a moment. */
-		return (other->op == STEP_MAP && same_file(before, step->slot, other->slot)) ||
-		       (other->op == STEP_PRESERVE && same_file(before, step->slot, other->to));
+		return (other->op == STEP_MAP &&
+			same_file(before, step->slot, other->slot)) ||
+		       (other->op == STEP_PRESERVE &&
+			same_file(before, step->slot, other->to));
 	case STEP_MAP:
 		/* The kernel denies new mappings while it tries a seal. */
 		return err == -EPERM && other->op == STEP_SEAL && failed &&
@@ -194,8 +202,8 @@ static bool is_seen(const struct model *before, unsigned int i)
 	unsigned int k;
 
 	for (k = 0; k < now.racers; k++) {
-		if (k != i && sees(before, &now.steps[i], now.seen[i].err, &now.steps[k],
-				   &now.seen[k]))
+		if (k != i && sees(before, &now.steps[i], now.seen[i].err,
+				   &now.steps[k], &now.seen[k]))
 			return true;
 	}
 	return false;
@@ -211,14 +219,16 @@ static bool probe_agrees(const struct model *after)
 
 	for (i = 0; i < now.probes; i++) {
 		answer = model_step(&m, &now.probe[i]);
-		if (answer.err != STEP_SKIPPED && !step_answer_is(&now.found[i], &answer))
+		if (answer.err != STEP_SKIPPED &&
+		    !step_answer_is(&now.found[i], &answer))
 			return false;
 	}
 	return true;
 }
 
 /* Tries the calls in the bit mask @left in every order. */
-static bool explains(const struct model *before, const struct model *m, unsigned int left)
+static bool explains(const struct model *before, const struct model *m,
+		     unsigned int left)
 {
 	unsigned int i;
 
@@ -248,6 +258,18 @@ static void probe(const struct step *step)
 {
 	now.found[now.probes] = step_perform(step, &now.place);
 	now.probe[now.probes++] = *step;
+}
+
+static void probe_name(unsigned int op, unsigned int name)
+{
+	struct step step = {
+		.op = op,
+		.slot = DEVICE,
+		.arg = name,
+		.to = MADE,
+	};
+
+	probe(&step);
 }
 
 /*
@@ -291,38 +313,57 @@ static bool prepare(struct race *race, struct model *m)
 	model_init(m, race->incoming);
 	now.place.universe = race->first_universe + race->rounds;
 	steps[n++] = (struct step){ .op = STEP_OPEN, .to = DEVICE };
-	steps[n++] = (struct step){ .op = STEP_CREATE, .slot = DEVICE, .arg = 0, .to = SESSION_A };
+	steps[n++] = (struct step){
+		.op = STEP_CREATE, .slot = DEVICE, .arg = 0, .to = SESSION_A
+	};
 	if (race->incoming && below(8))
-		steps[n++] = (struct step){ .op = STEP_RETRIEVE, .slot = DEVICE,
-					    .arg = below(MODEL_INCOMING), .to = SESSION_B };
+		steps[n++] = (struct step){ .op = STEP_RETRIEVE,
+					    .slot = DEVICE,
+					    .arg = below(MODEL_INCOMING),
+					    .to = SESSION_B };
 	else
-		steps[n++] = (struct step){ .op = STEP_CREATE, .slot = DEVICE, .arg = 1,
+		steps[n++] = (struct step){ .op = STEP_CREATE,
+					    .slot = DEVICE,
+					    .arg = 1,
 					    .to = SESSION_B };
 	if (race->incoming && below(2))
-		steps[n++] = (struct step){ .op = STEP_RETRIEVE_FD, .slot = SESSION_B,
-					    .arg = below(MODEL_TOKENS), .to = FILE_A };
+		steps[n++] = (struct step){ .op = STEP_RETRIEVE_FD,
+					    .slot = SESSION_B,
+					    .arg = below(MODEL_TOKENS),
+					    .to = FILE_A };
 	else
-		steps[n++] = (struct step){ .op = STEP_MEMFD, .to = FILE_A, .seed = 0xfd,
+		steps[n++] = (struct step){ .op = STEP_MEMFD,
+					    .to = FILE_A,
+					    .seed = 0xfd,
 					    .arg = 1 + below(MODEL_PAGES) };
 	if (below(4))
-		steps[n++] = (struct step){ .op = STEP_MEMFD, .to = FILE_B, .seed = 0x1fb,
+		steps[n++] = (struct step){ .op = STEP_MEMFD,
+					    .to = FILE_B,
+					    .seed = 0x1fb,
 					    .arg = 1 + below(MODEL_PAGES) };
 	else
-		steps[n++] = (struct step){ .op = STEP_DUP, .slot = FILE_A, .to = FILE_B };
+		steps[n++] = (struct step){ .op = STEP_DUP,
+					    .slot = FILE_A,
+					    .to = FILE_B };
 	if (!below(3))
-		steps[n++] = (struct step){ .op = STEP_PRESERVE, .slot = SESSION_A, .to = FILE_A,
+		steps[n++] = (struct step){ .op = STEP_PRESERVE,
+					    .slot = SESSION_A,
+					    .to = FILE_A,
 					    .arg = below(2) };
 	if (!below(3))
-		steps[n++] = (struct step){ .op = STEP_PRESERVE, .slot = SESSION_A, .to = FILE_B,
+		steps[n++] = (struct step){ .op = STEP_PRESERVE,
+					    .slot = SESSION_A,
+					    .to = FILE_B,
 					    .arg = below(2) };
 	for (i = 0; i < n; i++) {
 		struct answer seen = step_perform(&steps[i], &now.place);
 		struct answer expected = model_step(m, &steps[i]);
 
 		if (!step_answer_is(&seen, &expected)) {
-			sprintf(race->trouble, "in turn, round %lu: %s: expected %s, seen %s",
-				race->rounds, step_text(&steps[i]), answer_text(&expected),
-				answer_text(&seen));
+			sprintf(race->trouble,
+				"in turn, round %lu: %s: expected %s, seen %s",
+				race->rounds, step_text(&steps[i]),
+				answer_text(&expected), answer_text(&seen));
 			return false;
 		}
 	}
@@ -334,8 +375,10 @@ static void choose(unsigned int i, unsigned int which)
 	struct step *step = &now.steps[i];
 	bool alike = below(3);
 
-	*step = (struct step){ .op = calls[which].op, .slot = calls[which].slot,
-			       .to = calls[which].to, .seed = below(1 << 30) | 1 };
+	*step = (struct step){ .op = calls[which].op,
+			       .slot = calls[which].slot,
+			       .to = calls[which].to,
+			       .seed = below(1 << 30) | 1 };
 	/* Mostly the same object, sometimes its neighbor. */
 	if (step->slot == SESSION_A && !alike)
 		step->slot = SESSION_B;
@@ -390,7 +433,8 @@ static void report(struct race *race, const struct model *before)
 				answer_text(&now.seen[i]));
 	text += sprintf(text, "#   before, by slot:");
 	for (i = 0; i < MODEL_SLOTS; i++)
-		text += sprintf(text, " %u/%u", before->fds[0][i].kind, before->fds[0][i].object);
+		text += sprintf(text, " %u/%u", before->fds[0][i].kind,
+				before->fds[0][i].object);
 	text += sprintf(text, "\n#   afterwards:");
 	for (i = 0; i < now.probes; i++)
 		text += sprintf(text, " %d", now.found[i].err);
@@ -440,7 +484,8 @@ static bool next_pair(const struct race *race, unsigned int *a, unsigned int *b)
 			*a = 0;
 			*b = 0;
 		}
-	} while (!race->incoming && (calls[*a].needs_incoming || calls[*b].needs_incoming));
+	} while (!race->incoming &&
+		 (calls[*a].needs_incoming || calls[*b].needs_incoming));
 	return !*a && !*b;
 }
 
@@ -466,7 +511,8 @@ bool race_run(struct race *race, unsigned int seconds, unsigned long rounds)
 	sem_init(&now.done, 0, 0);
 	for (i = 0; i < RACE_THREADS; i++) {
 		sem_init(&now.go[i], 0, 0);
-		if (pthread_create(&threads[i], NULL, racer, (void *)(unsigned long)i)) {
+		if (pthread_create(&threads[i], NULL, racer,
+				   (void *)(unsigned long)i)) {
 			sprintf(race->trouble, "no thread");
 			return false;
 		}
@@ -475,8 +521,10 @@ bool race_run(struct race *race, unsigned int seconds, unsigned long rounds)
 	race->pairs = 0;
 	while (well && time(NULL) < end && race->rounds < rounds) {
 		if (race->rounds & 1) {
-			pair = often[below(race->incoming ? ARRAY_SIZE(often) : OFTEN_OUTGOING)];
-			well = one_round(race, call_of(pair[0]), call_of(pair[1]));
+			pair = often[below(race->incoming ? ARRAY_SIZE(often) :
+							    OFTEN_OUTGOING)];
+			well = one_round(race, call_of(pair[0]),
+					 call_of(pair[1]));
 			race->rounds++;
 			continue;
 		}

@@ -14,7 +14,7 @@
 #include "model.h"
 #include "perform.h"
 
-#define RACE_THREADS	3
+#define RACE_THREADS 3
 
 /**
  * struct race - a run of many rounds

@@ -42,12 +42,14 @@ static const char *errno_name(long long value, char *buf, size_t size)
 	return buf;
 }
 
-static void fail(const char *expected, const char *seen, const char *what, va_list ap)
+static void fail(const char *expected, const char *seen, const char *what,
+		 va_list ap)
 {
 	char text[200];
 
 	vsnprintf(text, sizeof(text), what, ap);
-	ksft_print_msg("%s: %s: expected %s, seen %s\n", now.c->name, text, expected, seen);
+	ksft_print_msg("%s: %s: expected %s, seen %s\n", now.c->name, text,
+		       expected, seen);
 	now.outcome = FAILED;
 }
 
@@ -100,7 +102,8 @@ bool expect_err(long long seen, int expected, const char *what, ...)
 	return ok;
 }
 
-bool expect_range(long long seen, long long low, long long high, const char *what, ...)
+bool expect_range(long long seen, long long low, long long high,
+		  const char *what, ...)
 {
 	char a[80], b[80];
 	va_list ap;
@@ -130,7 +133,8 @@ int need_fd(int seen, const char *what, ...)
 
 int need_memfd(unsigned int flags, size_t size, __u64 seed)
 {
-	return need_fd(luo_memfd(flags, size, seed), "a memfd of %zu bytes", size);
+	return need_fd(luo_memfd(flags, size, seed), "a memfd of %zu bytes",
+		       size);
 }
 
 void need_preserve(int session, int fd, __u64 token)
@@ -141,8 +145,8 @@ void need_preserve(int session, int fd, __u64 token)
 
 int need_retrieve(int session, __u64 token)
 {
-	return need_fd(luo_retrieve_fd(session, token), "retrieve_fd, token %#llx",
-		       (unsigned long long)token);
+	return need_fd(luo_retrieve_fd(session, token),
+		       "retrieve_fd, token %#llx", (unsigned long long)token);
 }
 
 static bool content(long at, const char *kind, const char *what)
@@ -150,8 +154,8 @@ static bool content(long at, const char *kind, const char *what)
 	if (at == LUO_SAME)
 		return true;
 	if (at < 0)
-		ksft_print_msg("%s: %s: expected %s, seen error %ld (%s)\n", now.c->name,
-			       what, kind, at, strerror(-at));
+		ksft_print_msg("%s: %s: expected %s, seen error %ld (%s)\n",
+			       now.c->name, what, kind, at, strerror(-at));
 	else
 		ksft_print_msg("%s: %s: expected %s, differs at %ld\n",
 			       now.c->name, what, kind, at);
@@ -187,7 +191,8 @@ void expect_freed(long before, long pages, long noise, const char *what)
 			break;
 		usleep(200000);
 	}
-	expect_range(freed, pages - noise, pages + noise, "pages freed by %s", what);
+	expect_range(freed, pages - noise, pages + noise, "pages freed by %s",
+		     what);
 }
 
 void stage_note(const char *what, ...)
@@ -198,15 +203,16 @@ void stage_note(const char *what, ...)
 	va_start(ap, what);
 	vsnprintf(text, sizeof(text), what, ap);
 	va_end(ap);
-	ksft_print_msg("%s: %s\n", now.c ? now.c->name : now.program->name, text);
+	ksft_print_msg("%s: %s\n", now.c ? now.c->name : now.program->name,
+		       text);
 }
 
 static void state_path(char *path, size_t size, const char *tag)
 {
 	const char *dir = getenv("LUO_STATE_DIR");
 
-	snprintf(path, size, "%s/%s.%s.%s", dir ? dir : "/host", now.program->name,
-		 now.c->name, tag);
+	snprintf(path, size, "%s/%s.%s.%s", dir ? dir : "/host",
+		 now.program->name, now.c->name, tag);
 }
 
 void stage_save(const char *tag, const void *data, size_t len)
@@ -217,7 +223,8 @@ void stage_save(const char *tag, const void *data, size_t len)
 
 	state_path(path, sizeof(path), tag);
 	fd = need_fd(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600),
-		     "a file to keep state across the kexec: %s (errno %d)", path, errno);
+		     "a file to keep state across the kexec: %s (errno %d)",
+		     path, errno);
 	while (len && (n = write(fd, data, len)) > 0) {
 		data = (const char *)data + n;
 		len -= n;
@@ -234,8 +241,8 @@ void stage_load(const char *tag, void *data, size_t len)
 	int fd;
 
 	state_path(path, sizeof(path), tag);
-	fd = need_fd(open(path, O_RDONLY | O_CLOEXEC), "state of the previous stage: %s",
-		     path);
+	fd = need_fd(open(path, O_RDONLY | O_CLOEXEC),
+		     "state of the previous stage: %s", path);
 	while (len && (n = read(fd, data, len)) > 0) {
 		data = (char *)data + n;
 		len -= n;
@@ -265,7 +272,8 @@ static __u64 *pfns_of(int fd, size_t *pages)
 	*pages = (size + LUO_PAGE - 1) / LUO_PAGE;
 	pfns = calloc(*pages ?: 1, sizeof(*pfns));
 	need_eq(!pfns, 0, "no memory for the frame numbers");
-	need_eq(luo_pfns(fd, *pages, pfns), 0, "frame numbers from /proc/self/pagemap");
+	need_eq(luo_pfns(fd, *pages, pfns), 0,
+		"frame numbers from /proc/self/pagemap");
 	return pfns;
 }
 
@@ -296,8 +304,9 @@ void stage_same_pfns(const char *tag, int fd)
 			first = i;
 	}
 	if (moved)
-		expect_eq(pfns[first], kept[first], "frame of page %zu of %s (%zu of %zu differ)",
-			  first, tag, moved, pages);
+		expect_eq(pfns[first], kept[first],
+			  "frame of page %zu of %s (%zu of %zu differ)", first,
+			  tag, moved, pages);
 	free(pfns);
 	free(kept);
 }
@@ -328,13 +337,18 @@ static void clear_skipped(void)
  */
 static void leave_out(const char *name)
 {
-	const char *cases = getenv("LUO_LEAVE_OUT"), *why = getenv("LUO_LEAVE_OUT_WHY");
+	const char *cases = getenv("LUO_LEAVE_OUT"),
+		   *why = getenv("LUO_LEAVE_OUT_WHY");
 	size_t len = strlen(name);
 	const char *at;
 
-	for (at = cases ? strstr(cases, name) : NULL; at; at = strstr(at + len, name)) {
-		if ((at == cases || at[-1] == ' ') && (!at[len] || at[len] == ' '))
-			stage_skip("%s", why ? why : "the scenario leaves this case out");
+	for (at = cases ? strstr(cases, name) : NULL; at;
+	     at = strstr(at + len, name)) {
+		if ((at == cases || at[-1] == ' ') &&
+		    (!at[len] || at[len] == ' '))
+			stage_skip("%s",
+				   why ? why :
+					 "the scenario leaves this case out");
 	}
 }
 
@@ -384,12 +398,13 @@ static int run_stage(int stage)
 	for (c = program->cases; c->name; c++)
 		count++;
 	ksft_print_header();
-	ksft_print_msg("%s: stage %d of %d\n", program->name, stage, now.stages);
+	ksft_print_msg("%s: stage %d of %d\n", program->name, stage,
+		       now.stages);
 	ksft_set_plan(count);
 	ctx.dev = program->no_device ? -1 : luo_open();
 	if (ctx.dev < 0 && !program->no_device)
-		ksft_print_msg("open %s: expected an fd, seen %d (%s)\n", LUO_DEVICE,
-			       ctx.dev, strerror(-ctx.dev));
+		ksft_print_msg("open %s: expected an fd, seen %d (%s)\n",
+			       LUO_DEVICE, ctx.dev, strerror(-ctx.dev));
 	for (c = program->cases; c->name; c++) {
 		now.c = c;
 		if (ctx.dev < 0 && !program->no_device)
@@ -397,11 +412,13 @@ static int run_stage(int stage)
 		else
 			run_case(&ctx);
 		if (now.outcome == SKIPPED)
-			ksft_test_result_skip("%s.%s stage %d: %s\n", program->name, c->name,
-					      stage, now.why);
+			ksft_test_result_skip("%s.%s stage %d: %s\n",
+					      program->name, c->name, stage,
+					      now.why);
 		else
-			ksft_test_result(now.outcome == PASSED, "%s.%s stage %d\n",
-					 program->name, c->name, stage);
+			ksft_test_result(now.outcome == PASSED,
+					 "%s.%s stage %d\n", program->name,
+					 c->name, stage);
 		fflush(stdout);
 	}
 	now.c = NULL;

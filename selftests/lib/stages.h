@@ -26,7 +26,7 @@
 
 #include "kselftest.h"
 
-#define LUO_MAX_STAGES	4
+#define LUO_MAX_STAGES 4
 
 /**
  * struct stage_ctx - what a case gets
@@ -78,25 +78,25 @@ struct stage_program {
 int stage_main(int argc, char **argv, const struct stage_program *program);
 
 /* Expects @seen to equal @expected; prints @what if it does not. */
-__printf(3, 4)
-bool expect_eq(long long seen, long long expected, const char *what, ...);
-__printf(3, 4)
-void need_eq(long long seen, long long expected, const char *what, ...);
+__printf(3, 4) bool expect_eq(long long seen, long long expected,
+			      const char *what, ...);
+__printf(3, 4) void need_eq(long long seen, long long expected,
+			    const char *what, ...);
 /* For calls that must fail: expect_err(luo_finish(s), -EBUSY, "..."). */
-__printf(3, 4)
-bool expect_err(long long seen, int expected, const char *what, ...);
+__printf(3, 4) bool expect_err(long long seen, int expected, const char *what,
+			       ...);
 /* Expects low <= seen <= high. */
-__printf(4, 5)
-bool expect_range(long long seen, long long low, long long high, const char *what, ...);
+__printf(4, 5) bool expect_range(long long seen, long long low, long long high,
+				 const char *what, ...);
 /* Returns @seen. If that is a negative errno, ends the case. */
-__printf(2, 3)
-int need_fd(int seen, const char *what, ...);
+__printf(2, 3) int need_fd(int seen, const char *what, ...);
 /* As luo_memfd(), luo_preserve() and luo_retrieve_fd(), if they must succeed. */
 int need_memfd(unsigned int flags, size_t size, __u64 seed);
 void need_preserve(int session, int fd, __u64 token);
 int need_retrieve(int session, __u64 token);
 /* Expects the bytes of the seed, or zeroes. */
-bool expect_pattern(int fd, off_t off, size_t len, __u64 seed, const char *what);
+bool expect_pattern(int fd, off_t off, size_t len, __u64 seed,
+		    const char *what);
 bool expect_zero(int fd, off_t off, size_t len, const char *what);
 
 /* Free pages, after waiting for memory that is freed late. */
@@ -105,11 +105,9 @@ long stage_free_pages(void);
 void expect_freed(long before, long pages, long noise, const char *what);
 
 /* Ends the case as skipped, in this stage and in later ones. */
-__printf(1, 2)
-void stage_skip(const char *why, ...);
+__printf(1, 2) void stage_skip(const char *why, ...);
 /* Prints a comment line. */
-__printf(1, 2)
-void stage_note(const char *what, ...);
+__printf(1, 2) void stage_note(const char *what, ...);
 
 /* Saves the frame numbers of a file for a later stage, or compares them. */
 void stage_save_pfns(const char *tag, int fd);

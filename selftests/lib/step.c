@@ -9,7 +9,8 @@
 #include <string.h>
 
 const int step_seals[5] = {
-	F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL,
+	F_SEAL_SHRINK,	     F_SEAL_GROW, F_SEAL_WRITE,
+	F_SEAL_FUTURE_WRITE, F_SEAL_SEAL,
 };
 
 bool memfd_has_page(__u32 seed, unsigned int page)
@@ -25,7 +26,9 @@ bool memfd_is_sealable(__u32 seed)
 unsigned int incoming_pages(unsigned int session, unsigned int token)
 {
 	static const unsigned char pages[MODEL_INCOMING][MODEL_TOKENS] = {
-		{ 1, 3, 0xff, 0xff }, { 0xff, 0xff, 0, 2 }, { 0xff, 0xff, 0xff, 0xff },
+		{ 1, 3, 0xff, 0xff },
+		{ 0xff, 0xff, 0, 2 },
+		{ 0xff, 0xff, 0xff, 0xff },
 	};
 
 	return pages[session][token];
@@ -54,7 +57,8 @@ bool step_answer_is(const struct answer *seen, const struct answer *expected)
 {
 	if (expected->also && seen->err == expected->also)
 		return true;
-	return seen->err == expected->err && (seen->err || seen->value == expected->value);
+	return seen->err == expected->err &&
+	       (seen->err || seen->value == expected->value);
 }
 
 static const struct {
@@ -90,8 +94,13 @@ static const struct {
 const char *step_text(const struct step *step)
 {
 	static const char *const flavors[FLAVORS] = {
-		"", " (too small)", " (larger, zeroes)", " (larger, not zero)", " (null pointer)",
-		" (read-only argument)", " (reserved set)",
+		"",
+		" (too small)",
+		" (larger, zeroes)",
+		" (larger, not zero)",
+		" (null pointer)",
+		" (read-only argument)",
+		" (reserved set)",
 	};
 	static char text[200];
 	const char *use;
@@ -119,10 +128,12 @@ const char *answer_text(const struct answer *answer)
 	char *text = texts[which ^= 1];
 	int n;
 
-	n = sprintf(text, "%d (%s)", answer->err, answer->err ? strerror(-answer->err) : "success");
+	n = sprintf(text, "%d (%s)", answer->err,
+		    answer->err ? strerror(-answer->err) : "success");
 	if (!answer->err && answer->value)
 		n += sprintf(text + n, ", value %#llx", answer->value);
 	if (answer->also)
-		sprintf(text + n, " or %d (%s)", answer->also, strerror(-answer->also));
+		sprintf(text + n, " or %d (%s)", answer->also,
+			strerror(-answer->also));
 	return text;
 }

@@ -17,51 +17,51 @@
 
 #include "luo.h"
 
-#define STEP_FIRST_FD	500
-#define MODEL_PROCS	3
-#define MODEL_SLOTS	8
-#define MODEL_NAMES	4
-#define MODEL_TOKENS	4
-#define MODEL_PAGES	4
-#define MODEL_INCOMING	3
+#define STEP_FIRST_FD 500
+#define MODEL_PROCS 3
+#define MODEL_SLOTS 8
+#define MODEL_NAMES 4
+#define MODEL_TOKENS 4
+#define MODEL_PAGES 4
+#define MODEL_INCOMING 3
 
 /* What follows each operation are the fields of struct step that it uses. */
 enum step_op {
-	STEP_OPEN,		/* to: slot */
-	STEP_CREATE,		/* slot: device, arg: name, to: slot */
-	STEP_RETRIEVE,		/* slot: device, arg: name, to: slot */
-	STEP_PRESERVE,		/* slot: session, arg: token, to: slot of the file */
-	STEP_RETRIEVE_FD,	/* slot: session, arg: token, to: slot */
-	STEP_FINISH,		/* slot */
-	STEP_GET_NAME,		/* slot */
-	STEP_BAD_NUMBER,	/* slot, arg: 0 outside the table, 1 another type */
-	STEP_FDINFO,		/* slot */
-	STEP_CLOSE,		/* slot */
-	STEP_DUP,		/* slot, to: slot; closes what was open there */
-	STEP_SEND,		/* slot, arg: process */
-	STEP_RECEIVE,		/* to: slot */
+	STEP_OPEN, /* to: slot */
+	STEP_CREATE, /* slot: device, arg: name, to: slot */
+	STEP_RETRIEVE, /* slot: device, arg: name, to: slot */
+	STEP_PRESERVE, /* slot: session, arg: token, to: slot of the file */
+	STEP_RETRIEVE_FD, /* slot: session, arg: token, to: slot */
+	STEP_FINISH, /* slot */
+	STEP_GET_NAME, /* slot */
+	STEP_BAD_NUMBER, /* slot, arg: 0 outside the table, 1 another type */
+	STEP_FDINFO, /* slot */
+	STEP_CLOSE, /* slot */
+	STEP_DUP, /* slot, to: slot; closes what was open there */
+	STEP_SEND, /* slot, arg: process */
+	STEP_RECEIVE, /* to: slot */
 	STEP_EXIT,
-	STEP_NULL,		/* to: slot; opens /dev/null */
-	STEP_MEMFD,		/* to: slot, arg: pages, seed */
-	STEP_TRUNCATE,		/* slot, arg: pages */
-	STEP_PUNCH,		/* slot, arg: page */
-	STEP_WRITE,		/* slot, arg: page, seed */
-	STEP_MAP,		/* slot, arg: page, seed: word stored by mmap */
-	STEP_SEAL,		/* slot, arg: index in step_seals */
-	STEP_SEEK,		/* slot, seed: position */
-	STEP_DIGEST,		/* slot; size, position, seals and content */
+	STEP_NULL, /* to: slot; opens /dev/null */
+	STEP_MEMFD, /* to: slot, arg: pages, seed */
+	STEP_TRUNCATE, /* slot, arg: pages */
+	STEP_PUNCH, /* slot, arg: page */
+	STEP_WRITE, /* slot, arg: page, seed */
+	STEP_MAP, /* slot, arg: page, seed: word stored by mmap */
+	STEP_SEAL, /* slot, arg: index in step_seals */
+	STEP_SEEK, /* slot, seed: position */
+	STEP_DIGEST, /* slot; size, position, seals and content */
 	STEP_OPS
 };
 
 /* The variants of an ioctl argument. */
 enum step_flavor {
 	FLAVOR_GOOD,
-	FLAVOR_SMALL,		/* one byte less than the smallest size */
-	FLAVOR_LARGE,		/* 8 bytes more, all of them zero */
-	FLAVOR_NOISE,		/* 8 bytes more, one of them not zero */
-	FLAVOR_NULL,		/* a null pointer */
-	FLAVOR_READONLY,	/* the kernel can read it, but not write back */
-	FLAVOR_RESERVED,	/* a nonzero reserved field, if there is one */
+	FLAVOR_SMALL, /* one byte less than the smallest size */
+	FLAVOR_LARGE, /* 8 bytes more, all of them zero */
+	FLAVOR_NOISE, /* 8 bytes more, one of them not zero */
+	FLAVOR_NULL, /* a null pointer */
+	FLAVOR_READONLY, /* the kernel can read it, but not write back */
+	FLAVOR_RESERVED, /* a nonzero reserved field, if there is one */
 	FLAVORS
 };
 
@@ -76,8 +76,8 @@ struct step {
 };
 
 /* Invalid names follow the valid ones. */
-#define NAME_EMPTY		MODEL_NAMES
-#define NAME_UNTERMINATED	(MODEL_NAMES + 1)
+#define NAME_EMPTY MODEL_NAMES
+#define NAME_UNTERMINATED (MODEL_NAMES + 1)
 
 /**
  * struct answer - what a step returned, or must return
@@ -93,7 +93,7 @@ struct answer {
 };
 
 /* The step tests nothing in this state, and is not performed. */
-#define STEP_SKIPPED	(-10000)
+#define STEP_SKIPPED (-10000)
 
 bool step_answer_is(const struct answer *seen, const struct answer *expected);
 /* In words, in a static buffer. */

@@ -12,18 +12,18 @@
 
 #include "fixture.h"
 
-#define TOLERATE_AVAILABLE	900
-#define TOLERATE_SHMEM		4
-#define TOLERATE_COMMITTED	16
-#define TOLERATE_CHARGE		128
+#define TOLERATE_AVAILABLE 900
+#define TOLERATE_SHMEM 4
+#define TOLERATE_COMMITTED 16
+#define TOLERATE_CHARGE 128
 
-#define CGROUP		"/sys/fs/cgroup/luo-accounting"
+#define CGROUP "/sys/fs/cgroup/luo-accounting"
 
 struct usage {
 	long available;
 	long shmem;
 	long committed;
-	long charge;	/* -1 without a memory cgroup */
+	long charge; /* -1 without a memory cgroup */
 };
 
 static bool in_cgroup;
@@ -59,11 +59,13 @@ static bool is_back(const struct usage *before, const struct usage *after)
 
 	return after->available >= before->available - tolerated &&
 	       labs(after->shmem - before->shmem) <= TOLERATE_SHMEM &&
-	       labs(after->committed - before->committed) <= TOLERATE_COMMITTED &&
+	       labs(after->committed - before->committed) <=
+		       TOLERATE_COMMITTED &&
 	       after->charge <= before->charge + TOLERATE_CHARGE;
 }
 
-static void expect_back(struct __test_metadata *_metadata, const struct usage *before)
+static void expect_back(struct __test_metadata *_metadata,
+			const struct usage *before)
 {
 	long tolerated = luo_tolerated_pages(TOLERATE_AVAILABLE);
 	struct usage after;
@@ -78,15 +80,18 @@ static void expect_back(struct __test_metadata *_metadata, const struct usage *b
 	TH_LOG("pages before/after: MemAvailable %ld/%ld Shmem %ld/%ld",
 	       before->available, after.available, before->shmem, after.shmem);
 	TH_LOG("pages before/after: Committed_AS %ld/%ld charge %ld/%ld",
-	       before->committed, after.committed, before->charge, after.charge);
+	       before->committed, after.committed, before->charge,
+	       after.charge);
 	EXPECT_GE(after.available, before->available - tolerated)
-		TH_LOG("MemAvailable: expected to shrink by at most %ld", tolerated);
+	TH_LOG("MemAvailable: expected to shrink by at most %ld", tolerated);
 	EXPECT_LE(labs(after.shmem - before->shmem), TOLERATE_SHMEM)
-		TH_LOG("Shmem: expected the same, within %d", TOLERATE_SHMEM);
+	TH_LOG("Shmem: expected the same, within %d", TOLERATE_SHMEM);
 	EXPECT_LE(labs(after.committed - before->committed), TOLERATE_COMMITTED)
-		TH_LOG("Committed_AS: expected the same, within %d", TOLERATE_COMMITTED);
+	TH_LOG("Committed_AS: expected the same, within %d",
+	       TOLERATE_COMMITTED);
 	EXPECT_LE(after.charge, before->charge + TOLERATE_CHARGE)
-		TH_LOG("memory.current: expected to grow by at most %d", TOLERATE_CHARGE);
+	TH_LOG("memory.current: expected to grow by at most %d",
+	       TOLERATE_CHARGE);
 }
 
 #endif /* SELFTESTS_USAGE_H */

@@ -80,11 +80,11 @@ void *forge_pages(struct forged *f, unsigned int order);
 /* Where a damaged address points. */
 enum forge_address {
 	ZERO,
-	UNALIGNED,	/* after the start of its target */
-	OUTSIDE,	/* where there is no memory */
-	UNKNOWN,	/* a copy that is not handed over */
-	IMAGE,		/* code of the next kernel */
-	SELF,		/* the page that holds the address */
+	UNALIGNED, /* after the start of its target */
+	OUTSIDE, /* where there is no memory */
+	UNKNOWN, /* a copy that is not handed over */
+	IMAGE, /* code of the next kernel */
+	SELF, /* the page that holds the address */
 };
 
 #endif /* SELFTESTS_FORGE_H */

@@ -19,7 +19,7 @@
 #include "forge.h"
 
 /* A block holds 51 sessions: these and "first". */
-#define MAX_CASES	50
+#define MAX_CASES 50
 
 static char *names[MAX_CASES];
 static unsigned int nr_names;
@@ -107,9 +107,11 @@ static void clean_folios(struct forged *f, struct forged_memfd *m)
 }
 
 /* Entry @i of array page @part of memfd 2. */
-static struct memfd_luo_folio_ser *entry(struct forged *f, unsigned int part, unsigned int i)
+static struct memfd_luo_folio_ser *entry(struct forged *f, unsigned int part,
+					 unsigned int i)
 {
-	struct memfd_luo_folio_ser *entries = phys_to_virt(f->memfd[1].list->phys[part]);
+	struct memfd_luo_folio_ser *entries =
+		phys_to_virt(f->memfd[1].list->phys[part]);
 
 	return &entries[i];
 }
@@ -154,7 +156,8 @@ static void many_sessions(struct forged *f, unsigned long total)
 
 		if (!block)
 			return;
-		snprintf(block->entry[0].name, sizeof(block->entry[0].name), FORGE_EXTRA, i);
+		snprintf(block->entry[0].name, sizeof(block->entry[0].name),
+			 FORGE_EXTRA, i);
 	}
 }
 
@@ -171,8 +174,11 @@ static void many_files(struct forged *f, unsigned long total)
 	}
 }
 
-#define FORGERY(name, expected, log, ...)				\
-	static void change_##name(struct forged *f) { __VA_ARGS__; }
+#define FORGERY(name, expected, log, ...)           \
+	static void change_##name(struct forged *f) \
+	{                                           \
+		__VA_ARGS__;                        \
+	}
 #include "addresses.h"
 #include "chains.h"
 #include "memfd.h"
@@ -232,7 +238,8 @@ static int __init forge_init(void)
 	}
 	if (err)
 		return err;
-	return kho_add_subtree(LUO_KHO_ENTRY_NAME, phys_to_virt(f.root_at), f.root_size);
+	return kho_add_subtree(LUO_KHO_ENTRY_NAME, phys_to_virt(f.root_at),
+			       f.root_size);
 }
 module_init(forge_init);
 

@@ -13,7 +13,7 @@
 #include "../../lib/pattern.h"
 #include "forge.h"
 
-#define ENTRIES	(PAGE_SIZE / sizeof(struct memfd_luo_folio_ser))
+#define ENTRIES (PAGE_SIZE / sizeof(struct memfd_luo_folio_ser))
 
 void *forge_pages(struct forged *f, unsigned int order)
 {
@@ -38,8 +38,8 @@ static void fill(void *to, u64 page, unsigned long pages, u64 seed)
  * Adds a page to the folio array, and a chunk to its list if the last one is
  * full.
  */
-static struct memfd_luo_folio_ser *grow(struct forged *f, struct forged_memfd *m,
-					unsigned long part)
+static struct memfd_luo_folio_ser *
+grow(struct forged *f, struct forged_memfd *m, unsigned long part)
 {
 	struct kho_vmalloc_chunk *list = m->last_list;
 	struct memfd_luo_folio_ser *array = forge_pages(f, 0);
@@ -63,8 +63,8 @@ static struct memfd_luo_folio_ser *grow(struct forged *f, struct forged_memfd *m
 }
 
 /* Makes a memfd of @nr folios with these @orders, or of single pages. */
-static int forge_memfd(struct forged *f, struct forged_memfd *m, const u8 *orders,
-		       unsigned long nr, u64 seed)
+static int forge_memfd(struct forged *f, struct forged_memfd *m,
+		       const u8 *orders, unsigned long nr, u64 seed)
 {
 	struct memfd_luo_folio_ser *array = NULL;
 	unsigned long page = 0, i;
@@ -83,7 +83,8 @@ static int forge_memfd(struct forged *f, struct forged_memfd *m, const u8 *order
 		if (i < FORGE_FILLED || i + FORGE_FILLED >= nr - FORGE_FILLED)
 			fill(content, page, 1UL << order, seed);
 		array[i % ENTRIES].pfn = PHYS_PFN(virt_to_phys(content));
-		array[i % ENTRIES].flags = MEMFD_LUO_FOLIO_DIRTY | MEMFD_LUO_FOLIO_UPTODATE;
+		array[i % ENTRIES].flags = MEMFD_LUO_FOLIO_DIRTY |
+					   MEMFD_LUO_FOLIO_UPTODATE;
 		array[i % ENTRIES].index = page;
 		page += 1UL << order;
 	}
@@ -97,7 +98,8 @@ static int forge_memfd(struct forged *f, struct forged_memfd *m, const u8 *order
 	return 0;
 }
 
-static void add_file(struct file_block *block, u64 token, const struct forged_memfd *m)
+static void add_file(struct file_block *block, u64 token,
+		     const struct forged_memfd *m)
 {
 	struct luo_file_ser *file = &block->entry[block->header.count++];
 
@@ -106,7 +108,8 @@ static void add_file(struct file_block *block, u64 token, const struct forged_me
 	file->token = token;
 }
 
-static struct luo_session_ser *add_session(struct session_block *block, const char *name,
+static struct luo_session_ser *add_session(struct session_block *block,
+					   const char *name,
 					   struct file_block *files, u64 count)
 {
 	struct luo_session_ser *session = &block->entry[block->header.count++];
@@ -162,7 +165,8 @@ int forge_session(struct forged *f, const char *name, unsigned long folios)
 	if (folios)
 		forge_memfd(f, &f->memfd[1], NULL, folios, FORGE_SEED(2));
 	else
-		forge_memfd(f, &f->memfd[1], orders, ARRAY_SIZE(orders), FORGE_SEED(2));
+		forge_memfd(f, &f->memfd[1], orders, ARRAY_SIZE(orders),
+			    FORGE_SEED(2));
 	if (f->err)
 		return f->err;
 

@@ -3,7 +3,7 @@
  * Calls with two mistakes: which errno they return. The C implementation is the
  * authority. It needs a free fd first, then looks up names, tokens and fds, and
  * writes the argument back last. Clients switch on these errnos, so each order is
- * a test of its own; kexec_sessions.c has those of incoming sessions.
+ * a test of its own; kexec_errors.c has those of incoming sessions.
  *
  * The malformed and the random calls of other programs only check that one of
  * several mistakes is reported.

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define MEMORY (32 * MIB)
@@ -423,75 +422,6 @@ static void fault_after(struct stage_ctx *ctx)
 	close(session);
 }
 
-/* Calls with two mistakes return the errno of the C implementation; see error_order.c. */
-
-static void errors_before(struct stage_ctx *ctx)
-{
-	put(create(ctx, "errors"), 1, 5000, 1);
-}
-
-static int retrieve_session_readonly(int dev, const char *name)
-{
-	struct liveupdate_ioctl_retrieve_session arg = { .size = sizeof(arg) };
-
-	strcpy((char *)arg.name, name);
-	return luo_ioctl(dev, LIVEUPDATE_IOCTL_RETRIEVE_SESSION,
-			 luo_readonly(&arg, sizeof(arg)));
-}
-
-static int retrieve_fd_readonly(int session, __u64 token)
-{
-	struct liveupdate_session_retrieve_fd arg = { .size = sizeof(arg),
-						      .token = token };
-
-	return luo_ioctl(session, LIVEUPDATE_SESSION_RETRIEVE_FD,
-			 luo_readonly(&arg, sizeof(arg)));
-}
-
-static void errors_after(struct stage_ctx *ctx)
-{
-	struct liveupdate_session_preserve_fd preserve = {
-		.size = sizeof(preserve), .fd = -1
-	};
-	struct liveupdate_session_finish finish = { .size = sizeof(finish),
-						    .reserved = 1 };
-	struct rlimit limit, none;
-	int session = retrieve(ctx, "errors"), answer, fd;
-
-	expect_err(retrieve_session_readonly(ctx->dev, "errors"), -EINVAL,
-		   "retrieve_session of a retrieved one, argument read-only");
-	expect_err(retrieve_fd_readonly(session, 2), -ENOENT,
-		   "retrieve_fd of an unknown token, argument read-only");
-	answer = luo_ioctl(session, LIVEUPDATE_SESSION_PRESERVE_FD,
-			   luo_readonly(&preserve, sizeof(preserve)));
-	expect_err(answer, -EINVAL,
-		   "preserve_fd of a bad fd, argument read-only");
-	expect_err(luo_ioctl(session, LIVEUPDATE_SESSION_FINISH,
-			     luo_readonly(&finish, sizeof(finish))),
-		   -EINVAL, "finish with reserved set, argument read-only");
-
-	need_eq(getrlimit(RLIMIT_NOFILE, &limit), 0, "getrlimit");
-	none = limit;
-	none.rlim_cur = 0;
-	need_eq(setrlimit(RLIMIT_NOFILE, &none), 0, "setrlimit");
-	expect_err(luo_retrieve(ctx->dev, "errors"), -EMFILE,
-		   "retrieve_session of a retrieved one without a free fd");
-	expect_err(luo_retrieve(ctx->dev, "errors-unknown"), -EMFILE,
-		   "retrieve_session of an unknown one without a free fd");
-	expect_err(luo_retrieve_fd(session, 2), -EMFILE,
-		   "retrieve_fd of an unknown token without a free fd");
-	need_eq(setrlimit(RLIMIT_NOFILE, &limit), 0, "setrlimit");
-
-	expect_err(retrieve_fd_readonly(session, 1), -EFAULT,
-		   "retrieve_fd, argument read-only");
-	fd = take(session, 1, 5000, 1);
-	expect_err(retrieve_fd_readonly(session, 1), -EFAULT,
-		   "retrieve_fd of a retrieved file, argument read-only");
-	close(fd);
-	expect_eq(luo_finish(session), 0, "finish");
-	close(session);
-}
-
 /* A session that is retrieved late. */
 
 static void unclaimed_before(struct stage_ctx *ctx)
@@ -528,7 +458,6 @@ static const struct stage_case cases[] = {
 	{ "spaces", true, { spaces_before, spaces_after } },
 	{ "passed", true, { passed_before, passed_after } },
 	{ "fault", true, { fault_before, fault_after } },
-	{ "errors", true, { errors_before, errors_after } },
 	{ "unclaimed", true, { unclaimed_before, unclaimed_after } },
 	{}
 };

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How costs grow with the number of sessions and of one-page memfds: n memfds
- * each in a session of its own, all in one session, or spread over a thousand.
+ * How costs grow with the number of sessions and of one-page memfds: n memfds, each
+ * in a session of its own ("each"), all in one session ("one"), or in up to a
+ * thousand sessions ("spread").
  */
+#include "lib/luo.h"
 #include "bench.h"
+#include "measure.h"
+#include "output.h"
+#include "paged.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,9 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SPREAD		1000L
-/* Sessions that are closed again to see what that costs among n of them. */
-#define CLOSED		100L
+#define SPREAD 1000L
+/* How many of n sessions are closed to measure close. */
+#define CLOSED 100L
 
 static int *sessions, *files;
 
@@ -27,8 +32,8 @@ static long session_count(const char *layout, long n)
 }
 
 /*
- * Short names: what two have in common at their start is paid for by whoever
- * compares one with all others.
+ * Short names: an implementation that compares a name with all others also pays
+ * for their common prefix.
  */
 static const char *name_of(long i)
 {
@@ -44,7 +49,7 @@ static void allocate(long count, long n)
 	files = calloc(n, sizeof(*files));
 	if (!sessions || !files)
 		need(-ENOMEM, "memory");
-	/* Faults are not part of any measurement. */
+	/* Touch the memory, so that no page fault is measured. */
 	memset(sessions, 0xff, count * sizeof(*sessions));
 	memset(files, 0xff, n * sizeof(*files));
 }
@@ -55,7 +60,8 @@ static __u64 create_all(int dev, long count)
 	long i;
 
 	for (i = 0; i < count; i++)
-		sessions[i] = need(luo_create(dev, name_of(i)), "create_session");
+		sessions[i] =
+			need(luo_create(dev, name_of(i)), "create_session");
 	return now() - start;
 }
 
@@ -65,7 +71,8 @@ static __u64 preserve_all(long count, long n)
 	long i;
 
 	for (i = 0; i < n; i++)
-		need(luo_preserve(sessions[i % count], files[i], i), "preserve_fd");
+		need(luo_preserve(sessions[i % count], files[i], i),
+		     "preserve_fd");
 	return now() - start;
 }
 
@@ -79,7 +86,7 @@ static __u64 close_all(int *fds, long count)
 	return now() - start;
 }
 
-/* Empty sessions among n, from all over the list, closed and made again. */
+/* Closes some of n empty sessions, evenly spread, and makes them again. */
 static void close_some(int dev, const char *layout, long n)
 {
 	long some = n < CLOSED ? n : CLOSED, i;
@@ -90,7 +97,8 @@ static void close_some(int dev, const char *layout, long n)
 	report("close", layout, n, some, now() - start);
 	for (i = 0; i < some; i++)
 		sessions[i * (n / some)] =
-			need(luo_create(dev, name_of(i * (n / some))), "create_session");
+			need(luo_create(dev, name_of(i * (n / some))),
+			     "create_session");
 }
 
 static void files_make(int dev, const char *layout, long n)
@@ -122,11 +130,13 @@ static void files_take(int dev, const char *layout, long n)
 	allocate(count, n);
 	start = now();
 	for (i = 0; i < count; i++)
-		sessions[i] = need(luo_retrieve(dev, name_of(i)), "retrieve_session");
+		sessions[i] =
+			need(luo_retrieve(dev, name_of(i)), "retrieve_session");
 	report("retrieve_session", layout, n, count, now() - start);
 	start = now();
 	for (i = 0; i < n; i++)
-		files[i] = need(luo_retrieve_fd(sessions[i % count], i), "retrieve_fd");
+		files[i] = need(luo_retrieve_fd(sessions[i % count], i),
+				"retrieve_fd");
 	report("retrieve", layout, n, n, now() - start);
 	for (i = 0; i < n; i++)
 		check_paged(files[i], LUO_PAGE, LUO_PAGE);
@@ -142,9 +152,7 @@ static void files_take(int dev, const char *layout, long n)
 	free(files);
 }
 
-const struct kind files_kinds[] = {
-	{ "each", files_make, files_take },
-	{ "one", files_make, files_take },
-	{ "spread", files_make, files_take },
-	{ }
-};
+const struct kind files_kinds[] = { { "each", files_make, files_take },
+				    { "one", files_make, files_take },
+				    { "spread", files_make, files_take },
+				    {} };

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The memory that an implementation needs for itself: for a session, for a
- * file, and for a page of a file, which includes what is only needed for a
- * moment. It is seen from outside, as pages that are no longer free, so n is
- * large enough for what else moves not to matter.
+ * The memory that an implementation needs for itself: for a session, for a file, and
+ * for a page of a file, with memory that it needs only during a call. Measured from
+ * outside, as pages that are no longer free, so n is large enough to hide all other
+ * changes.
  */
+#include "lib/luo.h"
 #include "bench.h"
+#include "output.h"
+#include "paged.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -15,13 +18,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SESSIONS	2000L
-#define FILES		10000L
-#define DENSE_MIB	1024L
-#define DENSE_PAGES	(DENSE_MIB * 256)
-#define PERIOD_NS	300000L
+#define SESSIONS 2000L
+#define FILES 10000L
+#define DENSE_MIB 1024L
+#define DENSE_PAGES (DENSE_MIB * 256)
+#define PERIOD_NS 300000L
 
-/* A thread that gets the CPU in the middle of a system call, to look. */
+/* A real-time thread that reads the free pages while a system call runs. */
 struct watch {
 	pthread_t thread;
 	atomic_bool stop;
@@ -29,7 +32,9 @@ struct watch {
 	long lowest;
 };
 
-/* Not luo_settle(), which moves pages: that counts as memory for a while. */
+/*
+ * Not luo_settle(): its compaction moves pages, which takes memory for a while.
+ */
 static void settle(void)
 {
 	int i;
@@ -81,7 +86,8 @@ static long watch_stop(struct watch *w)
 	return w->before - w->lowest;
 }
 
-static void report_pages(const char *layout, const char *what, long count, long pages)
+static void report_pages(const char *layout, const char *what, long count,
+			 long pages)
 {
 	printf("MEM %s %s %ld %ld\n", layout, what, count,
 	       pages * (long)LUO_PAGE);
@@ -143,7 +149,5 @@ static void memory_take(int dev, const char *layout, long n)
 	need(luo_finish(session), "finish");
 }
 
-const struct kind memory_kinds[] = {
-	{ "memory", memory_make, memory_take },
-	{ }
-};
+const struct kind memory_kinds[] = { { "memory", memory_make, memory_take },
+				     {} };

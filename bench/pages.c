@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How costs grow with the pages of a memfd: dense ones from 1 MiB to 1 GiB, of
- * small and of large folios, and sparse ones, with data in few places.
+ * How costs grow with the pages of a memfd: dense files from 1 MiB to 1 GiB, of small
+ * and of large folios, and sparse files with little data.
  */
+#include "lib/luo.h"
 #include "bench.h"
+#include "measure.h"
+#include "output.h"
+#include "paged.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -13,16 +17,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define THP		"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-/* A sparse file's data: 16 MiB in so many places. */
-#define PLACES		4096L
-#define LONG_MIB	(64 * 1024L)
+#define THP "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+/* Places with data in a sparse file, a page each. */
+#define PLACES 4096L
+#define LONG_MIB (64 * 1024L)
 
 static const long dense_mib[] = { 1, 16, 256, 1024 };
 
-/* A short operation is done so often, and the median counts: a timer may fire. */
-#define COPIES		9
-#define SHORT_MIB	1
+/*
+ * Short operations are measured COPIES times, and the median is reported,
+ * because a timer interrupt may fall into one of them.
+ */
+#define COPIES 9
+#define SHORT_MIB 1
 
 static const char *name_of(long mib, int copy)
 {
@@ -37,7 +44,7 @@ static int copies_of(long mib)
 	return mib <= SHORT_MIB ? COPIES : 1;
 }
 
-/* What is measured: so many MiB, reported as n and as count operations. */
+/* A file of @mib MiB, reported as @count operations on state of size @n. */
 struct file {
 	long mib;
 	long n;
@@ -63,9 +70,9 @@ static int by_value(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-/* Takes the time of copy i; that of the last is the time to report. */
-static void take_time(const char *op, const char *layout, struct file file, __u64 *ns,
-		      int i, __u64 time)
+/* Notes the time of copy @i. After the last copy, reports the median. */
+static void take_time(const char *op, const char *layout, struct file file,
+		      __u64 *ns, int i, __u64 time)
 {
 	int copies = copies_of(file.mib);
 
@@ -76,27 +83,35 @@ static void take_time(const char *op, const char *layout, struct file file, __u6
 	report(op, layout, file.n, file.count, ns[copies / 2]);
 }
 
-/* Preserve files in sessions of their own, undo that, and do it again. */
-static void make_all(int dev, const char *layout, const int *fds, struct file file)
+/*
+ * Preserves each file in a session of its own, closes that, and preserves it
+ * again.
+ */
+static void make_all(int dev, const char *layout, const int *fds,
+		     struct file file)
 {
 	__u64 preserve[COPIES], unpreserve[COPIES], start;
 	int i, session;
 
 	for (i = 0; i < copies_of(file.mib); i++) {
-		session = need(luo_create(dev, name_of(file.mib, i)), "create_session");
+		session = need(luo_create(dev, name_of(file.mib, i)),
+			       "create_session");
 		start = now();
 		need(luo_preserve(session, fds[i], file.mib), "preserve_fd");
 		take_time("preserve", layout, file, preserve, i, now() - start);
 		start = now();
 		close(session);
-		take_time("unpreserve", layout, file, unpreserve, i, now() - start);
-		session = need(luo_create(dev, name_of(file.mib, i)), "create_session");
+		take_time("unpreserve", layout, file, unpreserve, i,
+			  now() - start);
+		session = need(luo_create(dev, name_of(file.mib, i)),
+			       "create_session");
 		need(luo_preserve(session, fds[i], file.mib), "preserve_fd");
 	}
 }
 
-/* Get them back, and look at every stride bytes. False if there are none. */
-static bool take_all(int dev, const char *layout, struct file file, off_t stride)
+/* Retrieves and checks the files. Returns false if there are none. */
+static bool take_all(int dev, const char *layout, struct file file,
+		     off_t stride)
 {
 	__u64 retrieve[COPIES], start;
 	int i, fd, session;
@@ -126,7 +141,8 @@ static void dense_make(int dev, const char *layout, long n)
 	need(luo_write_file(THP, large ? "force" : "never"), THP);
 	for (i = 0; i < ARRAY_SIZE(dense_mib); i++) {
 		for (copy = 0; copy < copies_of(dense_mib[i]); copy++)
-			fds[copy] = paged_memfd(layout, dense_mib[i] * MIB, LUO_PAGE);
+			fds[copy] = paged_memfd(layout, dense_mib[i] * MIB,
+						LUO_PAGE);
 		make_all(dev, layout, fds, dense_file(dense_mib[i]));
 	}
 	need(luo_write_file(THP, "never"), THP);
@@ -148,26 +164,27 @@ static long pages_of(int fd)
 	return fstat(fd, &st) ? -1 : st.st_blocks * 512 / (long)LUO_PAGE;
 }
 
-/* Returns how many pages it has more than its data needs. */
+/* Returns how many pages preserve added to the file. */
 static long sparse_one(int dev, const char *layout, long mib)
 {
 	int fd = paged_memfd(layout, mib * MIB, mib * MIB / PLACES);
 	long before = pages_of(fd);
 
 	make_all(dev, layout, &fd, sparse_file(mib));
-	note("%s, %ld MiB long: %ld pages before preserve, %ld after", layout, mib,
-	     before, pages_of(fd));
+	note("%s, %ld MiB long: %ld pages before preserve, %ld after", layout,
+	     mib, before, pages_of(fd));
 	return pages_of(fd) - before;
 }
 
 /*
- * The short one first: if its holes were filled, the long one's would be, and
- * there is no memory for that.
+ * The short file first: if preserve fills its holes, there is not enough memory
+ * for the long file.
  */
 static void sparse_make(int dev, const char *layout, long n)
 {
 	if (sparse_one(dev, layout, n))
-		note("%s: holes are filled, so %ld MiB were not tried", layout, LONG_MIB);
+		note("%s: preserve fills holes, so %ld MiB were not tried",
+		     layout, LONG_MIB);
 	else
 		sparse_one(dev, layout, LONG_MIB);
 }
@@ -179,9 +196,7 @@ static void sparse_take(int dev, const char *layout, long n)
 	take_all(dev, layout, sparse_file(LONG_MIB), LONG_MIB * MIB / PLACES);
 }
 
-const struct kind pages_kinds[] = {
-	{ "dense-small", dense_make, dense_take },
-	{ "dense-large", dense_make, dense_take },
-	{ "sparse", sparse_make, sparse_take },
-	{ }
-};
+const struct kind pages_kinds[] = { { "dense-small", dense_make, dense_take },
+				    { "dense-large", dense_make, dense_take },
+				    { "sparse", sparse_make, sparse_take },
+				    {} };

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Where the time of an operation goes: a software clock of perf samples the
- * kernel between two calls of now(), and report() prints the functions that
- * were seen most, as "PROF operation layout n percent function". Only with
- * BENCH_PROFILE in the environment, because sampling takes time itself.
+ * Samples the kernel by perf's software clock; see profile.h.
  */
-#include "bench.h"
+#include "lib/luo.h"
+#include "output.h"
+#include "profile.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,10 +15,10 @@
 
 #include <linux/perf_event.h>
 
-#define PERIOD_NS	20000
-#define RING_PAGES	2048UL
-#define MAX_SYMBOLS	100000
-#define SHOWN		12
+#define PERIOD_NS 20000
+#define RING_PAGES 2048UL
+#define MAX_SYMBOLS 100000
+#define SHOWN 12
 
 struct symbol {
 	__u64 address;
@@ -42,7 +41,7 @@ static int by_samples(const void *a, const void *b)
 {
 	const struct symbol *const *x = a, *const *y = b;
 
-	return (*y)->seen < (*x)->seen ? -1 : (*y)->seen > (*x)->seen;
+	return (*y)->seen<(*x)->seen ? -1 : (*y)->seen>(*x)->seen;
 }
 
 static void read_symbols(void)
@@ -54,13 +53,14 @@ static void read_symbols(void)
 	symbols = calloc(MAX_SYMBOLS, sizeof(*symbols));
 	if (!in || !symbols)
 		need(-ENOMEM, "kallsyms");
-	/* The first one stands for user space. */
+	/* The first symbol stands for user space. */
 	strcpy(symbols[symbol_count++].name, "(user)");
 	while (fgets(line, sizeof(line), in) && symbol_count < MAX_SYMBOLS) {
 		if (sscanf(line, "%llx %*c %511s", &address, name) != 2)
 			continue;
 		symbols[symbol_count].address = address;
-		snprintf(symbols[symbol_count].name, sizeof(symbols->name), "%.119s", name);
+		snprintf(symbols[symbol_count].name, sizeof(symbols->name),
+			 "%.119s", name);
 		symbol_count++;
 	}
 	fclose(in);
@@ -80,7 +80,8 @@ void profile_start(void)
 
 	if (!getenv("BENCH_PROFILE"))
 		return;
-	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1,
+		     PERF_FLAG_FD_CLOEXEC);
 	need(fd < 0 ? -errno : 0, "perf_event_open");
 	ring = mmap(NULL, (RING_PAGES + 1) * LUO_PAGE, PROT_READ | PROT_WRITE,
 		    MAP_SHARED, fd, 0);
@@ -104,7 +105,6 @@ static void count(__u64 address)
 	samples++;
 }
 
-/* Forget what was counted, and count what was sampled since the last time. */
 void profile_cut(void)
 {
 	__u64 head, mask = RING_PAGES * LUO_PAGE - 1, at;
@@ -118,15 +118,19 @@ void profile_cut(void)
 	samples = 0;
 	data = (char *)ring + LUO_PAGE;
 	head = __atomic_load_n(&ring->data_head, __ATOMIC_ACQUIRE);
-	/* A header and an address: neither is ever torn by the ring's end. */
+	/*
+	 * The ring's size is a multiple of 8, so no header and no address wraps
+	 * around.
+	 */
 	for (at = ring->data_tail; at < head;) {
 		struct perf_event_header *header = (void *)(data + (at & mask));
 
 		if (header->type == PERF_RECORD_SAMPLE)
-			count(*(__u64 *)(data + ((at + sizeof(*header)) & mask)));
+			count(*(__u64 *)(data +
+					 ((at + sizeof(*header)) & mask)));
 		at += header->size;
 	}
-	/* What was sampled in here meanwhile is of no interest. */
+	/* Drop samples of this function itself. */
 	head = __atomic_load_n(&ring->data_head, __ATOMIC_ACQUIRE);
 	__atomic_store_n(&ring->data_tail, head, __ATOMIC_RELEASE);
 }

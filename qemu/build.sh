@@ -103,7 +103,7 @@ build_debug_modules()
 {
 	local object
 	build_module "module-test-$DEBUG_KERNEL" "$DEBUG_KERNEL" LIVEUPDATE_TEST=1
-	build_module "forge-$DEBUG_KERNEL" "$DEBUG_KERNEL" M="$TOP/selftests/forge"
+	build_module "forge-$DEBUG_KERNEL" "$DEBUG_KERNEL" M="$TOP/selftests/test_modules/forge"
 	for object in liveupdate_rs.o kapi/helpers.o; do
 		"$LLVM_BIN/llvm-nm" -u "$OUT/module-$DEBUG_KERNEL/$object" |
 			grep __asan_ >/dev/null ||
@@ -200,7 +200,7 @@ make_bench()
 	# The kernel's headers first: its UAPI is newer than the C library's.
 	gcc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -pthread -static -s \
 		-I"$TOP/selftests" -isystem "$(built_dir "$DEFAULT_KERNEL")/usr/include" \
-		-o "$OUT/bench/bench" "$TOP"/bench/*.c "$TOP/selftests/luo.c"
+		-o "$OUT/bench/bench" "$TOP"/bench/*.c "$TOP/selftests/lib/luo.c"
 }
 
 # Two builds at a time would write to the same files.
@@ -223,7 +223,7 @@ module-test)
 	;;
 forge)
 	kernel_ready
-	build_module forge "$DEFAULT_KERNEL" M="$TOP/selftests/forge"
+	build_module forge "$DEFAULT_KERNEL" M="$TOP/selftests/test_modules/forge"
 	;;
 module-clippy)
 	kernel_ready
@@ -241,7 +241,7 @@ prepare)
 	# The demo can do without these, and should start soon.
 	if [ "${2:-}" != demo ]; then
 		build_module module-test "$DEFAULT_KERNEL" LIVEUPDATE_TEST=1
-		build_module forge "$DEFAULT_KERNEL" M="$TOP/selftests/forge"
+		build_module forge "$DEFAULT_KERNEL" M="$TOP/selftests/test_modules/forge"
 		other_kernels "${2:-}"
 		build_selftests
 	else

@@ -78,8 +78,8 @@ lint_c()
 {
 	local kernel forge programs status=0
 	mapfile -t kernel < <(files 'kapi/*.[ch]')
-	mapfile -t forge < <(files 'selftests/forge/*.[ch]')
-	mapfile -t programs < <(files ':(glob)selftests/*.[ch]' 'bench/*.[ch]')
+	mapfile -t forge < <(files 'selftests/test_modules/*.[ch]')
+	mapfile -t programs < <(files ':(glob)selftests/*.[ch]' 'selftests/lib/*.[ch]' 'bench/*.[ch]')
 	if [ "${#kernel[@]}" -gt 0 ]; then
 		"${CHECKPATCH[@]}" -f "${kernel[@]}" || status=1
 	fi

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory: after preserve and close, and after a preserve that failed, there is
- * as much of it as before.
+ * Memory accounting: after preserve and close, and after calls that failed, as much
+ * memory is in use as before. A leak of one page in any of these paths would in the
+ * end stop a machine that updates often.
  *
- * The rounds are many enough for a leak of one page a round to stand out
- * (SMALL_ROUNDS > TOLERATE_AVAILABLE).
+ * SMALL_ROUNDS is larger than TOLERATE_AVAILABLE, so that a leak of one page a
+ * round stands out.
  */
-#include "usage.h"
+#include "lib/usage.h"
 
 #include <sched.h>
 #include <sys/stat.h>
 
-#define BIG		(16 * MIB)
-#define BIG_ROUNDS	100
-#define SMALL_ROUNDS	1000
-#define WARM_UP		5
+#define BIG (16 * MIB)
+#define BIG_ROUNDS 100
+#define SMALL_ROUNDS 1000
+#define WARM_UP 5
 
-FIXTURE(accounting) {
+FIXTURE(accounting)
+{
 	int dev;
 };
 
@@ -28,15 +30,16 @@ FIXTURE_SETUP(accounting)
 	if (self->dev == -ENOENT || self->dev == -ENODEV || self->dev == -ENXIO)
 		SKIP(return, "no %s: is the module loaded?", LUO_DEVICE);
 	ASSERT_GE(self->dev, 0);
-	/* One CPU has one set of per-CPU lists. */
+	/* On one CPU there is one set of per-CPU lists. */
 	CPU_ZERO(&one);
 	CPU_SET(0, &one);
 	sched_setaffinity(0, sizeof(one), &one);
 	luo_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
 	mkdir(CGROUP, 0755);
-	in_cgroup = !luo_write_file(CGROUP "/cgroup.procs", "0") && charge() >= 0;
+	in_cgroup = !luo_write_file(CGROUP "/cgroup.procs", "0") &&
+		    charge() >= 0;
 	if (!in_cgroup)
-		TH_LOG("no memory cgroup at /sys/fs/cgroup: charges are not looked at");
+		TH_LOG("no memory cgroup at /sys/fs/cgroup: charges are not checked");
 }
 
 FIXTURE_TEARDOWN(accounting)
@@ -55,7 +58,7 @@ static int round_of(int dev, size_t size, __u64 seed)
 
 	if (session < 0)
 		return session;
-	/* A byte in each page is enough here, the content is not looked at. */
+	/* The file is all holes: its content does not matter here. */
 	err = ftruncate(fd, size) ? -errno : 0;
 	err = err ?: luo_preserve(session, fd, seed);
 	close(fd);
@@ -117,7 +120,9 @@ TEST_F_TIMEOUT(accounting, failed_preserves, 240)
 	int huge = memfd_create("huge", 0);
 	int null = open("/dev/null", O_RDWR);
 	struct liveupdate_session_preserve_fd arg = {
-		.size = sizeof(arg), .fd = other, .token = 3,
+		.size = sizeof(arg),
+		.fd = other,
+		.token = 3,
 	};
 	void *readonly = luo_readonly(&arg, sizeof(arg));
 	struct usage before;
@@ -134,8 +139,9 @@ TEST_F_TIMEOUT(accounting, failed_preserves, 240)
 		ASSERT_EQ(-ENOENT, luo_preserve(session, null, 2));
 		ASSERT_EQ(-EFBIG, luo_preserve(session, huge, 2));
 		ASSERT_EQ(-EBADF, luo_preserve(session, -1, 2));
-		ASSERT_EQ(-EFAULT, luo_ioctl(session, LIVEUPDATE_SESSION_PRESERVE_FD,
-					     readonly));
+		ASSERT_EQ(-EFAULT,
+			  luo_ioctl(session, LIVEUPDATE_SESSION_PRESERVE_FD,
+				    readonly));
 	}
 	expect_back(_metadata, &before);
 	EXPECT_EQ(LUO_SAME, luo_check(other, 0, BIG, 2));
@@ -150,7 +156,8 @@ TEST_F_TIMEOUT(accounting, failed_creates, 240)
 {
 	int session = luo_create(self->dev, "accounting");
 	struct liveupdate_ioctl_create_session arg = {
-		.size = sizeof(arg), .name = "accounting-2",
+		.size = sizeof(arg),
+		.name = "accounting-2",
 	};
 	void *readonly = luo_readonly(&arg, sizeof(arg));
 	struct usage before;
@@ -161,8 +168,9 @@ TEST_F_TIMEOUT(accounting, failed_creates, 240)
 		if (!i)
 			before = measure();
 		ASSERT_EQ(-EEXIST, luo_create(self->dev, "accounting"));
-		ASSERT_EQ(-EFAULT, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION,
-					     readonly));
+		ASSERT_EQ(-EFAULT,
+			  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION,
+				    readonly));
 		ASSERT_EQ(-EINVAL, luo_create(self->dev, ""));
 		ASSERT_EQ(-ENOENT, luo_retrieve(self->dev, "accounting"));
 	}

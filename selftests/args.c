@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The arguments of the ioctls: sizes, pointers, reserved fields, and what is
- * written back. A call that reports failure has changed nothing.
+ * The arguments of the ioctls: sizes, pointers, reserved fields and names, and what
+ * the kernel writes back. Old programs call new kernels and the other way round, so
+ * the size rules are those of copy_struct_from_user(). A call that fails must have
+ * changed nothing.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <sys/resource.h>
 
-#define CANARY	0xa5
+#define CANARY 0xa5
 
 struct command {
 	const char *name;
@@ -16,7 +18,7 @@ struct command {
 	bool on_session;
 };
 
-/* Those that an outgoing session (or the device) carries out. */
+/* Commands of the device and of outgoing sessions. */
 static const struct command commands[] = {
 	{ "create_session", LIVEUPDATE_IOCTL_CREATE_SESSION,
 	  sizeof(struct liveupdate_ioctl_create_session), false },
@@ -34,25 +36,28 @@ struct fds {
 	int memfd;
 };
 
-FIXTURE(args) {
+FIXTURE(args)
+{
 	struct fds fds;
 };
 
-FIXTURE_VARIANT(args) {
+FIXTURE_VARIANT(args)
+{
 	unsigned int which;
 };
 
-FIXTURE_VARIANT_ADD(args, create_session) { .which = 0 };
-FIXTURE_VARIANT_ADD(args, retrieve_session) { .which = 1 };
-FIXTURE_VARIANT_ADD(args, preserve_fd) { .which = 2 };
-FIXTURE_VARIANT_ADD(args, get_name) { .which = 3 };
+FIXTURE_VARIANT_ADD(args, create_session){ .which = 0 };
+FIXTURE_VARIANT_ADD(args, retrieve_session){ .which = 1 };
+FIXTURE_VARIANT_ADD(args, preserve_fd){ .which = 2 };
+FIXTURE_VARIANT_ADD(args, get_name){ .which = 3 };
 
 FIXTURE_SETUP(args)
 {
 	self->fds.session = -1;
 	self->fds.memfd = -1;
 	self->fds.dev = luo_open();
-	if (self->fds.dev == -ENOENT || self->fds.dev == -ENODEV || self->fds.dev == -ENXIO)
+	if (self->fds.dev == -ENOENT || self->fds.dev == -ENODEV ||
+	    self->fds.dev == -ENXIO)
 		SKIP(return, "no %s: is the module loaded?", LUO_DEVICE);
 	ASSERT_GE(self->fds.dev, 0);
 	self->fds.session = luo_create(self->fds.dev, "args");
@@ -68,7 +73,7 @@ FIXTURE_TEARDOWN(args)
 	close(self->fds.dev);
 }
 
-/* A valid argument at ptr; what the call then answers is good_answer(). */
+/* Writes a valid argument to @ptr. The call then returns good_answer(). */
 static void good_arg(struct fds *fds, unsigned int which, void *ptr, __u32 size)
 {
 	union {
@@ -98,18 +103,18 @@ static int call(struct fds *fds, unsigned int which, void *ptr)
 	return luo_ioctl(c->on_session ? fds->session : fds->dev, c->cmd, ptr);
 }
 
-/* As if none of the calls before had been made. */
+/* Expects the state from before any of the calls. */
 static void nothing_changed(struct __test_metadata *_metadata, struct fds *fds)
 {
 	int other = luo_create(fds->dev, "args-new");
 
 	EXPECT_GE(other, 0)
-		TH_LOG("a failed call left a session behind");
+	TH_LOG("a failed call left a session");
 	EXPECT_EQ(0, luo_preserve(other, fds->memfd, 42))
-		TH_LOG("a failed call left the memfd preserved");
+	TH_LOG("a failed call left the memfd preserved");
 	close(other);
 	EXPECT_EQ(0, luo_preserve(fds->session, fds->memfd, 42))
-		TH_LOG("a failed call left the token in use");
+	TH_LOG("a failed call left the token in use");
 }
 
 TEST_F(args, too_small_einval)
@@ -121,7 +126,7 @@ TEST_F(args, too_small_einval)
 	for (size = 0; size < commands[which].size; size++) {
 		good_arg(&self->fds, which, buf, size);
 		EXPECT_EQ(-EINVAL, call(&self->fds, which, buf))
-			TH_LOG("%s, size %u", commands[which].name, size);
+		TH_LOG("%s, size %u", commands[which].name, size);
 	}
 	nothing_changed(_metadata, &self->fds);
 }
@@ -139,21 +144,24 @@ TEST_F(args, larger_with_zeroes)
 		memset(buf, 0, size);
 		good_arg(&self->fds, which, buf, size);
 		EXPECT_EQ(good_answer(which), call(&self->fds, which, buf))
-			TH_LOG("%s, size %zu", commands[which].name, size);
+		TH_LOG("%s, size %zu", commands[which].name, size);
 		EXPECT_EQ(size, *(__u32 *)buf);
 		if (which == 0)
-			close(((struct liveupdate_ioctl_create_session *)buf)->fd);
+			close(((struct liveupdate_ioctl_create_session *)buf)
+				      ->fd);
 		if (which == 2) {
-			/* Give it back for the next size. */
+			/* Unpreserve the memfd for the next size. */
 			close(self->fds.session);
 			self->fds.session = luo_create(self->fds.dev, "args");
 			ASSERT_GE(self->fds.session, 0);
 		}
-		/* Only what the kernel knows was written. */
+		/*
+		 * The kernel wrote no byte beyond the structure that it knows.
+		 */
 		for (j = commands[which].size; j < sizeof(buf); j++) {
 			ASSERT_EQ(j < size ? 0 : CANARY, buf[j])
-				TH_LOG("%s, size %zu: byte %zu changed",
-				       commands[which].name, size, j);
+			TH_LOG("%s, size %zu: byte %zu changed",
+			       commands[which].name, size, j);
 		}
 	}
 	nothing_changed(_metadata, &self->fds);
@@ -170,7 +178,7 @@ TEST_F(args, exact_size_writes_no_more)
 	EXPECT_EQ(good_answer(which), call(&self->fds, which, buf));
 	for (j = commands[which].size; j < sizeof(buf); j++) {
 		ASSERT_EQ(CANARY, buf[j])
-			TH_LOG("%s: byte %zu changed", commands[which].name, j);
+		TH_LOG("%s: byte %zu changed", commands[which].name, j);
 	}
 }
 
@@ -183,13 +191,13 @@ TEST_F(args, unknown_tail_e2big)
 
 	for (i = 0; i < ARRAY_SIZE(more); i++) {
 		size = commands[which].size + more[i];
-		/* The first, one in the middle and the last unknown byte. */
+		/* The first, the middle and the last unknown byte. */
 		for (j = 0; j < 3; j++) {
 			memset(buf, 0, sizeof(buf));
 			good_arg(&self->fds, which, buf, size);
 			buf[commands[which].size + (more[i] - 1) * j / 2] = 1;
 			EXPECT_EQ(-E2BIG, call(&self->fds, which, buf))
-				TH_LOG("%s, size %zu", commands[which].name, size);
+			TH_LOG("%s, size %zu", commands[which].name, size);
 		}
 	}
 	nothing_changed(_metadata, &self->fds);
@@ -216,15 +224,15 @@ TEST_F(args, into_unmapped_efault)
 	size_t mapped;
 	char *ptr;
 
-	/* All but the last bytes can be read; then nothing of a zero tail. */
+	/* The structure runs into unmapped memory; then only its tail does. */
 	for (mapped = 4; mapped < size; mapped++) {
 		ptr = luo_guarded(mapped);
 		ASSERT_NE(NULL, ptr);
 		good_arg(&self->fds, which, good, size);
 		memcpy(ptr, good, mapped);
 		EXPECT_EQ(-EFAULT, call(&self->fds, which, ptr))
-			TH_LOG("%s: %zu of %zu bytes mapped", commands[which].name, mapped,
-			       size);
+		TH_LOG("%s: %zu of %zu bytes mapped", commands[which].name,
+		       mapped, size);
 	}
 	ptr = luo_guarded(size);
 	ASSERT_NE(NULL, ptr);
@@ -234,7 +242,7 @@ TEST_F(args, into_unmapped_efault)
 	EXPECT_EQ(-EFAULT, call(&self->fds, which, ptr));
 	nothing_changed(_metadata, &self->fds);
 
-	/* The same place with the right size is fine. */
+	/* The same address with the right size works. */
 	close(self->fds.session);
 	self->fds.session = luo_create(self->fds.dev, "args");
 	good_arg(&self->fds, which, ptr, size);
@@ -248,7 +256,7 @@ TEST_F(args, readonly_efault)
 	int before, after, expected;
 	void *ptr;
 
-	/* There is nothing to retrieve here: kexec_sessions.c has that case. */
+	/* There is no session to retrieve; kexec_sessions.c has one. */
 	expected = which == 1 ? -ENOENT : -EFAULT;
 	before = dup(0);
 	close(before);
@@ -257,8 +265,8 @@ TEST_F(args, readonly_efault)
 	ASSERT_NE(NULL, ptr);
 	EXPECT_EQ(expected, call(&self->fds, which, ptr));
 	EXPECT_EQ(expected, call(&self->fds, which, ptr))
-		TH_LOG("the second time");
-	/* No fd was spent on it. */
+	TH_LOG("the second time");
+	/* The call consumed no fd. */
 	after = dup(0);
 	close(after);
 	EXPECT_EQ(before, after);
@@ -274,8 +282,9 @@ TEST_F(live, reserved_einval)
 	ASSERT_GE(session, 0);
 	for (bit = 0; bit < 32; bit++) {
 		arg.reserved = 1U << bit;
-		EXPECT_EQ(-EINVAL, luo_ioctl(session, LIVEUPDATE_SESSION_GET_NAME, &arg))
-			TH_LOG("get_name, reserved %#x", arg.reserved);
+		EXPECT_EQ(-EINVAL,
+			  luo_ioctl(session, LIVEUPDATE_SESSION_GET_NAME, &arg))
+		TH_LOG("get_name, reserved %#x", arg.reserved);
 		EXPECT_EQ(0, arg.name[0]);
 	}
 	arg.reserved = 0;
@@ -289,37 +298,42 @@ TEST_F(live, names)
 	char name[LUO_NAME_MAX];
 	int session;
 
-	EXPECT_EQ(-EINVAL, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
-		TH_LOG("create, empty name");
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
+	TH_LOG("create_session, empty name");
 
-	/* A NUL first: what follows it does not make a name. */
+	/* A NUL byte first: what follows it is not part of the name. */
 	memset(arg.name, 'x', sizeof(arg.name));
 	arg.name[0] = '\0';
-	EXPECT_EQ(-EINVAL, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
-		TH_LOG("create, NUL first");
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
+	TH_LOG("create_session, NUL byte first");
 
 	arg.name[0] = 'x';
-	EXPECT_EQ(-EINVAL, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
-		TH_LOG("create, no NUL");
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg))
+	TH_LOG("create_session, no NUL byte");
 
-	/* 63 bytes and a NUL are the longest. */
+	/* The longest name is 63 bytes and a NUL byte. */
 	arg.name[LUO_NAME_MAX - 1] = '\0';
-	EXPECT_EQ(0, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg));
+	EXPECT_EQ(0,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg));
 	EXPECT_EQ(0, luo_get_name(arg.fd, name));
 	EXPECT_STREQ((char *)arg.name, name);
 	close(arg.fd);
 
-	/* Bytes after the NUL are not part of the name. */
+	/* Bytes after the NUL byte are not part of the name. */
 	memset(arg.name, 0xff, sizeof(arg.name));
 	snprintf((char *)arg.name, LUO_NAME_MAX, "short");
-	EXPECT_EQ(0, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg));
+	EXPECT_EQ(0,
+		  luo_ioctl(self->dev, LIVEUPDATE_IOCTL_CREATE_SESSION, &arg));
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "short"));
 	memset(name, CANARY, sizeof(name));
 	EXPECT_EQ(0, luo_get_name(arg.fd, name));
 	EXPECT_STREQ("short", name);
 	close(arg.fd);
 
-	/* Any byte but NUL may stand in it. */
+	/* Any byte but NUL may be in a name. */
 	session = luo_create(self->dev, "\x01/\xff %s\n");
 	EXPECT_GE(session, 0);
 	EXPECT_EQ(0, luo_get_name(session, name));
@@ -327,7 +341,7 @@ TEST_F(live, names)
 	close(session);
 }
 
-TEST_F(live, no_room_for_an_fd)
+TEST_F(live, create_without_a_free_fd)
 {
 	struct rlimit limit, low;
 	int top, session;
@@ -343,7 +357,7 @@ TEST_F(live, no_room_for_an_fd)
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 	session = luo_create(self->dev, "args-emfile");
 	EXPECT_GE(session, 0)
-		TH_LOG("the name stayed in use after EMFILE");
+	TH_LOG("the name stayed in use after EMFILE");
 	close(session);
 }
 

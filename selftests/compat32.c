@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A 32-bit process on a 64-bit kernel gets the same answers. Built without a
- * C library, which a 64-bit machine need not have for 32 bits: system calls
- * are made by hand, and the few lines of KTAP are written by hand.
+ * A 32-bit process on a 64-bit kernel gets the same answers: the structures have
+ * the same layout for both, so the module needs no compat code.
+ *
+ * A 64-bit machine may have no 32-bit C library. So this program has none: it makes
+ * system calls by int 0x80 and prints KTAP itself.
  */
 #include <linux/errno.h>
 #include <linux/fcntl.h>
@@ -10,13 +12,16 @@
 #include <linux/memfd.h>
 #include <asm/unistd_32.h>
 
-#define DEVICE	"/dev/liveupdate"
+#define DEVICE "/dev/liveupdate"
 
 static long call(long nr, long a, long b, long c)
 {
 	long result;
 
-	asm volatile("int $0x80" : "=a"(result) : "a"(nr), "b"(a), "c"(b), "d"(c) : "memory");
+	asm volatile("int $0x80"
+		     : "=a"(result)
+		     : "a"(nr), "b"(a), "c"(b), "d"(c)
+		     : "memory");
 	return result;
 }
 
@@ -83,24 +88,34 @@ __attribute__((used)) static void run(void)
 	say("TAP version 13\n1..7\n");
 	dev = call(__NR_open, (long)DEVICE, O_RDWR, 0);
 	expect(dev < 0, 0, "open");
-	expect(call(__NR_ioctl, dev, LIVEUPDATE_IOCTL_CREATE_SESSION, (long)&session), 0,
-	       "create_session");
+	expect(call(__NR_ioctl, dev, LIVEUPDATE_IOCTL_CREATE_SESSION,
+		    (long)&session),
+	       0, "create_session");
 	memfd = call(__NR_memfd_create, (long)"compat32", 0, 0);
 	call(__NR_write, memfd, (long)"x", 1);
 	preserve.fd = memfd;
-	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_PRESERVE_FD, (long)&preserve), 0,
-	       "preserve_fd");
-	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_PRESERVE_FD, (long)&preserve),
+	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_PRESERVE_FD,
+		    (long)&preserve),
+	       0, "preserve_fd");
+	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_PRESERVE_FD,
+		    (long)&preserve),
 	       -EEXIST, "the same token again");
-	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_FINISH, (long)&finish), -EINVAL,
-	       "finish of an outgoing session");
-	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_GET_NAME, (long)&name) ||
-	       name.name[0] != 'c' || name.name[7] != '2' || name.name[8], 0, "get_name");
-	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_GET_NAME + 0x100, (long)&name),
+	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_FINISH,
+		    (long)&finish),
+	       -EINVAL, "finish of an outgoing session");
+	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_GET_NAME,
+		    (long)&name) ||
+		       name.name[0] != 'c' || name.name[7] != '2' ||
+		       name.name[8],
+	       0, "get_name");
+	expect(call(__NR_ioctl, session.fd, LIVEUPDATE_SESSION_GET_NAME + 0x100,
+		    (long)&name),
 	       -ENOTTY, "a command of another type");
 	call(__NR_exit, !!failures, 0, 0);
 	__builtin_unreachable();
 }
 
-/* The kernel leaves the stack aligned to 16 bytes, a call would not. */
+/*
+ * The kernel aligns the stack to 16 bytes; the ABI wants that before the call.
+ */
 asm(".globl _start\n_start:\n\tsub $12, %esp\n\tcall run\n");

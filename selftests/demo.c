@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The demo of "make demo", in the guest. "demo 1" in the old kernel preserves
- * two memfds and leaves a process behind that holds their session; "demo 2" in
- * the new one takes them back and compares them with what "demo 1" wrote down
- * in /host, the folder shared with the host.
+ * The guest part of "make demo". "demo 1", in the old kernel, preserves two memfds
+ * and leaves a process that holds their session. "demo 2", in the new kernel,
+ * retrieves them and compares them with what "demo 1" noted in /host, a directory
+ * that guest and host share.
  *
- * The lines that start with DEMO are for demo.py, which prints the timeline.
+ * Lines that start with DEMO are for the host, which prints the timeline.
  */
-#include "luo.h"
+#include "lib/luo.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,18 +19,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SESSION		"demo"
-#define NOTES		"/host/demo-notes"
-#define BIG_TOKEN	1
-#define SMALL_TOKEN	2
-#define BIG_SIZE	(256 * MIB)
-#define SMALL_SIZE	10000
-#define SMALL_POS	4321
-#define SMALL_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
-#define HALVES		2
-/* A SHA-256 of each half, so that each half can have a CPU. */
-#define DIGEST		32
-#define DIGEST_TEXT	(2 * DIGEST + 1)
+#define SESSION "demo"
+#define NOTES "/host/demo-notes"
+#define BIG_TOKEN 1
+#define SMALL_TOKEN 2
+#define BIG_SIZE (256 * MIB)
+#define SMALL_SIZE 10000
+#define SMALL_POS 4321
+#define SMALL_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
+#define HALVES 2
+/* One SHA-256 for each half, so that two CPUs can work. */
+#define DIGEST 32
+#define DIGEST_TEXT (2 * DIGEST + 1)
 
 struct sha256 {
 	uint32_t state[8];
@@ -68,14 +68,16 @@ static void sha256_block(struct sha256 *s, const uint8_t *p)
 	}
 	for (; i < 64; i++)
 		w[i] = w[i - 16] + w[i - 7] +
-		       (ror(w[i - 15], 7) ^ ror(w[i - 15], 18) ^ w[i - 15] >> 3) +
+		       (ror(w[i - 15], 7) ^ ror(w[i - 15], 18) ^
+			w[i - 15] >> 3) +
 		       (ror(w[i - 2], 17) ^ ror(w[i - 2], 19) ^ w[i - 2] >> 10);
 	memcpy(v, s->state, sizeof(v));
-	/* Unrolled, so that the rotation of v costs nothing. */
+	/* Unrolled, so that rotating v costs nothing. */
 #pragma GCC unroll 64
 	for (i = 0; i < 64; i++) {
 		uint32_t a = v[-i & 7], b = v[(1 - i) & 7], c = v[(2 - i) & 7];
-		uint32_t e = v[(4 - i) & 7], f = v[(5 - i) & 7], g = v[(6 - i) & 7];
+		uint32_t e = v[(4 - i) & 7], f = v[(5 - i) & 7],
+			 g = v[(6 - i) & 7];
 
 		t1 = v[(7 - i) & 7] + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) +
 		     (g ^ (e & (f ^ g))) + sha256_k[i] + w[i];
@@ -142,7 +144,7 @@ static const char *text_of(const uint8_t digest[DIGEST], char text[DIGEST_TEXT])
 	return text;
 }
 
-/* What "demo 1" writes down about a file; the frame numbers follow. */
+/* What "demo 1" notes about a file. The frame numbers follow. */
 struct notes {
 	uint64_t token;
 	uint64_t size;
@@ -181,7 +183,10 @@ static void *do_half(void *arg)
 	return NULL;
 }
 
-/* Digest both halves of a mapping; before that, generate them if asked to. */
+/*
+ * Computes the digests of both halves of a mapping; with @fill, fills them
+ * first.
+ */
 static void digest_halves(uint8_t *map, size_t size, uint64_t seed, bool fill,
 			  struct notes *notes)
 {
@@ -193,7 +198,8 @@ static void digest_halves(uint8_t *map, size_t size, uint64_t seed, bool fill,
 		halves[i].len = size / HALVES;
 		halves[i].seed = seed + i;
 		halves[i].fill = fill;
-		error = pthread_create(&halves[i].thread, NULL, do_half, &halves[i]);
+		error = pthread_create(&halves[i].thread, NULL, do_half,
+				       &halves[i]);
 		if (error)
 			die("pthread_create", error);
 	}
@@ -227,7 +233,7 @@ static uint64_t *frames_of(const uint8_t *map, size_t pages)
 	    (ssize_t)(pages * sizeof(*frames)))
 		die("read pagemap", errno);
 	for (i = 0; i < pages; i++) {
-		/* Bit 63: present; the low 55 are the frame number. */
+		/* Bit 63: present. Bits 0 to 54: the frame number. */
 		if (!(frames[i] >> 63))
 			die("page not present", EFAULT);
 		frames[i] &= (1ULL << 55) - 1;
@@ -304,7 +310,7 @@ static void preserve_one(int session, int out, const char *what, uint64_t token,
 	notes.pages = (size + LUO_PAGE - 1) / LUO_PAGE;
 	notes.position = position;
 	notes.seals = luo_seals(fd);
-	/* Noted last: preserving may have moved pages out of movable memory. */
+	/* Noted last: preserve may migrate pages out of CMA. */
 	frames = frames_of(map, notes.pages);
 	put(out, &notes, sizeof(notes));
 	put(out, frames, notes.pages * sizeof(*frames));
@@ -328,12 +334,12 @@ static int stage_1(void)
 		die("create_session", -session);
 	close(dev);
 	preserve_one(session, out, "large memfd", BIG_TOKEN, BIG_SIZE, 0, 0);
-	preserve_one(session, out, "small sealed memfd", SMALL_TOKEN, SMALL_SIZE,
-		     SMALL_POS, SMALL_SEALS);
+	preserve_one(session, out, "small sealed memfd", SMALL_TOKEN,
+		     SMALL_SIZE, SMALL_POS, SMALL_SEALS);
 	if (close(out))
 		die("close notes", errno);
 	fflush(stdout);
-	/* The session lives as long as this child does. */
+	/* This child keeps the session open until the kexec. */
 	switch (fork()) {
 	case -1:
 		die("fork", errno);
@@ -389,7 +395,7 @@ static void verify_one(int in, int fd, const char *what)
 	free(before);
 }
 
-/* An ordinary memfd: it can be written, grown and read. */
+/* Whether the memfd can be written, grown and read like any other. */
 static bool usable(int fd, size_t size, const char *text)
 {
 	char buf[32] = {};
@@ -434,7 +440,7 @@ static int stage_2(void)
 		usable(big, BIG_SIZE, "written before finish"));
 	compare("the seals: the small memfd refuses to grow and to shrink",
 		ftruncate(small, SMALL_SIZE + 1) && errno == EPERM &&
-		ftruncate(small, 1) && errno == EPERM);
+			ftruncate(small, 1) && errno == EPERM);
 	error = luo_finish(session);
 	if (error)
 		die("finish", -error);

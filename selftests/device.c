@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The device itself: who may open it, which commands it knows, and what the
- * fds that it returns look like from outside.
+ * The device: which process may open it and how often, which commands it has, and the
+ * properties of the fds that it returns. Clients such as systemd recognize session
+ * fds by these properties.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <linux/magic.h>
 #include <sys/stat.h>
@@ -32,7 +33,7 @@ TEST_F(live, forked_child_counts_as_open)
 	int status, go[2];
 	pid_t pid;
 
-	/* The child holds the only fd, until it is told to end. */
+	/* The child holds the only fd until the parent closes the pipe. */
 	ASSERT_EQ(0, pipe(go));
 	pid = fork();
 	ASSERT_GE(pid, 0);
@@ -64,7 +65,7 @@ TEST_F(live, open_in_child)
 		_exit(luo_open() >= 0 ? 0 : 1);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	/* The child is gone, and its open with it. */
+	/* The exit of the child closed its fd. */
 	self->dev = luo_open();
 	EXPECT_GE(self->dev, 0);
 }
@@ -119,12 +120,15 @@ TEST_F(live, unknown_nr_einval)
 	ASSERT_GE(session, 0);
 	for (nr = 0; nr < 256; nr++) {
 		if (nr > LIVEUPDATE_CMD_RETRIEVE_SESSION) {
-			EXPECT_EQ(-EINVAL, luo_ioctl(self->dev, _IO(0xBA, nr), &arg))
-				TH_LOG("device, nr %#x", nr);
+			EXPECT_EQ(-EINVAL,
+				  luo_ioctl(self->dev, _IO(0xBA, nr), &arg))
+			TH_LOG("device, nr %#x", nr);
 		}
-		if (nr < LIVEUPDATE_CMD_SESSION_BASE || nr > LIVEUPDATE_CMD_SESSION_GET_NAME) {
-			EXPECT_EQ(-EINVAL, luo_ioctl(session, _IO(0xBA, nr), &arg))
-				TH_LOG("session, nr %#x", nr);
+		if (nr < LIVEUPDATE_CMD_SESSION_BASE ||
+		    nr > LIVEUPDATE_CMD_SESSION_GET_NAME) {
+			EXPECT_EQ(-EINVAL,
+				  luo_ioctl(session, _IO(0xBA, nr), &arg))
+			TH_LOG("session, nr %#x", nr);
 		}
 	}
 	close(session);
@@ -132,18 +136,25 @@ TEST_F(live, unknown_nr_einval)
 
 TEST_F(live, other_bits_enotty)
 {
-	struct liveupdate_ioctl_create_session arg = { .size = sizeof(arg), .name = "x" };
+	struct liveupdate_ioctl_create_session arg = { .size = sizeof(arg),
+						       .name = "x" };
 	static const unsigned int device[] = {
-		LIVEUPDATE_IOCTL_CREATE_SESSION, LIVEUPDATE_IOCTL_RETRIEVE_SESSION,
+		LIVEUPDATE_IOCTL_CREATE_SESSION,
+		LIVEUPDATE_IOCTL_RETRIEVE_SESSION,
 	};
 	static const unsigned int per_session[] = {
-		LIVEUPDATE_SESSION_PRESERVE_FD, LIVEUPDATE_SESSION_RETRIEVE_FD,
-		LIVEUPDATE_SESSION_FINISH, LIVEUPDATE_SESSION_GET_NAME,
+		LIVEUPDATE_SESSION_PRESERVE_FD,
+		LIVEUPDATE_SESSION_RETRIEVE_FD,
+		LIVEUPDATE_SESSION_FINISH,
+		LIVEUPDATE_SESSION_GET_NAME,
 	};
-	/* Another type, each direction bit, and a size: each alone is wrong. */
+	/* Another type, each direction bit and a size: one of them suffices. */
 	static const unsigned int flip[] = {
-		_IOC(0, 0x01, 0, 0), _IOC(_IOC_READ, 0, 0, 0), _IOC(_IOC_WRITE, 0, 0, 0),
-		_IOC(_IOC_READ | _IOC_WRITE, 0, 0, 0), _IOC(0, 0, 0, 1),
+		_IOC(0, 0x01, 0, 0),
+		_IOC(_IOC_READ, 0, 0, 0),
+		_IOC(_IOC_WRITE, 0, 0, 0),
+		_IOC(_IOC_READ | _IOC_WRITE, 0, 0, 0),
+		_IOC(0, 0, 0, 1),
 		_IOC(0, 0, 0, sizeof(arg)),
 	};
 	int session = luo_create(self->dev, "device-enotty");
@@ -152,22 +163,26 @@ TEST_F(live, other_bits_enotty)
 	ASSERT_GE(session, 0);
 	for (j = 0; j < ARRAY_SIZE(flip); j++) {
 		for (i = 0; i < ARRAY_SIZE(device); i++) {
-			EXPECT_EQ(-ENOTTY, luo_ioctl(self->dev, device[i] ^ flip[j], &arg))
-				TH_LOG("device, command %#x", device[i] ^ flip[j]);
+			EXPECT_EQ(-ENOTTY, luo_ioctl(self->dev,
+						     device[i] ^ flip[j], &arg))
+			TH_LOG("device, command %#x", device[i] ^ flip[j]);
 		}
 		for (i = 0; i < ARRAY_SIZE(per_session); i++) {
-			EXPECT_EQ(-ENOTTY, luo_ioctl(session, per_session[i] ^ flip[j], &arg))
-				TH_LOG("session, command %#x", per_session[i] ^ flip[j]);
+			EXPECT_EQ(-ENOTTY,
+				  luo_ioctl(session, per_session[i] ^ flip[j],
+					    &arg))
+			TH_LOG("session, command %#x",
+			       per_session[i] ^ flip[j]);
 		}
 	}
 	close(session);
-	/* None of them made a session. */
+	/* None of the calls made a session. */
 	session = luo_create(self->dev, "x");
 	EXPECT_GE(session, 0);
 	close(session);
 }
 
-TEST_F(live, looks_like_a_session)
+TEST_F(live, session_name_in_proc)
 {
 	char name[LUO_NAME_MAX], link[256], expected[256];
 	static const int lengths[] = { 1, 8, 31, 63 };
@@ -183,7 +198,8 @@ TEST_F(live, looks_like_a_session)
 		ASSERT_EQ(0, fstatfs(session, &fs));
 		EXPECT_EQ(ANON_INODE_FS_MAGIC, fs.f_type);
 		ASSERT_EQ(0, luo_fdlink(session, link, sizeof(link)));
-		snprintf(expected, sizeof(expected), "anon_inode:[luo_session] %s", name);
+		snprintf(expected, sizeof(expected),
+			 "anon_inode:[luo_session] %s", name);
 		EXPECT_STREQ(expected, link);
 		close(session);
 	}
@@ -203,7 +219,7 @@ TEST_F(live, session_outlives_device)
 	EXPECT_EQ(0, luo_preserve(session, fd, 1));
 	EXPECT_EQ(0, luo_get_name(session, name));
 	EXPECT_STREQ("device-closed", name);
-	/* Nor does the session keep the device. */
+	/* Nor does the session keep the device open. */
 	self->dev = luo_open();
 	ASSERT_GE(self->dev, 0);
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "device-closed"));

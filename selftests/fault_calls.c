@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Open, the ioctls of the device and of outgoing sessions, and close, with
- * every point of them failing once: the errno is one that the contract has,
- * nothing is half done, and the same call then succeeds. For a debug kernel.
+ * Fault injection into open, the ioctls of the device and of outgoing sessions, and
+ * close. Every failure point of every call fails once. The call must then return an
+ * errno of the contract and leave nothing half done, and must succeed when it is
+ * repeated. That is how every error path of the module runs at least once.
+ *
+ * Needs a debug kernel.
  */
-#include "faults.h"
-#include "usage.h"
+#include "lib/faults.h"
+#include "lib/usage.h"
 
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define HUGE_PAGE	(2 * MIB)
-#define TOKEN		7
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define HUGE_PAGE (2 * MIB)
+#define TOKEN 7
 
-FIXTURE(faults) {
+FIXTURE(faults)
+{
 	int dev;
 	int session;
 	long pages;
@@ -27,7 +31,7 @@ FIXTURE_SETUP(faults)
 	self->session = luo_create(self->dev, "faults");
 	ASSERT_GE(self->session, 0);
 	self->pages = faults_pages();
-	/* The root at least, or it counts something else. */
+	/* At least the root. Otherwise the count is of something else. */
 	ASSERT_GT(self->pages, 0);
 	self->fds = faults_fds();
 }
@@ -38,13 +42,13 @@ FIXTURE_TEARDOWN(faults)
 	close(self->dev);
 }
 
-/* Whatever failed, and whatever was taken back: all is as it was. */
-#define EXPECT_RIGHT(f)							\
-do {									\
-	EXPECT_STREQ("", (f)->wrong);					\
-	EXPECT_EQ(self->fds, faults_fds());				\
-	EXPECT_EQ(self->pages, faults_pages());				\
-} while (0)
+/* After all failures and undos, fds and pages are as before. */
+#define EXPECT_UNCHANGED(f)                             \
+	do {                                            \
+		EXPECT_STREQ("", (f)->problem);         \
+		EXPECT_EQ(self->fds, faults_fds());     \
+		EXPECT_EQ(self->pages, faults_pages()); \
+	} while (0)
 
 static void undo_close(void *arg, int attempt, int answer)
 {
@@ -59,14 +63,16 @@ static int call_open(void *arg, int attempt)
 TEST_F(faults, open)
 {
 	struct faults f = {
-		.what = "open", .call = call_open, .undo = undo_close,
+		.what = "open",
+		.call = call_open,
+		.undo = undo_close,
 		.allowed = { ENOMEM, EFAULT },
 	};
 
 	ASSERT_EQ(0, close(self->dev));
 	self->fds--;
 	faults_walk(&f);
-	EXPECT_RIGHT(&f);
+	EXPECT_UNCHANGED(&f);
 	EXPECT_GT(f.points, 0);
 	self->dev = luo_open();
 	EXPECT_GE(self->dev, 0);
@@ -79,20 +85,25 @@ static int call_create(void *arg, int attempt)
 
 static const char *check_create(void *arg, int attempt, int answer)
 {
-	/* No session of that name: there is nothing that could be retrieved either. */
-	return luo_retrieve(*(int *)arg, "faults-create") == -ENOENT ? NULL :
-		"a session came in that was never created";
+	/* An outgoing session can never be retrieved. */
+	return luo_retrieve(*(int *)arg, "faults-create") == -ENOENT ?
+		       NULL :
+		       "an incoming session of that name exists";
 }
 
 TEST_F(faults, create_session)
 {
 	struct faults f = {
-		.what = "create_session", .call = call_create, .undo = undo_close,
-		.check = check_create, .allowed = { ENOMEM, EFAULT }, .arg = &self->dev,
+		.what = "create_session",
+		.call = call_create,
+		.undo = undo_close,
+		.check = check_create,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &self->dev,
 	};
 
 	faults_walk(&f);
-	EXPECT_RIGHT(&f);
+	EXPECT_UNCHANGED(&f);
 	EXPECT_GT(f.points, 0);
 }
 
@@ -106,16 +117,18 @@ static int call_get_name(void *arg, int attempt)
 TEST_F(faults, get_name)
 {
 	struct faults f = {
-		.what = "get_name", .call = call_get_name, .allowed = { EFAULT },
+		.what = "get_name",
+		.call = call_get_name,
+		.allowed = { EFAULT },
 		.arg = &self->session,
 	};
 
 	faults_walk(&f);
-	EXPECT_RIGHT(&f);
+	EXPECT_UNCHANGED(&f);
 	EXPECT_GT(f.points, 0);
 }
 
-/* One that does not exist, so that it can be asked for again and again. */
+/* A session that does not exist, so that the call can be repeated. */
 static int call_retrieve(void *arg, int attempt)
 {
 	int answer = luo_retrieve(*(int *)arg, "faults-nobody");
@@ -126,12 +139,14 @@ static int call_retrieve(void *arg, int attempt)
 TEST_F(faults, retrieve_session)
 {
 	struct faults f = {
-		.what = "retrieve_session (there is none)", .call = call_retrieve,
-		.allowed = { ENOMEM, EFAULT }, .arg = &self->dev,
+		.what = "retrieve_session of an unknown name",
+		.call = call_retrieve,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &self->dev,
 	};
 
 	faults_walk(&f);
-	EXPECT_RIGHT(&f);
+	EXPECT_UNCHANGED(&f);
 	EXPECT_GT(f.points, 0);
 }
 
@@ -162,7 +177,8 @@ static const char *check_preserve(void *arg, int attempt, int answer)
 	struct preserve *p = arg;
 	char text[4096];
 
-	if (luo_fdinfo(p->session, text, sizeof(text)) || strstr(text, "luo-file"))
+	if (luo_fdinfo(p->session, text, sizeof(text)) ||
+	    strstr(text, "luo-file"))
 		return "the session has a file";
 	if (luo_truncate(p->fd, p->size + 1) || luo_truncate(p->fd, p->size))
 		return "the size of the file cannot be changed";
@@ -227,8 +243,12 @@ TEST_F_TIMEOUT(faults, preserve_fd, 300)
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct preserve p = { .dev = self->dev };
 		struct faults f = {
-			.what = kinds[i].what, .call = call_preserve, .undo = undo_preserve,
-			.check = check_preserve, .allowed = { ENOMEM, EFAULT }, .arg = &p,
+			.what = kinds[i].what,
+			.call = call_preserve,
+			.undo = undo_preserve,
+			.check = check_preserve,
+			.allowed = { ENOMEM, EFAULT },
+			.arg = &p,
 		};
 
 		p.fd = kinds[i].memfd();
@@ -239,12 +259,12 @@ TEST_F_TIMEOUT(faults, preserve_fd, 300)
 		faults_walk(&f);
 		close(p.session);
 		close(p.fd);
-		EXPECT_RIGHT(&f);
+		EXPECT_UNCHANGED(&f);
 		EXPECT_GT(f.points, 0);
 	}
 }
 
-/* A session with a file, which is in @arg when the call comes. */
+/* Closes the session in @arg, which has one file. */
 static int call_close(void *arg, int attempt)
 {
 	struct preserve *p = arg;
@@ -252,7 +272,7 @@ static int call_close(void *arg, int attempt)
 	return close(p->session) ? -errno : 0;
 }
 
-static void undo_of_close(void *arg, int attempt, int answer)
+static void undo_closing(void *arg, int attempt, int answer)
 {
 	struct preserve *p = arg;
 
@@ -260,23 +280,25 @@ static void undo_of_close(void *arg, int attempt, int answer)
 	luo_preserve(p->session, p->fd, TOKEN);
 }
 
-/* It can be that there is nothing in it that can fail. */
+/* Closing may have no failure point at all. */
 TEST_F(faults, close)
 {
 	struct preserve p = { .dev = self->dev, .fd = memfd_pages() };
 	struct faults f = {
-		.what = "close of a session", .call = call_close,
-		.undo = undo_of_close, .arg = &p,
+		.what = "close of a session",
+		.call = call_close,
+		.undo = undo_closing,
+		.arg = &p,
 	};
 
 	ASSERT_GE(p.fd, 0);
-	undo_of_close(&p, 0, 0);
+	undo_closing(&p, 0, 0);
 	faults_walk(&f);
-	/* It was made once more than it was closed, and is whole. */
+	/* The last undo made the session once more: it is complete. */
 	EXPECT_EQ(-EEXIST, luo_preserve(p.session, p.fd, TOKEN));
 	close(p.session);
 	close(p.fd);
-	EXPECT_RIGHT(&f);
+	EXPECT_UNCHANGED(&f);
 }
 
 TEST_HARNESS_MAIN

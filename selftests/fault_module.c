@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Loading and unloading the module, with every point failing once. LUO_MODULE
- * is the path of the module, which must not be loaded. For a debug kernel.
+ * Fault injection into loading and unloading the module: every failure point of
+ * init_module() and delete_module() fails once. A failed load must leave no device,
+ * a failed unload a device that works.
+ *
+ * LUO_MODULE= is the path of the module, which must not be loaded. Needs a debug
+ * kernel.
  */
-#include "faults.h"
-#include "fixture.h"
+#include "lib/faults.h"
+#include "lib/fixture.h"
 
 #include <sys/syscall.h>
 
-FIXTURE(module) {
+FIXTURE(module)
+{
 	int ko;
 };
 
@@ -19,7 +24,7 @@ FIXTURE_SETUP(module)
 	if (!faults_ready())
 		SKIP(return, "this kernel cannot inject faults");
 	if (!path)
-		SKIP(return, "LUO_MODULE= does not say where the module is");
+		SKIP(return, "LUO_MODULE= is not set");
 	self->ko = open(path, O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(self->ko, 0);
 }
@@ -43,9 +48,12 @@ static void undo_load(void *arg, int attempt, int answer)
 {
 	int dev = luo_open();
 
-	/* Some of what can fail is not needed: it must be a module all the same. */
+	/*
+	 * Some allocations are optional. Without them the module must still
+	 * work.
+	 */
 	if (dev < 0)
-		fprintf(stderr, "# open after a load that succeeded: %d\n", dev);
+		fprintf(stderr, "# open after a successful load: %d\n", dev);
 	close(dev);
 	unload(NULL, attempt);
 }
@@ -73,27 +81,35 @@ static const char *check_present(void *arg, int attempt, int answer)
 TEST_F_TIMEOUT(module, finit_module, 600)
 {
 	struct faults f = {
-		.what = "finit_module", .call = load, .undo = undo_load,
-		.check = check_absent, .allowed = { ENOMEM, EFAULT }, .arg = &self->ko,
+		.what = "finit_module",
+		.call = load,
+		.undo = undo_load,
+		.check = check_absent,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &self->ko,
 	};
 
 	faults_walk(&f);
-	EXPECT_STREQ("", f.wrong);
+	EXPECT_STREQ("", f.problem);
 	EXPECT_GT(f.points, 0);
 }
 
 TEST_F_TIMEOUT(module, delete_module, 600)
 {
 	struct faults f = {
-		.what = "delete_module", .call = unload, .undo = undo_unload,
-		.check = check_present, .allowed = { ENOMEM, EFAULT }, .arg = &self->ko,
+		.what = "delete_module",
+		.call = unload,
+		.undo = undo_unload,
+		.check = check_present,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &self->ko,
 	};
 
 	ASSERT_EQ(0, load(&self->ko, 0));
 	faults_walk(&f);
-	EXPECT_STREQ("", f.wrong);
+	EXPECT_STREQ("", f.problem);
 	EXPECT_GT(f.points, 0);
-	/* The last one was undone. */
+	/* The last unload was undone, so the module is loaded. */
 	EXPECT_EQ(0, unload(NULL, 0));
 }
 

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Looks, in the next kernel, at what forge.ko handed over: that damage is
- * refused with the right error and one line in the log, that everything else is
- * there, and that the machine goes on as if nothing had been.
+ * Checks in the next kernel what forge.ko handed over: damage is refused with the
+ * right error and one line in the log, everything else can be retrieved, and the
+ * machine works as before. Incoming state is input from another program, so every
+ * field of it is damaged once.
  *
  *	forged stages GROUP		boots that the cases of a group need
- *	forged names GROUP STAGE	the cases that a boot is for
+ *	forged names GROUP STAGE	the cases of a boot
  *	forged CASE[,CASE...] 1		with the forged state
  *	forged CASE[,CASE...] 2		in the clean kernel after that
  *
- * Cases that damage no more than their own session share a kexec; all others
- * have one for themselves. The scenario tells in FORGED which addresses the
- * forger wrote. With FORGED_DISCARD, damaged files are not retrieved before
- * their session is finished.
+ * Cases that damage only their own session share a kexec; each other case has one
+ * for itself. FORGED= lists the addresses that forge.ko wrote. With
+ * FORGED_DISCARD=, damaged files are not retrieved before finish.
  */
-#include "stages.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,18 +24,18 @@
 #include <sys/klog.h>
 #include <unistd.h>
 
-#include "forge/shape.h"
+#include "test_modules/forge/shape.h"
 
-/* What is left of the state. Where nothing is said, it is all there. */
+/* What can still be retrieved. By default, everything. */
 enum expected {
 	FINE,
-	NO_DEVICE,	/* open: EIO */
-	NO_SESSIONS,	/* an empty chain */
-	NO_LAST,	/* a chain that is shorter */
-	NO_SESSION,	/* retrieve_session of the case's own: EIO */
-	NO_FILE,	/* retrieve_fd of its file 2: EIO */
-	NO_FILES,	/* of its files 1 and 2: EIO */
-	UNSUPPORTED,	/* of its file 2: EOPNOTSUPP */
+	NO_DEVICE, /* open: EIO */
+	NO_SESSIONS, /* an empty chain */
+	NO_LAST, /* a shorter chain */
+	NO_SESSION, /* retrieve_session of the case: EIO */
+	NO_FILE, /* retrieve_fd of its file 2: EIO */
+	NO_FILES, /* retrieve_fd of its files 1 and 2: EIO */
+	UNSUPPORTED, /* retrieve_fd of its file 2: EOPNOTSUPP */
 };
 
 struct forged_case {
@@ -45,49 +46,46 @@ struct forged_case {
 
 #define FORGERY(name, expected, log, ...) { #name, expected, log },
 static const struct forged_case addresses[] = {
-#include "forge/addresses.h"
-	{ }
+#include "test_modules/forge/addresses.h"
+	{}
 };
 
 static const struct forged_case chains[] = {
-#include "forge/chains.h"
-	{ }
+#include "test_modules/forge/chains.h"
+	{}
 };
 
 static const struct forged_case memfd[] = {
-#include "forge/memfd.h"
-	{ }
+#include "test_modules/forge/memfd.h"
+	{}
 };
 
 static const struct forged_case pieces[] = {
-#include "forge/pieces.h"
-	{ }
+#include "test_modules/forge/pieces.h"
+	{}
 };
 
 static const struct forged_case longest[] = {
-#include "forge/long.h"
-	{ }
+#include "test_modules/forge/long.h"
+	{}
 };
 
 static const struct forged_case million[] = {
-#include "forge/million.h"
-	{ }
+#include "test_modules/forge/million.h"
+	{}
 };
 
 static const struct {
 	const char *name;
 	const struct forged_case *cases;
 } groups[] = {
-	{ "addresses", addresses },
-	{ "chains", chains },
-	{ "memfd", memfd },
-	{ "pieces", pieces },
-	{ "long", longest },
-	{ "million", million },
+	{ "addresses", addresses }, { "chains", chains },
+	{ "memfd", memfd },	    { "pieces", pieces },
+	{ "long", longest },	    { "million", million },
 };
 
-/* The cases of this kexec, and the one that is looked at. */
-#define MAX_CASES	50
+/* The cases of this kexec, and the current one. */
+#define MAX_CASES 50
 
 static const struct forged_case *chosen[MAX_CASES + 1];
 static const struct forged_case *now;
@@ -118,9 +116,9 @@ static unsigned long long forged_address(void)
 
 /* The kernel log. */
 
-#define LOG_SIZE	MIB
+#define LOG_SIZE MIB
 
-/* Writes the line that is expected at *log, and moves on to the next. */
+/* Expands the next expected line of *log, and moves *log after it. */
 static bool next_expected(const char **log, char *line, size_t size)
 {
 	size_t n = 0;
@@ -131,7 +129,8 @@ static bool next_expected(const char **log, char *line, size_t size)
 	for (; **log && **log != '\n'; (*log)++) {
 		if (**log == '@' || **log == '#')
 			n += snprintf(line + n, size - n, "0x%llx",
-				      forged_address() + (**log == '#' ? LUO_PAGE : 0));
+				      forged_address() +
+					      (**log == '#' ? LUO_PAGE : 0));
 		else if (**log == '$')
 			n += snprintf(line + n, size - n, "%s", now->name);
 		else
@@ -142,16 +141,17 @@ static bool next_expected(const char **log, char *line, size_t size)
 	return true;
 }
 
-/* What the module says when nothing is wrong. */
+/* Messages of the module that do not report damage. */
 static bool is_ordinary(const char *line)
 {
-	return !strncmp(line, "live update ", 12) || !strncmp(line, "loading out-of-tree", 19);
+	return !strncmp(line, "live update ", 12) ||
+	       !strncmp(line, "loading out-of-tree", 19);
 }
 
-/* What the module has said since this was called for the case before. */
+/* Compares the messages of the module since the previous case. */
 static void expect_log(void)
 {
-	static int looked_at;
+	static int checked;
 	int lines = 0;
 	static const char prefix[] = "] liveupdate: ";
 	char *log = calloc(1, LOG_SIZE), *line, *rest;
@@ -160,15 +160,16 @@ static void expect_log(void)
 
 	need_eq(!log, 0, "no memory for the kernel log");
 	need_eq(klogctl(3, log, LOG_SIZE - 1) < 0, 0, "no kernel log");
-	for (line = strtok_r(log, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+	for (line = strtok_r(log, "\n", &rest); line;
+	     line = strtok_r(NULL, "\n", &rest)) {
 		line = strstr(line, prefix);
 		if (!line || is_ordinary(line + strlen(prefix)))
 			continue;
 		line += strlen(prefix);
-		if (lines++ < looked_at)
+		if (lines++ < checked)
 			continue;
 		if (!next_expected(&expected, want, sizeof(want)))
-			snprintf(want, sizeof(want), "the end");
+			snprintf(want, sizeof(want), "no more lines");
 		if (!strcmp(line, want))
 			continue;
 		stage_note("the log has \"%s\"", line);
@@ -176,11 +177,11 @@ static void expect_log(void)
 	}
 	if (next_expected(&expected, want, sizeof(want)))
 		expect_eq(false, true, "\"%s\" in the log", want);
-	looked_at = lines;
+	checked = lines;
 	free(log);
 }
 
-/* The address is one of this kernel's code, or the case is another one. */
+/* In cases with IMAGE, the address must be one of this kernel's code. */
 static void expect_image(void)
 {
 	unsigned long long start = 0, end = 0;
@@ -197,57 +198,70 @@ static void expect_image(void)
 			break;
 	}
 	fclose(f);
-	expect_range(forged_address(), start, end, "the address of this kernel's code");
+	expect_range(forged_address(), start, end,
+		     "an address in this kernel's code");
 }
 
 /* Sessions and files. */
 
-static void expect_file(int session, __u64 token, size_t pages, __u64 seed, int err)
+static void expect_file(int session, __u64 token, size_t pages, __u64 seed,
+			int err)
 {
-	size_t size = pages * FORGE_PAGE - FORGE_SLACK, filled = FORGE_FILLED * FORGE_PAGE;
+	size_t size = pages * FORGE_PAGE - FORGE_SLACK,
+	       filled = FORGE_FILLED * FORGE_PAGE;
 	int fd, i;
 
-	/* It is refused just so when nobody asks for it and it is to be freed. */
+	/* finish refuses the file in the same way when it frees it. */
 	if (err && getenv("FORGED_DISCARD"))
 		return;
 	for (i = 0; err && i < 2; i++)
-		expect_err(luo_retrieve_fd(session, token), err, "retrieve_fd %llu",
-			   (unsigned long long)token);
+		expect_err(luo_retrieve_fd(session, token), err,
+			   "retrieve_fd %llu", (unsigned long long)token);
 	if (err)
 		return;
 	fd = need_fd(luo_retrieve_fd(session, token), "retrieve_fd %llu",
 		     (unsigned long long)token);
-	expect_eq(luo_size(fd), size, "size of file %llu", (unsigned long long)token);
-	expect_eq(luo_pos(fd), seed, "position of file %llu", (unsigned long long)token);
+	expect_eq(luo_size(fd), size, "size of file %llu",
+		  (unsigned long long)token);
+	expect_eq(luo_pos(fd), seed, "position of file %llu",
+		  (unsigned long long)token);
+	/* Without swap nothing can be paged out. Reclaim would drop clean pages. */
+	if (is("folios_clean"))
+		expect_eq(page_out(fd, size), pages,
+			  "pages in memory after reclaim");
 	if (pages <= 2 * FORGE_FILLED) {
 		expect_pattern(fd, 0, size, seed, "content");
 	} else {
 		expect_pattern(fd, 0, filled, seed, "content at the start");
-		expect_pattern(fd, (pages - FORGE_FILLED) * FORGE_PAGE, filled - FORGE_SLACK, seed,
+		expect_pattern(fd, (pages - FORGE_FILLED) * FORGE_PAGE,
+			       filled - FORGE_SLACK, seed,
 			       "content at the end");
 	}
 	close(fd);
 }
 
-/* Retrieves a session that must be there. */
+/* Retrieves a session that must exist. */
 static int session(int dev, const char *name)
 {
-	return need_fd(luo_retrieve(dev, name), "retrieve_session \"%s\"", name);
+	return need_fd(luo_retrieve(dev, name), "retrieve_session \"%s\"",
+		       name);
 }
 
 static void end_session(int dev, int fd, const char *name)
 {
 	expect_eq(luo_finish(fd), 0, "finish of \"%s\"", name);
 	close(fd);
-	expect_err(luo_retrieve(dev, name), -ENOENT, "\"%s\", finished", name);
+	expect_err(luo_retrieve(dev, name), -ENOENT,
+		   "retrieve_session \"%s\" after finish", name);
 }
 
-static void expect_small(int dev, const char *name, __u64 seed, bool there)
+static void expect_small(int dev, const char *name, __u64 seed, bool exists)
 {
 	int fd;
 
-	if (!there) {
-		expect_err(luo_retrieve(dev, name), -ENOENT, "retrieve_session \"%s\"", name);
+	if (!exists) {
+		expect_err(luo_retrieve(dev, name), -ENOENT,
+			   "retrieve_session \"%s\"", name);
 		return;
 	}
 	fd = session(dev, name);
@@ -262,7 +276,8 @@ static void expect_forged(int dev)
 
 	if (now->expected == NO_SESSION) {
 		for (i = 0; i < 2; i++)
-			expect_err(luo_retrieve(dev, name), -EIO, "retrieve_session");
+			expect_err(luo_retrieve(dev, name), -EIO,
+				   "retrieve_session");
 		return;
 	}
 	if (now->expected == NO_FILE || now->expected == NO_FILES)
@@ -270,15 +285,19 @@ static void expect_forged(int dev)
 	if (now->expected == UNSUPPORTED)
 		err = -EOPNOTSUPP;
 	fd = session(dev, name);
-	expect_file(fd, 1, FORGE_PAGES, FORGE_SEED(1), now->expected == NO_FILES ? -EIO : 0);
+	expect_file(fd, 1, FORGE_PAGES, FORGE_SEED(1),
+		    now->expected == NO_FILES ? -EIO : 0);
 	expect_file(fd, 3, FORGE_PAGES, FORGE_SEED(3), 0);
-	expect_file(fd, 2, is("long_") ? FORGE_LONG : is("piece_") ? FORGE_PIECES : FORGE_PAGES_2,
+	expect_file(fd, 2,
+		    is("long_")	 ? FORGE_LONG :
+		    is("piece_") ? FORGE_PIECES :
+				   FORGE_PAGES_2,
 		    FORGE_SEED(2), err);
-	expect_err(luo_retrieve_fd(fd, 4), -ENOENT, "a token that is not there");
+	expect_err(luo_retrieve_fd(fd, 4), -ENOENT, "an unknown token");
 	end_session(dev, fd, name);
 }
 
-/* Those that a chain was made long with. */
+/* The sessions that make a chain long. */
 static void expect_extra(int dev)
 {
 	char name[LUO_NAME_MAX];
@@ -293,7 +312,7 @@ static void expect_extra(int dev)
 	}
 }
 
-/* The machine goes on. */
+/* The machine still works. */
 
 static void expect_memory(void)
 {
@@ -305,11 +324,11 @@ static void expect_memory(void)
 	close(fd);
 }
 
-/* Loaded again, the module finds the damage again or nothing. */
+/* Loads the module again. It finds the same damage, or nothing. */
 static void load_again(void)
 {
-	need_eq(system("rmmod liveupdate && insmod \"${LUO_MODULE:-/lib/liveupdate.ko}\""), 0,
-		"unloading and loading of the module");
+	need_eq(system("rmmod liveupdate && insmod \"${LUO_MODULE:-/lib/liveupdate.ko}\""),
+		0, "unloading and loading of the module");
 }
 
 static void open_thrice(int *dev)
@@ -327,7 +346,7 @@ static void open_thrice(int *dev)
 	}
 }
 
-/* A session for the next kernel. It stays open. */
+/* A session for the next kernel, which stays open. */
 static void preserve_after(int dev)
 {
 	int out = need_fd(luo_create(dev, "after"), "create_session");
@@ -337,23 +356,24 @@ static void preserve_after(int dev)
 	close(fd);
 }
 
-static void look(struct stage_ctx *ctx)
+static void check_forged(struct stage_ctx *ctx)
 {
 	static int dev = -1;
-	bool there;
+	bool exists;
 
 	now = chosen[current];
-	there = now->expected != NO_SESSIONS;
+	exists = now->expected != NO_SESSIONS;
 	expect_image();
 	if (!current) {
 		open_thrice(&dev);
 		if (dev >= 0)
-			expect_small(dev, "first", FORGE_SEED_FIRST, there);
+			expect_small(dev, "first", FORGE_SEED_FIRST, exists);
 	}
-	if (dev >= 0 && there)
+	if (dev >= 0 && exists)
 		expect_forged(dev);
 	if (dev >= 0 && current == last)
-		expect_small(dev, "last", FORGE_SEED_LAST, there && now->expected != NO_LAST);
+		expect_small(dev, "last", FORGE_SEED_LAST,
+			     exists && now->expected != NO_LAST);
 	if (is("sessions_10000"))
 		expect_extra(dev);
 	expect_log();
@@ -374,11 +394,12 @@ static void look(struct stage_ctx *ctx)
 	close(dev);
 }
 
-static void look_after(struct stage_ctx *ctx)
+static void check_clean(struct stage_ctx *ctx)
 {
 	int dev = need_fd(luo_open(), "open the device"), in, fd;
 
-	expect_err(luo_retrieve(dev, "first"), -ENOENT, "a session of the kernel before the last");
+	expect_err(luo_retrieve(dev, "first"), -ENOENT,
+		   "a session of the kernel before the last");
 	if (chosen[0]->expected != NO_DEVICE) {
 		in = session(dev, "after");
 		fd = need_fd(luo_retrieve_fd(in, 1), "retrieve_fd");
@@ -390,7 +411,7 @@ static void look_after(struct stage_ctx *ctx)
 	close(dev);
 }
 
-/* Which cases go together. */
+/* Groups of cases. */
 
 static const struct forged_case *group(const char *name)
 {
@@ -424,14 +445,17 @@ static bool is_alone(const struct forged_case *c)
 	case NO_FILE:
 	case NO_FILES:
 	case UNSUPPORTED:
-		/* Long files are large. */
+		/* Long files need much memory. */
 		return !strncmp(c->name, "long_", 5);
 	default:
 		return true;
 	}
 }
 
-/* Those of kexec number @unit: each one that is alone, then all others. */
+/*
+ * Chooses the cases of kexec number @unit: first each case that is alone, then
+ * all the others together.
+ */
 static bool choose(const char *name, int unit)
 {
 	const struct forged_case *c, *cases = group(name);
@@ -449,7 +473,7 @@ static bool choose(const char *name, int unit)
 	return count;
 }
 
-/* A boot to forge and one to look for each kexec, and one after the last. */
+/* Two boots for each kexec, to forge and to check, and one after the last. */
 static int stages(const char *name)
 {
 	int units = 0;
@@ -478,7 +502,8 @@ static bool choose_named(char *list)
 {
 	char *name, *rest;
 
-	for (name = strtok_r(list, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+	for (name = strtok_r(list, ",", &rest); name;
+	     name = strtok_r(NULL, ",", &rest)) {
 		if (last == MAX_CASES)
 			return false;
 		chosen[last] = find(name);
@@ -492,7 +517,10 @@ int main(int argc, char **argv)
 {
 	static struct stage_case cases[MAX_CASES + 1];
 	struct stage_program program = {
-		.name = "forged", .stages = 2, .no_device = true, .cases = cases,
+		.name = "forged",
+		.stages = 2,
+		.no_device = true,
+		.cases = cases,
 	};
 	int i;
 
@@ -501,18 +529,19 @@ int main(int argc, char **argv)
 	if (argc == 4 && !strcmp(argv[1], "names"))
 		return names(argv[2], atoi(argv[3]));
 	if (argc != 3 || !choose_named(argv[1])) {
-		fprintf(stderr, "usage: %s stages GROUP | names GROUP STAGE | CASE,... 1|2\n",
+		fprintf(stderr,
+			"usage: %s stages GROUP | names GROUP STAGE | CASE,... 1|2\n",
 			argv[0]);
 		return KSFT_FAIL;
 	}
-	/* The kernel that comes after is looked at once. */
+	/* The clean kernel is checked once. */
 	if (!strcmp(argv[2], "2"))
 		chosen[1] = NULL;
 	for (i = 0; chosen[i]; i++) {
 		cases[i].name = chosen[i]->name;
 		cases[i].own_sessions = true;
-		cases[i].run[0] = look;
-		cases[i].run[1] = look_after;
+		cases[i].run[0] = check_forged;
+		cases[i].run[1] = check_clean;
 	}
 	return stage_main(2, argv + 1, &program);
 }

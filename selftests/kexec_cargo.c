@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The same cargo through any number of kexecs ($STAGES kernels, 2 without), with
- * any implementation at each end: each kernel retrieves all of it, compares,
- * finishes, and preserves the very same files again for the next one.
+ * The same files through any number of kexecs ($STAGES kernels, 2 by default), with
+ * either implementation in each kernel. Each kernel retrieves all files, compares
+ * them, finishes, and preserves the same files again for the next one.
  *
  * memory: 1G
  * timeout: 240
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,19 +17,22 @@
 #include <sys/klog.h>
 #include <unistd.h>
 
-#define FILES		300	/* more than a block of entries holds */
-#define LARGE		(64 * MIB)
-#define HUGE_SIZE	(6 * MIB)
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define NOISE		256	/* what else comes and goes, in pages */
+#define FILES 300 /* more than one block of entries */
+#define LARGE (64 * MIB)
+#define HUGE_SIZE (6 * MIB)
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define NOISE 256 /* in pages */
 
-/* 63 bytes, the most there can be. */
-#define LONG_NAME	"cargo-0123456789abcdef0123456789abcdef0123456789abcdef012345678"
+/* 63 bytes, the longest name. */
+#define LONG_NAME \
+	"cargo-0123456789abcdef0123456789abcdef0123456789abcdef012345678"
 
-/* Pages that this kernel got with the sessions it finished. */
+/* Pages that came with the sessions that this kernel finished. */
 static long carried;
 
-/* A file's own, and those that describe it: a header, a list, and an array. */
+/*
+ * Pages of a file, and those that describe it: a header, a list, and an array.
+ */
 static void count(size_t size)
 {
 	long pages = (size + LUO_PAGE - 1) / LUO_PAGE;
@@ -44,7 +47,7 @@ static bool is_last(const struct stage_ctx *ctx)
 	return ctx->stage == ctx->stages;
 }
 
-/* Where a session is retrieved and not made again. */
+/* The stage that retrieves a session and does not make it again. */
 static int halfway(const struct stage_ctx *ctx)
 {
 	return ctx->stages / 2 + 1;
@@ -52,15 +55,17 @@ static int halfway(const struct stage_ctx *ctx)
 
 static int make_memfd(unsigned int flags, size_t size, __u64 seed)
 {
-	return need_fd(luo_memfd(flags, size, seed), "a memfd of %zu bytes", size);
+	return need_fd(luo_memfd(flags, size, seed), "a memfd of %zu bytes",
+		       size);
 }
 
 static int take(int session, __u64 token, size_t size, __u64 seed)
 {
-	int fd = need_fd(luo_retrieve_fd(session, token), "retrieve_fd, token %#llx",
-			 (unsigned long long)token);
+	int fd = need_fd(luo_retrieve_fd(session, token),
+			 "retrieve_fd, token %#llx", (unsigned long long)token);
 
-	expect_eq(luo_size(fd), size, "size of token %#llx", (unsigned long long)token);
+	expect_eq(luo_size(fd), size, "size of token %#llx",
+		  (unsigned long long)token);
 	expect_pattern(fd, 0, size, seed, "content");
 	count(size);
 	return fd;
@@ -77,7 +82,7 @@ static void finish(int session)
 	need_eq(luo_finish(session), 0, "finish");
 }
 
-/* What this kernel has before it takes anything. */
+/* Free memory before the first retrieve. */
 
 static long free_before, shmem_before;
 
@@ -106,11 +111,15 @@ static void many(struct stage_ctx *ctx)
 	char name[LUO_NAME_MAX];
 
 	if (ctx->stage > 1) {
-		in = need_fd(luo_retrieve(ctx->dev, LONG_NAME), "retrieve_session");
+		in = need_fd(luo_retrieve(ctx->dev, LONG_NAME),
+			     "retrieve_session");
 		expect_eq(luo_get_name(in, name), 0, "get_name");
-		expect_eq(strcmp(name, LONG_NAME), 0, "strcmp with the name \"%s\"", name);
-		expect_err(luo_retrieve(ctx->dev, LONG_NAME), -EINVAL, "retrieve_session twice");
-		expect_err(luo_retrieve_fd(in, 1), -ENOENT, "a token that was never used");
+		expect_eq(strcmp(name, LONG_NAME), 0,
+			  "strcmp with the name \"%s\"", name);
+		expect_err(luo_retrieve(ctx->dev, LONG_NAME), -EINVAL,
+			   "retrieve_session twice");
+		expect_err(luo_retrieve_fd(in, 1), -ENOENT,
+			   "a token that was never used");
 	}
 	for (i = 0; i < FILES; i++) {
 		if (in < 0) {
@@ -118,18 +127,21 @@ static void many(struct stage_ctx *ctx)
 			continue;
 		}
 		fds[i] = take(in, token_of(i), size_of(i), i);
-		expect_eq(luo_pos(fds[i]), ctx->stage - 1 + i, "position of number %d", i);
+		expect_eq(luo_pos(fds[i]), ctx->stage - 1 + i,
+			  "position of number %d", i);
 	}
 	if (in >= 0) {
 		finish(in);
-		expect_err(luo_retrieve_fd(in, 0), -ENOENT, "a token after finish");
+		expect_err(luo_retrieve_fd(in, 0), -ENOENT,
+			   "a token after finish");
 		close(in);
 	}
 	if (!is_last(ctx)) {
-		out = need_fd(luo_create(ctx->dev, LONG_NAME), "create_session");
+		out = need_fd(luo_create(ctx->dev, LONG_NAME),
+			      "create_session");
 		for (i = 0; i < FILES; i++) {
-			expect_eq(lseek(fds[i], ctx->stage + i, SEEK_SET), ctx->stage + i,
-				  "lseek");
+			expect_eq(lseek(fds[i], ctx->stage + i, SEEK_SET),
+				  ctx->stage + i, "lseek");
 			put(out, fds[i], token_of(i));
 		}
 	}
@@ -137,7 +149,7 @@ static void many(struct stage_ctx *ctx)
 		close(fds[i]);
 }
 
-/* Sizes up to a large one, in the same frames all the way. */
+/* Files of several sizes stay in the same frames in all kernels. */
 
 static const size_t sizes[] = { 0, 1, 4097, LARGE };
 
@@ -179,7 +191,8 @@ static bool is_huge(int fd)
 
 	need_eq(luo_pfns(fd, ARRAY_SIZE(pfns), pfns), 0, "frame numbers");
 	for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-		if (pfns[i] != pfns[i & ~511UL] + (i & 511) || pfns[i & ~511UL] & 511)
+		if (pfns[i] != pfns[i & ~511UL] + (i & 511) ||
+		    pfns[i & ~511UL] & 511)
 			return false;
 	}
 	return true;
@@ -203,7 +216,7 @@ static void large_folios(struct stage_ctx *ctx)
 		put(ctx->out, fd, 1);
 		stage_save_pfns("huge", fd);
 	}
-	/* They may have been split in the first kernel, to move them out of CMA. */
+	/* The first kernel may have split them to move them out of CMA. */
 	if (!is_huge(fd))
 		stage_skip("the memfd has no huge pages");
 	close(fd);
@@ -222,8 +235,9 @@ static const struct {
 	{ MFD_ALLOW_SEALING, F_SEAL_WRITE },
 	{ MFD_ALLOW_SEALING, F_SEAL_FUTURE_WRITE },
 	{ MFD_ALLOW_SEALING | MFD_EXEC, F_SEAL_EXEC },
-	{ MFD_ALLOW_SEALING, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE |
-			     F_SEAL_FUTURE_WRITE | F_SEAL_EXEC },
+	{ MFD_ALLOW_SEALING, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW |
+				     F_SEAL_WRITE | F_SEAL_FUTURE_WRITE |
+				     F_SEAL_EXEC },
 	/* Without MFD_ALLOW_SEALING it has F_SEAL_SEAL. */
 	{ 0, 0 },
 };
@@ -238,16 +252,19 @@ static void sealed(struct stage_ctx *ctx)
 		if (ctx->in < 0) {
 			fds[i] = make_memfd(seals[i].flags, 5000, i);
 			if (seals[i].seals)
-				need_eq(luo_add_seals(fds[i], seals[i].seals), 0,
-					"F_ADD_SEALS %#x", seals[i].seals);
+				need_eq(luo_add_seals(fds[i], seals[i].seals),
+					0, "F_ADD_SEALS %#x", seals[i].seals);
 		} else {
 			fds[i] = take(ctx->in, i, 5000, i);
-			/* The C implementation adds those against writing. */
+			/*
+			 * The C implementation adds the seals against writing.
+			 */
 			if (luo_is_c() && saved[i] & F_SEAL_EXEC)
-				expect_eq(luo_seals(fds[i]) & saved[i], saved[i],
-					  "seals of number %d", i);
+				expect_eq(luo_seals(fds[i]) & saved[i],
+					  saved[i], "seals of number %d", i);
 			else
-				expect_eq(luo_seals(fds[i]), saved[i], "seals of number %d", i);
+				expect_eq(luo_seals(fds[i]), saved[i],
+					  "seals of number %d", i);
 		}
 		saved[i] = luo_seals(fds[i]);
 	}
@@ -262,9 +279,10 @@ static void sealed(struct stage_ctx *ctx)
 	}
 }
 
-/* Positions, as they are when the kexec is entered. */
+/* Positions, as of the kexec. */
 
-static const off_t positions[] = { 0, 1, 10000, (off_t)1 << 40, 0x7fffffffffffff00 };
+static const off_t positions[] = { 0, 1, 10000, (off_t)1 << 40,
+				   0x7fffffffffffff00 };
 
 static void moved(struct stage_ctx *ctx)
 {
@@ -278,7 +296,8 @@ static void moved(struct stage_ctx *ctx)
 			continue;
 		}
 		fds[i] = need_fd(luo_retrieve_fd(ctx->in, i), "retrieve_fd");
-		expect_eq(luo_pos(fds[i]), left, "position that was left");
+		expect_eq(luo_pos(fds[i]), left,
+			  "position left by the previous kernel");
 		expect_pattern(fds[i], 0, 10000, i, "content");
 		count(10000);
 		if (ctx->out >= 0)
@@ -291,7 +310,8 @@ static void moved(struct stage_ctx *ctx)
 		wanted = positions[i] + ctx->stage;
 		if (ctx->out >= 0) {
 			put(ctx->out, fds[i], i);
-			expect_eq(lseek(fds[i], wanted, SEEK_SET), wanted, "lseek");
+			expect_eq(lseek(fds[i], wanted, SEEK_SET), wanted,
+				  "lseek");
 		}
 		close(fds[i]);
 	}
@@ -307,32 +327,41 @@ static void empty(struct stage_ctx *ctx)
 	}
 }
 
-/* Carried to the middle of the chain, finished there, and not known after it. */
+/*
+ * Preserved up to the middle of the chain, finished there, and unknown after
+ * it.
+ */
 
 static void half(struct stage_ctx *ctx)
 {
 	int fd, session;
 
 	if (ctx->stage > halfway(ctx)) {
-		expect_err(luo_retrieve(ctx->dev, "half"), -ENOENT, "retrieve_session");
+		expect_err(luo_retrieve(ctx->dev, "half"), -ENOENT,
+			   "retrieve_session");
 		return;
 	}
 	if (ctx->stage == 1) {
 		fd = make_memfd(0, MIB, 5);
 	} else {
-		session = need_fd(luo_retrieve(ctx->dev, "half"), "retrieve_session");
+		session = need_fd(luo_retrieve(ctx->dev, "half"),
+				  "retrieve_session");
 		fd = take(session, 5, MIB, 5);
 		finish(session);
 		close(session);
 	}
 	if (ctx->stage < halfway(ctx)) {
-		session = need_fd(luo_create(ctx->dev, "half"), "create_session");
+		session =
+			need_fd(luo_create(ctx->dev, "half"), "create_session");
 		put(session, fd, 5);
 	}
 	close(fd);
 }
 
-/* Left by each kernel, and retrieved by none: gone with the kexec after it. */
+/*
+ * Each kernel leaves a session that the next one does not retrieve. The kexec
+ * after that drops it.
+ */
 
 static void left_alone(struct stage_ctx *ctx)
 {
@@ -340,9 +369,11 @@ static void left_alone(struct stage_ctx *ctx)
 	int session, fd;
 
 	snprintf(name, sizeof(name), "unclaimed-%d", ctx->stage - 2);
-	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "what the kernel before the last left");
+	expect_err(luo_retrieve(ctx->dev, name), -ENOENT,
+		   "a session of the kernel before the last");
 	snprintf(name, sizeof(name), "unclaimed-%d", ctx->stage);
-	expect_err(luo_retrieve(ctx->dev, name), -ENOENT, "what nobody left");
+	expect_err(luo_retrieve(ctx->dev, name), -ENOENT,
+		   "a session that no kernel made");
 	if (is_last(ctx))
 		return;
 	session = need_fd(luo_create(ctx->dev, name), "create_session");
@@ -351,31 +382,34 @@ static void left_alone(struct stage_ctx *ctx)
 	close(fd);
 }
 
-/* Each kexec counts. */
+/* The number of live updates in the log. */
 
 static void counted(struct stage_ctx *ctx)
 {
-	/* The C implementation and the module, in their own words. */
-	static const char *const words[] = { "liveupdate number: ", "liveupdate: live update " };
+	/* The messages of the C implementation and of the module. */
+	static const char *const words[] = { "liveupdate number: ",
+					     "liveupdate: live update " };
 	char *log = calloc(1, 1 << 20), *at = NULL;
 	size_t i;
 
 	need_eq(!log, 0, "no memory");
-	need_eq(klogctl(3, log, (1 << 20) - 1) < 0, 0, "reading the kernel log");
+	need_eq(klogctl(3, log, (1 << 20) - 1) < 0, 0,
+		"reading the kernel log");
 	for (i = 0; i < ARRAY_SIZE(words) && !at; i++) {
 		at = strstr(log, words[i]);
 		if (at)
 			at += strlen(words[i]);
 	}
-	/* Where nothing came in, the C implementation says nothing. */
+	/* Without incoming state, the C implementation logs nothing. */
 	if (at || ctx->stage > 1) {
-		need_eq(!at, 0, "no line with a number in the log");
+		need_eq(!at, 0,
+			"no line in the log with the number of live updates");
 		expect_eq(atoll(at), ctx->stage - 1, "number of live updates");
 	}
 	free(log);
 }
 
-/* With all of it finished and closed, its memory is free. */
+/* After all sessions are finished and closed, their memory is free. */
 static void after(struct stage_ctx *ctx)
 {
 	long noise = luo_tolerated_pages(NOISE), freed = 0;
@@ -391,7 +425,7 @@ static void after(struct stage_ctx *ctx)
 		usleep(200000);
 	}
 	expect_range(freed, carried - noise, carried + noise,
-		     "pages that came free, of %ld that came in", carried);
+		     "pages freed, of %ld incoming", carried);
 	expect_range(luo_meminfo("Shmem"), shmem_before - 16, shmem_before + 16,
 		     "pages of Shmem");
 }
@@ -408,11 +442,14 @@ static const struct stage_case cases[] = {
 	{ "unclaimed", true, { left_alone } },
 	{ "counted", true, { counted } },
 	{ "after", true, { after } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_cargo", .stages = 2, .any_stages = true, .cases = cases,
+	.name = "kexec_cargo",
+	.stages = 2,
+	.any_stages = true,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What needs a kexec of the calls whose every point fails once: serializing in
- * reboot(2), the first open, and the ioctls of incoming sessions.
+ * Fault injection into the calls that need a kexec: serializing in reboot(2), the
+ * first open in the next kernel, and the ioctls of incoming sessions. Every failure
+ * point of each call fails once; see lib/faults.h.
  *
  * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC).
  *
- * A kexec must not go through while faults are injected, because after the
- * point of no return nothing may fail. So the last file to be frozen refuses:
- * an open /dev/full of the test build of the module. The answer is EBUSY when
- * everything before it has succeeded.
+ * The kexec itself must not happen while faults are injected. So the last file that
+ * is frozen refuses: an open /dev/full, which the test build of the module preserves.
+ * reboot(2) returns EBUSY if everything before that file has succeeded.
  *
  * hidden: yes
  */
-#include "faults.h"
-#include "stages.h"
+#include "lib/faults.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,18 +24,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define HUGE_PAGE	(2 * MIB)
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define SPARSE_PAGES	4096
-/* More than two pages of the array can list. */
-#define LATE		700
-#define SESSIONS	40
-#define FINISHED	8
-#define SENTINEL	0xfedcba9876543210ULL
-/* The log names the session that refuses a kexec. */
-#define FORGER		"zzz\n<0>[    0.000000] \x1b[2Jliveupdate: forged %s%n"
+#define HUGE_PAGE (2 * MIB)
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define SPARSE_PAGES 4096
+/* More than two pages of the folio array can list. */
+#define LATE 700
+#define SESSIONS 40
+#define FINISHED 8
+#define SENTINEL 0xfedcba9876543210ULL
+/*
+ * The log names the session whose file refuses the kexec: it must escape the
+ * name.
+ */
+#define FORGER "zzz\n<0>[    0.000000] \x1b[2Jliveupdate: forged %s%n"
 
-/* Kinds of file that are retrieved, and as many of each as there may be points. */
+/*
+ * Kinds of file that are retrieved. @supply is more than retrieving one has
+ * failure points: each attempt needs a new file.
+ */
 static const struct kind {
 	const char *what;
 	size_t size;
@@ -85,7 +91,8 @@ static bool is_whole(int fd, const struct kind *kind, __u64 seed)
 	if (!kind->sparse)
 		return luo_check(fd, 0, kind->size, seed) == LUO_SAME;
 	for (i = 0; i < ARRAY_SIZE(sparse_pages); i++) {
-		if (luo_check(fd, sparse_pages[i] * LUO_PAGE, LUO_PAGE, seed) != LUO_SAME)
+		if (luo_check(fd, sparse_pages[i] * LUO_PAGE, LUO_PAGE, seed) !=
+		    LUO_SAME)
 			return false;
 	}
 	return luo_check_zero(fd, 100 * LUO_PAGE, LUO_PAGE) == LUO_SAME;
@@ -104,7 +111,8 @@ static int named(struct stage_ctx *ctx, bool retrieve, const char *kind, int n)
 	char name[LUO_NAME_MAX];
 
 	snprintf(name, sizeof(name), "faults-%s-%d", kind, n);
-	return retrieve ? luo_retrieve(ctx->dev, name) : luo_create(ctx->dev, name);
+	return retrieve ? luo_retrieve(ctx->dev, name) :
+			  luo_create(ctx->dev, name);
 }
 
 static void need_faults(void)
@@ -113,10 +121,10 @@ static void need_faults(void)
 		stage_skip("this kernel cannot inject faults");
 }
 
-static void right(const struct faults *f)
+static void expect_walked(const struct faults *f)
 {
-	if (f->wrong[0])
-		expect_eq(1, 0, "%s", f->wrong);
+	if (f->problem[0])
+		expect_eq(1, 0, "%s", f->problem);
 	expect_range(f->points, 1, 100000, "points of %s", f->what);
 }
 
@@ -125,7 +133,7 @@ static int call_reboot(void *arg, int attempt)
 	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 		     LINUX_REBOOT_CMD_KEXEC, NULL))
 		return 0;
-	/* Everything before the file that refuses was frozen. */
+	/* EBUSY: everything before the refusing file was frozen. */
 	return errno == EBUSY ? 0 : -errno;
 }
 
@@ -136,7 +144,7 @@ struct sparse {
 	int late;
 };
 
-/* After a kexec that was refused everything can be used, and is what it was. */
+/* After a refused kexec everything works, and is what it was. */
 static const char *check_refused(void *arg, int attempt, int answer)
 {
 	const struct sparse *s = arg;
@@ -155,8 +163,8 @@ static const char *check_refused(void *arg, int attempt, int answer)
 }
 
 /*
- * A file that has got pages in holes since it was preserved. There is a new one
- * for every attempt, because the pages are no longer late after one that succeeded.
+ * Makes a file with pages that filled holes after preserve. Freezing picks
+ * these late pages up, so every attempt needs a new file.
  */
 static void next_sparse(void *arg, int attempt, int answer)
 {
@@ -167,13 +175,20 @@ static void next_sparse(void *arg, int attempt, int answer)
 		close(s->session);
 	if (s->fd >= 0)
 		close(s->fd);
-	s->session = need_fd(luo_create(s->ctx->dev, "faults-sparse"), "create_session");
+	s->session = need_fd(luo_create(s->ctx->dev, "faults-sparse"),
+			     "create_session");
 	s->fd = need_fd(luo_memfd(0, LUO_PAGE, 1), "a memfd");
 	need_eq(luo_truncate(s->fd, SPARSE_PAGES * LUO_PAGE), 0, "ftruncate");
 	need_eq(luo_preserve(s->session, s->fd, 1), 0, "preserve_fd");
 	for (i = 0; i < s->late; i++)
 		need_eq(luo_fill(s->fd, (3 + 5 * i) * LUO_PAGE, LUO_PAGE, 2), 0,
 			"write into a hole");
+}
+
+static bool is_escaped(const char *line)
+{
+	return strstr(line, "kexec refused") && strstr(line, "zzz\\n<0>") &&
+	       !strchr(line, 0x1b);
 }
 
 static void expect_log_not_forged(void)
@@ -190,18 +205,20 @@ static void expect_log_not_forged(void)
 		if (!strstr(line, "forged"))
 			continue;
 		seen++;
-		expect_eq(!strstr(line, "kexec refused") || !strstr(line, "zzz\\n<0>") ||
-			  strchr(line, 0x1b), 0, "a forged line of the log: %s", line);
+		expect_eq(is_escaped(line), true, "escaped log line: %s", line);
 	}
-	expect_range(seen, 1, 10000, "lines of the log with that name");
+	expect_range(seen, 1, 10000, "log lines with that name");
 }
 
 static void serialize(struct stage_ctx *ctx)
 {
 	struct sparse s = { .ctx = ctx, .session = -1, .fd = -1, .late = 1 };
 	struct faults f = {
-		.what = "reboot, one page in a hole", .call = call_reboot,
-		.check = check_refused, .undo = next_sparse, .allowed = { ENOMEM },
+		.what = "reboot, one page in a hole",
+		.call = call_reboot,
+		.check = check_refused,
+		.undo = next_sparse,
+		.allowed = { ENOMEM },
 		.arg = &s,
 	};
 	int last, full;
@@ -209,28 +226,32 @@ static void serialize(struct stage_ctx *ctx)
 
 	need_faults();
 	/*
-	 * Sessions are frozen in the order of their places, and who comes gets the
-	 * place of who left last: that of the sparse file stays before that of the
-	 * one that refuses.
+	 * Sessions are frozen in the order of their slots, and a new session
+	 * takes the slot that was freed last. So the session of the sparse file
+	 * stays before the one that refuses.
 	 */
 	next_sparse(&s, 0, 0);
 	last = need_fd(luo_create(ctx->dev, FORGER), "create_session");
 	full = need_fd(luo_open_full(O_RDWR | O_NONBLOCK), "/dev/full");
-	need_eq(luo_preserve(last, full, 1), 0, "preserve /dev/full (not the test build?)");
+	need_eq(luo_preserve(last, full, 1), 0,
+		"preserve /dev/full (not the test build?)");
 
 	pages = faults_pages();
-	expect_range(pages, 1, 1000, "pages that were allocated to be handed over");
+	expect_range(pages, 1, 1000, "pages allocated to be handed over");
 	faults_walk(&f);
-	right(&f);
+	expect_walked(&f);
 	f.what = "reboot, many pages in holes";
 	f.points = 0;
 	f.absorbed = 0;
 	s.late = LATE;
 	next_sparse(&s, 0, 0);
 	faults_walk(&f);
-	right(&f);
+	expect_walked(&f);
 	expect_log_not_forged();
-	/* Twice, so that nothing is late any more: that cannot fail then. */
+	/*
+	 * The first call picks up the late pages. The second has nothing left
+	 * to do, and so cannot fail.
+	 */
 	need_eq(call_reboot(NULL, 0), 0, "reboot with late pages");
 	f.what = "reboot, nothing late";
 	f.points = 0;
@@ -239,36 +260,39 @@ static void serialize(struct stage_ctx *ctx)
 	faults_walk(&f);
 	expect_eq(f.points, 0, "points of %s", f.what);
 
-	/* What the many needed is given back. */
+	/* The memory for the late pages was freed. */
 	s.late = 1;
 	next_sparse(&s, 0, 0);
-	expect_eq(faults_pages(), pages, "pages that are still allocated");
+	expect_eq(faults_pages(), pages, "pages still allocated");
 	s.late = LATE;
 	next_sparse(&s, 0, 0);
 
-	/* The file that refuses goes, so that the kexec can come. */
+	/* Close the refusing file, so that the real kexec succeeds. */
 	close(last);
 	close(full);
 }
 
 static void serialized(struct stage_ctx *ctx)
 {
-	int session = need_fd(luo_retrieve(ctx->dev, "faults-sparse"), "retrieve_session");
+	int session = need_fd(luo_retrieve(ctx->dev, "faults-sparse"),
+			      "retrieve_session");
 	int fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
 	int i, bad = 0;
 
 	expect_pattern(fd, 0, LUO_PAGE, 1, "the page that was there");
 	for (i = 0; i < LATE; i++) {
-		bad += luo_check(fd, (3 + 5 * i) * LUO_PAGE, LUO_PAGE, 2) != LUO_SAME;
-		bad += luo_check_zero(fd, (4 + 5 * i) * LUO_PAGE, LUO_PAGE) != LUO_SAME;
+		bad += luo_check(fd, (3 + 5 * i) * LUO_PAGE, LUO_PAGE, 2) !=
+		       LUO_SAME;
+		bad += luo_check_zero(fd, (4 + 5 * i) * LUO_PAGE, LUO_PAGE) !=
+		       LUO_SAME;
 	}
-	expect_eq(bad, 0, "pages with other content");
+	expect_eq(bad, 0, "pages with unexpected content");
 	close(fd);
 	expect_eq(luo_finish(session), 0, "finish");
 	close(session);
 }
 
-/* The device is opened by stage_main() before the cases run: here it is closed. */
+/* For a program with @no_device: the device is not open yet. */
 static int call_open(void *arg, int attempt)
 {
 	return luo_open();
@@ -280,7 +304,7 @@ static void undo_open(void *arg, int attempt, int answer)
 		close(answer);
 }
 
-/* Not yet: the next attempt must find a device that was never opened. */
+/* Does nothing: the next attempt must still be the first open. */
 static int again_open(void *arg, int attempt, int answer)
 {
 	return 0;
@@ -291,7 +315,8 @@ static void leave_sessions(struct stage_ctx *ctx)
 	int i, session;
 
 	for (i = 0; i < SESSIONS; i++) {
-		session = need_fd(named(ctx, false, "retrieve", i), "create_session");
+		session = need_fd(named(ctx, false, "retrieve", i),
+				  "create_session");
 		put(session, luo_memfd(0, 100, i), 1);
 		put(session, luo_memfd(0, 100, i), 2);
 	}
@@ -300,7 +325,9 @@ static void leave_sessions(struct stage_ctx *ctx)
 static void open_first(struct stage_ctx *ctx)
 {
 	struct faults f = {
-		.what = "first open", .call = call_open, .undo = undo_open,
+		.what = "first open",
+		.call = call_open,
+		.undo = undo_open,
 		.again = again_open,
 		.allowed = { ENOMEM, EFAULT },
 	};
@@ -311,19 +338,20 @@ static void open_first(struct stage_ctx *ctx)
 	later.again = NULL;
 	need_faults();
 	/*
-	 * There is one first open. A slab that can do with fewer pages than it asks
-	 * for would make it succeed too early; nothing there asks for pages itself.
-	 * The table of sessions has a second way if one allocation fails, and is made
-	 * all the same: that is the last point.
+	 * Only one open can be the first. Page allocations do not fail here,
+	 * because a slab that falls back to fewer pages would absorb that, and
+	 * the first open would succeed too early. The table of sessions has a
+	 * fallback for its last allocation, so at the last point the open
+	 * succeeds.
 	 */
 	faults_of_pages(false);
 	faults_walk(&f);
-	right(&f);
+	expect_walked(&f);
 	faults_walk(&later);
-	right(&later);
+	expect_walked(&later);
 	faults_of_pages(true);
 	expect_eq(f.points, later.points + 1, "points of %s", f.what);
-	expect_eq(f.absorbed, later.absorbed + 1, "points of it where it succeeds");
+	expect_eq(f.absorbed, later.absorbed + 1, "points that it absorbs");
 }
 
 struct incoming {
@@ -346,7 +374,8 @@ static void undo_retrieve(void *arg, int attempt, int answer)
 	int fd = luo_retrieve_fd(answer, 2);
 
 	if (luo_check(fd, 0, 100, attempt - 1) != LUO_SAME)
-		expect_eq(fd, 0, "another file than expected in session %d", attempt - 1);
+		expect_eq(fd, 0, "another file than expected in session %d",
+			  attempt - 1);
 	close(fd);
 	close(answer);
 }
@@ -355,29 +384,38 @@ static void retrieve_sessions(struct stage_ctx *ctx)
 {
 	struct incoming in = { .ctx = ctx };
 	struct faults f = {
-		.what = "retrieve_session", .call = call_retrieve, .undo = undo_retrieve,
-		.allowed = { ENOMEM, EFAULT }, .arg = &in,
+		.what = "retrieve_session",
+		.call = call_retrieve,
+		.undo = undo_retrieve,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &in,
 	};
 	int i, fds = faults_fds();
 
 	faults_walk(&f);
-	right(&f);
-	expect_range(f.points, 1, SESSIONS - 1, "points that there were sessions for");
+	expect_walked(&f);
+	expect_range(f.points, 1, SESSIONS - 1,
+		     "points, less than there are sessions");
 	expect_eq(faults_fds(), fds, "open fds");
 	for (i = f.points + 1; i < SESSIONS; i++)
-		close(need_fd(named(ctx, true, "retrieve", i), "a session that is left"));
+		close(need_fd(named(ctx, true, "retrieve", i),
+			      "an unused session"));
 }
 
+/* A session for each kind, with fewer files than fdinfo lists. */
 static void leave_files(struct stage_ctx *ctx)
 {
 	size_t kind;
-	int i;
+	int i, session;
 
 	for (kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
+		session = need_fd(named(ctx, false, "file", kind),
+				  "create_session");
 		for (i = 1; i <= kinds[kind].supply; i++)
-			put(ctx->out, make_file(&kinds[kind], i), token_of(kind, i));
+			put(session, make_file(&kinds[kind], i),
+			    token_of(kind, i));
+		put(session, luo_memfd(0, 5 * LUO_PAGE, 99), SENTINEL);
 	}
-	put(ctx->out, luo_memfd(0, 5 * LUO_PAGE, 99), SENTINEL);
 }
 
 static int call_retrieve_fd(void *arg, int attempt)
@@ -393,15 +431,18 @@ static void undo_retrieve_fd(void *arg, int attempt, int answer)
 {
 	struct incoming *in = arg;
 
-	/* Absent is what failed for ever; see again_retrieve_fd(). */
+	/* 0: the file failed for ever; see again_retrieve_fd(). */
 	if (!answer)
 		return;
 	if (!is_whole(answer, in->kind, attempt))
-		expect_eq(1, 0, "%s: file %d is not what it was", in->kind->what, attempt);
+		expect_eq(1, 0, "%s: file %d is not what it was",
+			  in->kind->what, attempt);
 	close(answer);
 }
 
-/* It says whether it can be tried again, and keeps to it. */
+/*
+ * fdinfo says whether a failed file can be retried, and the next call agrees.
+ */
 static int again_retrieve_fd(void *arg, int attempt, int answer)
 {
 	struct incoming *in = arg;
@@ -411,11 +452,14 @@ static int again_retrieve_fd(void *arg, int attempt, int answer)
 
 	if (luo_fdinfo(in->session, text, sizeof(text)))
 		return -EIO;
-	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "pending")) == 1)
+	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "pending")) ==
+	    1)
 		return luo_retrieve_fd(in->session, token);
-	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "retrieved")) == 1)
+	if (luo_count_line(text,
+			   luo_file_line(token, LUO_MEMFD, "retrieved")) == 1)
 		return luo_retrieve_fd(in->session, token);
-	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "failed")) != 1)
+	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "failed")) !=
+	    1)
 		return -ENODATA;
 	in->sticky++;
 	first = luo_retrieve_fd(in->session, token);
@@ -429,25 +473,33 @@ static void retrieve_files(struct stage_ctx *ctx)
 	size_t kind;
 
 	for (kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
-		struct incoming in = {
-			.ctx = ctx, .session = ctx->in, .nr = kind, .kind = &kinds[kind],
-		};
+		struct incoming in = { .ctx = ctx,
+				       .nr = kind,
+				       .kind = &kinds[kind] };
 		struct faults f = {
-			.what = kinds[kind].what, .call = call_retrieve_fd,
-			.undo = undo_retrieve_fd, .again = again_retrieve_fd,
-			/* ENOSPC is what shmem says without memory for an inode. */
-			.allowed = { ENOMEM, EFAULT, ENOSPC }, .arg = &in,
+			.what = kinds[kind].what,
+			.call = call_retrieve_fd,
+			.undo = undo_retrieve_fd,
+			.again = again_retrieve_fd,
+			/* shmem returns ENOSPC if it cannot allocate an inode. */
+			.allowed = { ENOMEM, EFAULT, ENOSPC },
+			.arg = &in,
 		};
 
+		in.session = need_fd(named(ctx, true, "file", kind),
+				     "retrieve_session");
 		faults_walk(&f);
-		right(&f);
-		stage_note("%s: %d of the failures are for ever", f.what, in.sticky);
+		expect_walked(&f);
+		stage_note("%s: %d of the failures are final", f.what,
+			   in.sticky);
+		fd = need_fd(luo_retrieve_fd(in.session, SENTINEL),
+			     "the file without injected faults");
+		expect_pattern(fd, 0, 5 * LUO_PAGE, 99, "that file");
+		close(fd);
+		expect_eq(luo_finish(in.session), 0, "finish");
+		close(in.session);
 	}
 	expect_eq(faults_fds(), fds, "open fds");
-	fd = need_fd(luo_retrieve_fd(ctx->in, SENTINEL), "the file that nothing was done to");
-	expect_pattern(fd, 0, 5 * LUO_PAGE, 99, "that file");
-	close(fd);
-	expect_eq(luo_finish(ctx->in), 0, "finish");
 }
 
 static void leave_to_finish(struct stage_ctx *ctx)
@@ -455,7 +507,8 @@ static void leave_to_finish(struct stage_ctx *ctx)
 	int i, session;
 
 	for (i = 0; i < FINISHED; i++) {
-		session = need_fd(named(ctx, false, "finish", i), "create_session");
+		session = need_fd(named(ctx, false, "finish", i),
+				  "create_session");
 		put(session, luo_memfd(0, 3 * LUO_PAGE, i), 1);
 		put(session, luo_memfd(0, 3 * LUO_PAGE, i), 2);
 	}
@@ -494,38 +547,47 @@ static void finish(struct stage_ctx *ctx)
 {
 	struct incoming in = { .ctx = ctx, .session = -1 };
 	struct faults f = {
-		.what = "finish", .call = call_finish, .check = check_finish,
-		.undo = next_to_finish, .allowed = { ENOMEM, EFAULT }, .arg = &in,
+		.what = "finish",
+		.call = call_finish,
+		.check = check_finish,
+		.undo = next_to_finish,
+		.allowed = { ENOMEM, EFAULT },
+		.arg = &in,
 	};
 
 	next_to_finish(&in, 0, 0);
 	faults_walk(&f);
-	right(&f);
+	expect_walked(&f);
 	while (in.nr < FINISHED)
 		next_to_finish(&in, 0, 0);
 	close(in.session);
 }
 
-/* The walk that opens the device is a case of its own, before the others. */
+/* The walk through the first open runs in a program call before the others. */
 static const struct stage_case cases[] = {
 	{ "serialize", true, { serialize, serialized } },
 	{ "retrieve_session", true, { leave_sessions, retrieve_sessions } },
-	{ "retrieve_fd", false, { leave_files, retrieve_files } },
+	{ "retrieve_fd", true, { leave_files, retrieve_files } },
 	{ "finish", true, { leave_to_finish, finish } },
-	{ }
+	{}
 };
 
 static const struct stage_case first_open[] = {
 	{ "open", true, { NULL, open_first } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_faults", .stages = 2, .cases = cases,
+	.name = "kexec_faults",
+	.stages = 2,
+	.cases = cases,
 };
 
 static const struct stage_program opening = {
-	.name = "kexec_faults", .stages = 2, .no_device = true, .cases = first_open,
+	.name = "kexec_faults",
+	.stages = 2,
+	.no_device = true,
+	.cases = first_open,
 };
 
 int main(int argc, char **argv)

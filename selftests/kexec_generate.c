@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Sequences of random calls by several processes, which take turns, so that a
- * model (model.h) knows what each call must answer. In the first kernel nothing
- * came in; in the second every sequence has sessions of its own that did.
+ * Random sequences of calls by several processes that take turns, checked by a
+ * model; see lib/model.h. In the first kernel nothing is incoming. In the second,
+ * every sequence has incoming sessions of its own.
  *
- * LUO_GENERATE_SECONDS= for so long, in both kernels together. A call with a wrong
- * answer is reported with the seed and the number of its sequence; then as many
- * steps as possible are left out, as long as there is a wrong answer, and what is
- * left is printed. LUO_SEED= (or lu.seed=) makes the same sequences again,
- * LUO_GENERATE_SEQUENCE= only one of them.
+ * LUO_GENERATE_SECONDS= is the duration, in both kernels together. For an unexpected
+ * answer, the program prints the seed and the number of the sequence, leaves out as
+ * many steps as possible, and prints what still fails. LUO_SEED= or lu.seed= repeats
+ * a run, LUO_GENERATE_SEQUENCE= only one of its sequences.
  *
  * memory: 1G
  * timeout: 240
  */
-#include "model.h"
-#include "stages.h"
+#include "lib/model.h"
+#include "lib/perform.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -26,30 +26,30 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STEPS		120
-#define SECONDS		40
-#define STUCK		60
-/* The last of them are for minimizing. */
-#define UNIVERSES	1500
-#define SPARE		300
-#define MINIMIZE	60
+#define STEPS 120
+#define SECONDS 40
+#define STUCK 60
+/* The last SPARE universes are for minimizing. */
+#define UNIVERSES 1500
+#define SPARE 300
+#define MINIMIZE 60
 
-/* Shared between who runs a sequence and who waits for its end. */
+/* Shared between the process that runs a sequence and its parent. */
 struct sequence {
 	unsigned int universe;
 	bool incoming;
 	__u64 seed;
 	unsigned int count;
 	struct step steps[STEPS];
-	/* How it went. */
+	/* The outcome. */
 	int failed;
 	unsigned long performed;
 	struct answer expected, seen;
 	char trouble[160];
 };
 
-#define NOT_FAILED	(-1)
-#define FAILED_AT_END	STEPS
+#define NOT_FAILED (-1)
+#define FAILED_AT_END STEPS
 
 static struct worker {
 	pid_t pid;
@@ -66,9 +66,10 @@ static unsigned int below(unsigned int limit)
 	return chance % limit;
 }
 
-/* One step, by chance, with a liking for what can succeed. */
+/* Random steps, with a preference for those that can succeed. */
 
-static unsigned int slot_of(const struct model *m, unsigned int proc, unsigned int kind)
+static unsigned int slot_of(const struct model *m, unsigned int proc,
+			    unsigned int kind)
 {
 	unsigned int i, slot = below(MODEL_SLOTS);
 
@@ -86,20 +87,32 @@ static void choose(const struct model *m, struct step *step)
 	static const struct {
 		unsigned char op, weight, kind;
 	} table[] = {
-		{ STEP_OPEN, 6, KIND_NONE }, { STEP_CREATE, 12, KIND_DEVICE },
-		{ STEP_RETRIEVE, 8, KIND_DEVICE }, { STEP_PRESERVE, 20, KIND_OUTGOING },
-		{ STEP_RETRIEVE_FD, 10, KIND_INCOMING }, { STEP_FINISH, 3, KIND_INCOMING },
-		{ STEP_GET_NAME, 3, KIND_OUTGOING }, { STEP_BAD_NUMBER, 1, KIND_OUTGOING },
-		{ STEP_FDINFO, 4, KIND_OUTGOING }, { STEP_CLOSE, 8, KIND_OUTGOING },
-		{ STEP_DUP, 5, KIND_OUTGOING }, { STEP_SEND, 5, KIND_OUTGOING },
-		{ STEP_RECEIVE, 5, KIND_NONE }, { STEP_EXIT, 1, KIND_NONE },
-		{ STEP_NULL, 1, KIND_NONE }, { STEP_MEMFD, 8, KIND_NONE },
-		{ STEP_TRUNCATE, 6, KIND_MEMFD }, { STEP_PUNCH, 6, KIND_MEMFD },
-		{ STEP_WRITE, 6, KIND_MEMFD }, { STEP_MAP, 6, KIND_MEMFD },
-		{ STEP_SEAL, 2, KIND_MEMFD }, { STEP_SEEK, 2, KIND_MEMFD },
-		{ STEP_LOOK, 8, KIND_MEMFD },
+		{ STEP_OPEN, 6, KIND_NONE },
+		{ STEP_CREATE, 12, KIND_DEVICE },
+		{ STEP_RETRIEVE, 8, KIND_DEVICE },
+		{ STEP_PRESERVE, 20, KIND_OUTGOING },
+		{ STEP_RETRIEVE_FD, 10, KIND_INCOMING },
+		{ STEP_FINISH, 3, KIND_INCOMING },
+		{ STEP_GET_NAME, 3, KIND_OUTGOING },
+		{ STEP_BAD_NUMBER, 1, KIND_OUTGOING },
+		{ STEP_FDINFO, 4, KIND_OUTGOING },
+		{ STEP_CLOSE, 8, KIND_OUTGOING },
+		{ STEP_DUP, 5, KIND_OUTGOING },
+		{ STEP_SEND, 5, KIND_OUTGOING },
+		{ STEP_RECEIVE, 5, KIND_NONE },
+		{ STEP_EXIT, 1, KIND_NONE },
+		{ STEP_NULL, 1, KIND_NONE },
+		{ STEP_MEMFD, 8, KIND_NONE },
+		{ STEP_TRUNCATE, 6, KIND_MEMFD },
+		{ STEP_PUNCH, 6, KIND_MEMFD },
+		{ STEP_WRITE, 6, KIND_MEMFD },
+		{ STEP_MAP, 6, KIND_MEMFD },
+		{ STEP_SEAL, 2, KIND_MEMFD },
+		{ STEP_SEEK, 2, KIND_MEMFD },
+		{ STEP_DIGEST, 8, KIND_MEMFD },
 	};
-	static const unsigned char passed[] = { KIND_DEVICE, KIND_INCOMING, KIND_MEMFD };
+	static const unsigned char passed[] = { KIND_DEVICE, KIND_INCOMING,
+						KIND_MEMFD };
 	unsigned int i, all = 0, kind;
 	int at;
 
@@ -109,19 +122,22 @@ static void choose(const struct model *m, struct step *step)
 	for (i = 0; (at -= table[i].weight) >= 0; i++)
 		;
 	kind = table[i].kind;
-	/* What can be had of either kind is tried on either. */
+	/* Calls that both kinds of session have are made on both. */
 	if (kind == KIND_OUTGOING && table[i].op != STEP_PRESERVE && !below(2))
 		kind = KIND_INCOMING;
 	*step = (struct step){ .op = table[i].op, .proc = below(MODEL_PROCS) };
-	if (step->op == STEP_DUP || step->op == STEP_SEND || step->op == STEP_CLOSE)
+	if (step->op == STEP_DUP || step->op == STEP_SEND ||
+	    step->op == STEP_CLOSE)
 		kind = below(2) ? kind : passed[below(ARRAY_SIZE(passed))];
 	step->slot = slot_of(m, step->proc, kind);
-	step->to = slot_of(m, step->proc, step->op == STEP_PRESERVE ? KIND_MEMFD : KIND_NONE);
+	step->to = slot_of(m, step->proc,
+			   step->op == STEP_PRESERVE ? KIND_MEMFD : KIND_NONE);
 	step->seed = (below(1 << 30) | 1);
 	switch (step->op) {
 	case STEP_CREATE:
 	case STEP_RETRIEVE:
-		step->arg = below(20) ? below(MODEL_NAMES) : MODEL_NAMES + below(2);
+		step->arg = below(20) ? below(MODEL_NAMES) :
+					MODEL_NAMES + below(2);
 		break;
 	case STEP_BAD_NUMBER:
 		step->arg = below(2);
@@ -140,10 +156,10 @@ static void choose(const struct model *m, struct step *step)
 		step->arg = below(MODEL_PAGES);
 	}
 	if (step->op >= STEP_CREATE && step->op <= STEP_GET_NAME && !below(6))
-		step->flavour = below(FLAVOURS);
+		step->flavor = below(FLAVORS);
 }
 
-/* Processes that perform steps. */
+/* The processes that perform the steps. */
 
 static void work(int control)
 {
@@ -182,7 +198,8 @@ static bool stop_worker(unsigned int proc)
 
 	close(workers[proc].control);
 	workers[proc].control = -1;
-	return waitpid(workers[proc].pid, &status, 0) == workers[proc].pid && !status;
+	return waitpid(workers[proc].pid, &status, 0) == workers[proc].pid &&
+	       !status;
 }
 
 static bool perform(const struct step *step, struct answer *seen)
@@ -197,8 +214,8 @@ static bool perform(const struct step *step, struct answer *seen)
 	       read(control, seen, sizeof(*seen)) == sizeof(*seen);
 }
 
-/* All fds are closed: nothing is left of the sequence. */
-static void look_behind(struct sequence *s)
+/* All fds are closed: the sequence must have left nothing. */
+static void check_leftovers(struct sequence *s)
 {
 	char name[LUO_NAME_MAX];
 	int dev = luo_open(), i, fd;
@@ -212,12 +229,16 @@ static void look_behind(struct sequence *s)
 		step_name(name, &place, i);
 		fd = luo_create(dev, name);
 		if (fd < 0) {
-			sprintf(s->trouble, "afterwards: create_session number %d: %s", i,
+			sprintf(s->trouble,
+				"afterwards: create_session number %d: %s", i,
 				strerror(-fd));
 			s->failed = FAILED_AT_END;
 		}
 		close(fd);
-		/* What nobody asked for is finished by this. */
+		/*
+		 * Closing finishes the sessions that the sequence did not
+		 * retrieve.
+		 */
 		fd = luo_retrieve(dev, name);
 		if (fd >= 0)
 			close(fd);
@@ -225,7 +246,7 @@ static void look_behind(struct sequence *s)
 	close(dev);
 }
 
-/* In a process of its own. Steps are made if there are none. */
+/* Runs a sequence in a process of its own; chooses its steps if it has none. */
 static void run(struct sequence *s)
 {
 	bool make = !s->count;
@@ -238,7 +259,8 @@ static void run(struct sequence *s)
 	model_init(&model, s->incoming);
 	for (i = 0; i < MODEL_PROCS; i++) {
 		workers[i].control = -1;
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, place.inbox[i]))
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
+			       place.inbox[i]))
 			return;
 	}
 	for (i = 0; i < MODEL_PROCS; i++) {
@@ -255,7 +277,7 @@ static void run(struct sequence *s)
 			continue;
 		s->failed = i;
 		if (!perform(&s->steps[i], &s->seen)) {
-			sprintf(s->trouble, "the process is gone");
+			sprintf(s->trouble, "the process died");
 			return;
 		}
 		if (!step_answer_is(&s->seen, &s->expected))
@@ -269,10 +291,10 @@ static void run(struct sequence *s)
 		close(place.inbox[i][0]);
 		close(place.inbox[i][1]);
 	}
-	look_behind(s);
+	check_leftovers(s);
 }
 
-/* Whether all went well. What a process has left open is closed when it ends. */
+/* Returns whether all answers were expected. The exit closes all fds. */
 static bool run_apart(struct sequence *s)
 {
 	int status = -1;
@@ -298,13 +320,14 @@ static bool run_apart(struct sequence *s)
 
 /* Minimizing. */
 
-static void take_out(struct sequence *to, const struct sequence *from, unsigned int at,
-		     unsigned int n)
+static void take_out(struct sequence *to, const struct sequence *from,
+		     unsigned int at, unsigned int n)
 {
 	*to = *from;
-	memmove(&to->steps[at], &to->steps[at + n], (to->count - at - n) * sizeof(struct step));
+	memmove(&to->steps[at], &to->steps[at + n],
+		(to->count - at - n) * sizeof(struct step));
 	to->count -= n;
-	/* What came in was used up. */
+	/* The incoming sessions of the universe are used up. */
 	if (to->incoming)
 		to->universe = next_universe--;
 }
@@ -317,7 +340,7 @@ static void minimize(struct sequence *worst, struct sequence *trial)
 	if (worst->failed < (int)worst->count)
 		worst->count = worst->failed + 1;
 	for (n = worst->count / 2; n; n /= 2) {
-		for (at = 0; at + n <= worst->count && time(NULL) < end; ) {
+		for (at = 0; at + n <= worst->count && time(NULL) < end;) {
 			if (worst->count == n)
 				break;
 			take_out(trial, worst, at, n);
@@ -332,7 +355,7 @@ static void minimize(struct sequence *worst, struct sequence *trial)
 	}
 }
 
-static void tell(const struct sequence *s)
+static void print_sequence(const struct sequence *s)
 {
 	unsigned int i;
 
@@ -341,7 +364,8 @@ static void tell(const struct sequence *s)
 	if (s->trouble[0])
 		ksft_print_msg("    %s\n", s->trouble);
 	else
-		ksft_print_msg("    expected %s, seen %s\n", answer_text(&s->expected),
+		ksft_print_msg("    expected %s, seen %s\n",
+			       answer_text(&s->expected),
 			       answer_text(&s->seen));
 }
 
@@ -354,9 +378,12 @@ static int number_from(const char *variable, int otherwise)
 
 static void generate(struct stage_ctx *ctx, __u64 seed, bool incoming)
 {
-	int only = number_from("LUO_GENERATE_SEQUENCE", -1), n = only < 0 ? 0 : only;
-	time_t end = time(NULL) + number_from("LUO_GENERATE_SECONDS", SECONDS) / 2;
-	struct sequence *shared = mmap(NULL, 2 * sizeof(*shared), PROT_READ | PROT_WRITE,
+	int only = number_from("LUO_GENERATE_SEQUENCE", -1),
+	    n = only < 0 ? 0 : only;
+	time_t end =
+		time(NULL) + number_from("LUO_GENERATE_SECONDS", SECONDS) / 2;
+	struct sequence *shared = mmap(NULL, 2 * sizeof(*shared),
+				       PROT_READ | PROT_WRITE,
 				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	bool well = true;
 
@@ -369,14 +396,17 @@ static void generate(struct stage_ctx *ctx, __u64 seed, bool incoming)
 		shared->count = 0;
 		well = run_apart(shared);
 	}
-	stage_note("seed %llu: %d sequences, %lu calls", seed, n, shared->performed);
-	if (!expect_eq(well, true, "seed %llu: sequence %d is answered right", seed, n - 1)) {
+	stage_note("seed %llu: %d sequences, %lu calls", seed, n,
+		   shared->performed);
+	if (!expect_eq(well, true,
+		       "seed %llu: all answers of sequence %d are expected",
+		       seed, n - 1)) {
 		if (shared->failed < (int)shared->count)
 			stage_note("step %d: %s", shared->failed,
 				   step_text(&shared->steps[shared->failed]));
 		minimize(shared, shared + 1);
-		stage_note("the least that is answered otherwise:");
-		tell(shared);
+		stage_note("the shortest sequence found that still fails:");
+		print_sequence(shared);
 	}
 	munmap(shared, 2 * sizeof(*shared));
 }
@@ -396,7 +426,8 @@ static void make_incoming(struct stage_ctx *ctx)
 
 	for (i = 0; i < UNIVERSES; i++) {
 		place.universe = i;
-		need_eq(incoming_make(dev, &place), 0, "preserving for sequence %u", i);
+		need_eq(incoming_make(dev, &place), 0,
+			"preserving for sequence %u", i);
 	}
 	close(dev);
 }
@@ -412,11 +443,14 @@ static void both(struct stage_ctx *ctx)
 static const struct stage_case cases[] = {
 	{ "calls", true, { outgoing, both } },
 	{ "incoming", true, { make_incoming, NULL } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_generate", .stages = 2, .no_device = true, .cases = cases,
+	.name = "kexec_generate",
+	.stages = 2,
+	.no_device = true,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

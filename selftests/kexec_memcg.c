@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory cgroups at their limit, limits of open files, and the limit of what may
- * be committed: which calls fail and how, that they have changed nothing where
- * they can be repeated, and that a retrieve that failed is final and costs nobody
- * else anything.
+ * Limits: memory cgroups that are full, RLIMIT_NOFILE, and strict overcommit. Which
+ * calls fail and with what errno; a call that can be repeated has changed nothing;
+ * a failed retrieve is final, and other files do not suffer from it.
  *
- * A charge that fails first looks for somebody to kill, which the kernel reports
- * with a trace; real reports have a line of their own before it.
+ * Before a charge fails, the kernel looks for a task to kill and logs a trace. Real
+ * problems have another line before theirs.
  *
  * debug: yes
  * memory: 1G
@@ -14,8 +13,8 @@
  * cmdline: ramdisk_size=65536
  * allow: Call Trace:|invoked oom-killer:
  */
-#include "pressure.h"
-#include "stages.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,10 +28,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SIZE		(8 * MIB)
-#define PAGES		((long)(SIZE / LUO_PAGE))
-#define SMALL		(3 * LUO_PAGE)
-#define NOISE		256	/* pages that come and go */
+#define SIZE (8 * MIB)
+#define PAGES ((long)(SIZE / LUO_PAGE))
+#define SMALL (3 * LUO_PAGE)
+#define NOISE 256 /* in pages */
 
 static struct group group;
 
@@ -47,22 +46,24 @@ static int put(int session, __u64 token, size_t size)
 
 static void take(int session, __u64 token, size_t size)
 {
-	int fd = need_fd(luo_retrieve_fd(session, token), "retrieve_fd, token %llu",
-			 (unsigned long long)token);
+	int fd = need_fd(luo_retrieve_fd(session, token),
+			 "retrieve_fd, token %llu", (unsigned long long)token);
 
-	expect_eq(luo_size(fd), size, "size of token %llu", (unsigned long long)token);
+	expect_eq(luo_size(fd), size, "size of token %llu",
+		  (unsigned long long)token);
 	expect_pattern(fd, 0, size, token, "content");
 	close(fd);
 }
 
-/* What state fdinfo shows for a file. */
+/* Expects fdinfo to show a file in this state. */
 static void expect_state(int session, __u64 token, const char *state)
 {
 	const char *line = luo_file_line(token, LUO_MEMFD, state);
 	char text[4096];
 
 	need_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo");
-	expect_eq(luo_count_line(text, line), 1, "lines \"%s\" in fdinfo", line);
+	expect_eq(luo_count_line(text, line), 1, "lines \"%s\" in fdinfo",
+		  line);
 }
 
 static void expect_no_files(int session)
@@ -70,10 +71,13 @@ static void expect_no_files(int session)
 	char text[4096];
 
 	need_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo");
-	expect_eq(!strstr(text, "luo-file:"), true, "no files in fdinfo, which says: %s", text);
+	expect_eq(!strstr(text, "luo-file:"), true,
+		  "no files in fdinfo, which says: %s", text);
 }
 
-/* Nothing but the call is done in there: not even a page of the stack is new. */
+/*
+ * Makes a call in the cgroup, and nothing else: the stack is locked in memory.
+ */
 static int in_group(int (*call)(int fd, __u64 arg), int fd, __u64 arg)
 {
 	int answer;
@@ -100,9 +104,9 @@ static int call_apart(void *arg)
 }
 
 /*
- * The same where nothing can be charged at all, and so the cgroup not be left:
- * another process enters it, which has everything but that in common with this one.
- * Pages would be charged to this one; objects of the kernel's own are to that.
+ * Makes a call in a cgroup where nothing can be charged. A task could not leave
+ * that cgroup again, so another one enters it, which shares memory and fds with
+ * this one. Kernel objects are charged to the cgroup of that task.
  */
 static int in_full_group(int (*call)(int fd, __u64 arg), int fd, __u64 arg)
 {
@@ -110,30 +114,33 @@ static int in_full_group(int (*call)(int fd, __u64 arg), int fd, __u64 arg)
 	static char stack[16 * LUO_PAGE] __attribute__((aligned(16)));
 	pid_t pid;
 
-	pid = clone(call_apart, stack + sizeof(stack), CLONE_VM | CLONE_FILES | CLONE_VFORK |
-		    SIGCHLD, &a);
-	need_eq(pid > 0 && waitpid(pid, NULL, 0) == pid, true, "another process");
+	pid = clone(call_apart, stack + sizeof(stack),
+		    CLONE_VM | CLONE_FILES | CLONE_VFORK | SIGCHLD, &a);
+	need_eq(pid > 0 && waitpid(pid, NULL, 0) == pid, true,
+		"another process");
 	return a.answer;
 }
 
 static void need_group(const char *name, const char *swap)
 {
 	need_eq(group_make(&group, name), 0, "a memory cgroup");
-	need_eq(group_set(&group, "memory.swap.max", swap), 0, "memory.swap.max");
+	need_eq(group_set(&group, "memory.swap.max", swap), 0,
+		"memory.swap.max");
 }
 
-/* What was charged there is given back. */
+/* Everything charged to the cgroup must be freed. */
 static void drop_group(void)
 {
 	int tries, err = -EBUSY;
 
 	expect_eq(group_unlimit(&group), 0, "memory.max");
-	for (tries = 0; tries < 20 && group_get(&group, "memory.current") > 0; tries++) {
+	for (tries = 0; tries < 20 && group_get(&group, "memory.current") > 0;
+	     tries++) {
 		group_set(&group, "memory.reclaim", "1G");
 		usleep(100000);
 	}
 	expect_range(group_get(&group, "memory.current"), 0, NOISE * LUO_PAGE,
-		     "bytes charged to the cgroup that nobody is in");
+		     "bytes charged to the empty cgroup");
 	err = group_drop(&group);
 	expect_eq(err, 0, "rmdir of the cgroup");
 }
@@ -150,8 +157,9 @@ static void swap_off(struct stage_ctx *ctx)
 }
 
 /*
- * A file that is swapped out is preserved in a cgroup with room for a part of it:
- * what was brought in is pinned, so there is no way to make room for more.
+ * A swapped-out file is preserved in a cgroup whose limit is smaller than the
+ * file. Pages that come in are pinned, so reclaim cannot make space for the
+ * others.
  */
 
 static int make_file(int unused, __u64 seed)
@@ -172,21 +180,28 @@ static void swapped_before(struct stage_ctx *ctx)
 	need_group("luo-swapped", "max");
 	fd = need_fd(in_group(make_file, 0, 1), "a memfd of the cgroup");
 	left = page_out(fd, SIZE);
-	need_eq(mostly_out(left, SIZE), true, "swapped out: %ld pages are in memory", left);
+	need_eq(mostly_out(left, SIZE), true,
+		"swapped out: %ld pages are in memory", left);
 	need_eq(group_limit(&group, SIZE / 2), 0, "memory.max");
-	expect_err(in_group(preserve, ctx->out, fd), -ENOMEM, "preserve_fd in the cgroup");
-	expect_err(luo_preserve(ctx->out, fd, 1), -ENOMEM, "the same from outside");
+	expect_err(in_group(preserve, ctx->out, fd), -ENOMEM,
+		   "preserve_fd in the cgroup");
+	expect_err(luo_preserve(ctx->out, fd, 1), -ENOMEM,
+		   "the same from outside");
 
-	/* As if it had not been tried: nothing is pinned, or frozen, or in a session. */
+	/*
+	 * The failed calls changed nothing: no page is pinned, and the file is
+	 * not frozen.
+	 */
 	left = page_out(fd, SIZE);
-	expect_eq(mostly_out(left, SIZE), true, "swapped out again: %ld pages are in memory",
-		  left);
+	expect_eq(mostly_out(left, SIZE), true,
+		  "swapped out again: %ld pages are in memory", left);
 	expect_eq(luo_truncate(fd, SIZE + LUO_PAGE), 0, "grow the file");
 	expect_eq(luo_truncate(fd, SIZE), 0, "shrink the file");
 	expect_no_files(ctx->out);
 
 	need_eq(group_unlimit(&group), 0, "memory.max");
-	need_eq(in_group(preserve, ctx->out, fd), 0, "preserve_fd with room for it");
+	need_eq(in_group(preserve, ctx->out, fd), 0,
+		"preserve_fd without a limit");
 	stage_save_pfns("swapped", fd);
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	close(fd);
@@ -202,7 +217,7 @@ static void swapped_after(struct stage_ctx *ctx)
 	close(fd);
 }
 
-/* Nothing at all may be charged: making a session fails, and leaves nothing. */
+/* Nothing can be charged: create_session fails and leaves nothing. */
 
 static int create(int dev, __u64 unused)
 {
@@ -216,17 +231,24 @@ static void none_before(struct stage_ctx *ctx)
 
 	need_group("luo-none", "0");
 	need_eq(group_set(&group, "memory.max", "0"), 0, "memory.max");
-	expect_err(in_full_group(create, ctx->dev, 0), -ENOMEM, "create_session in the cgroup");
-	session = need_fd(luo_create(ctx->dev, "memcg-created"), "the same from outside");
+	expect_err(in_full_group(create, ctx->dev, 0), -ENOMEM,
+		   "create_session in the cgroup");
+	session = need_fd(luo_create(ctx->dev, "memcg-created"),
+			  "the same from outside");
 	close(session);
-	/* The file is there, but it takes pages to say where it is. */
-	expect_err(in_full_group(preserve, out, fd), -ENOMEM, "preserve_fd in the cgroup");
+	/*
+	 * The pages of the file are charged elsewhere, but the folio array
+	 * needs some too.
+	 */
+	expect_err(in_full_group(preserve, out, fd), -ENOMEM,
+		   "preserve_fd in the cgroup");
 	expect_no_files(out);
 	expect_eq(luo_truncate(fd, SMALL), 0, "the size can still be set");
 	need_eq(group_unlimit(&group), 0, "memory.max");
-	session = need_fd(in_group(create, ctx->dev, 0), "create_session with room for it");
+	session = need_fd(in_group(create, ctx->dev, 0),
+			  "create_session without a limit");
 	close(session);
-	need_eq(in_group(preserve, out, fd), 0, "preserve_fd with room for it");
+	need_eq(in_group(preserve, out, fd), 0, "preserve_fd without a limit");
 	close(fd);
 }
 
@@ -241,13 +263,14 @@ static void none_after(struct stage_ctx *ctx)
 	need_eq(group_set(&group, "memory.max", "0"), 0, "memory.max");
 	expect_err(in_full_group(retrieve_session, ctx->dev, 0), -ENOMEM,
 		   "retrieve_session in the cgroup");
-	ctx->in = need_fd(luo_retrieve(ctx->dev, "memcg-none"), "the same from outside");
+	ctx->in = need_fd(luo_retrieve(ctx->dev, "memcg-none"),
+			  "the same from outside");
 	take(ctx->in, 1, SMALL);
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	drop_group();
 }
 
-/* A file that there is no room for is lost, and nothing else is. */
+/* A file that does not fit into the cgroup is lost; no other file is. */
 
 static void left_before(struct stage_ctx *ctx)
 {
@@ -273,23 +296,26 @@ static void refused_after(struct stage_ctx *ctx)
 	need_group("luo-refused", "0");
 	need_eq(group_limit(&group, SIZE / 4), 0, "memory.max");
 	fds = next_fd();
-	expect_err(in_group(luo_retrieve_fd, ctx->in, 1), -ENOMEM, "retrieve_fd in the cgroup");
+	expect_err(in_group(luo_retrieve_fd, ctx->in, 1), -ENOMEM,
+		   "retrieve_fd in the cgroup");
 	expect_eq(next_fd(), fds, "the next fd");
-	expect_freed(before, PAGES, NOISE, "the retrieve that failed");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM, "the same from outside");
+	expect_freed(before, PAGES, NOISE, "the failed retrieve");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM,
+		   "the same from outside");
 	expect_state(ctx->in, 1, "failed");
-	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 2), "a small one in the cgroup");
+	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 2),
+		     "a small one in the cgroup");
 	close(fd);
 	take(ctx->in, 2, SMALL);
 	take(ctx->in, 3, SIZE);
-	/* The last one is freed without having been retrieved. */
+	/* finish frees the last file, which was not retrieved. */
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(ctx->in);
 	ctx->in = -1;
 	drop_group();
 }
 
-/* With swap there is room: what came in first is swapped out for the rest. */
+/* With swap the file fits: its first pages are swapped out for the rest. */
 
 static void swapping_after(struct stage_ctx *ctx)
 {
@@ -297,9 +323,10 @@ static void swapping_after(struct stage_ctx *ctx)
 
 	need_group("luo-swapping", "max");
 	need_eq(group_limit(&group, SIZE / 4), 0, "memory.max");
-	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 1), "retrieve_fd in the cgroup");
-	expect_range(group_get(&group, "memory.current"), 0, SIZE / 4 + NOISE * LUO_PAGE,
-		     "bytes that are charged");
+	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 1),
+		     "retrieve_fd in the cgroup");
+	expect_range(group_get(&group, "memory.current"), 0,
+		     SIZE / 4 + NOISE * LUO_PAGE, "bytes that are charged");
 	expect_range(swap_used(), PAGES / 2, PAGES, "pages of swap in use");
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	take(ctx->in, 3, SIZE);
@@ -310,13 +337,14 @@ static void swapping_after(struct stage_ctx *ctx)
 }
 
 /*
- * The same for huge pages. There is memory for two of the four, and swap for one. For
- * the last to fit, one has to be split, and go in part, before the file is complete.
+ * The same with four huge pages. Two fit into memory and one into swap. For the
+ * last one, reclaim must split one and swap out a part, before the file is
+ * complete.
  */
 
-#define HUGE_PAGES	(2 * MIB / LUO_PAGE)
-#define HUGE_ROOM	(11 * MIB / 2)
-#define HUGE_SWAP	"3670016"	/* 7 / 2 MiB */
+#define HUGE_PAGES (2 * MIB / LUO_PAGE)
+#define HUGE_ROOM (11 * MIB / 2)
+#define HUGE_SWAP "3670016" /* 7 / 2 MiB */
 
 static void splitting_before(struct stage_ctx *ctx)
 {
@@ -333,15 +361,20 @@ static void splitting_after(struct stage_ctx *ctx)
 
 	need_group("luo-splitting", HUGE_SWAP);
 	need_eq(group_limit(&group, HUGE_ROOM), 0, "memory.max");
-	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 1), "retrieve_fd in the cgroup");
-	expect_range(swap_used(), HUGE_PAGES + 1, 2 * HUGE_PAGES - 1, "pages of swap in use");
+	fd = need_fd(in_group(luo_retrieve_fd, ctx->in, 1),
+		     "retrieve_fd in the cgroup");
+	expect_range(swap_used(), HUGE_PAGES + 1, 2 * HUGE_PAGES - 1,
+		     "pages of swap in use");
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
 	drop_group();
 }
 
-/* Somebody is killed for want of memory while retrieving; others have the session. */
+/*
+ * The OOM killer kills a task that retrieves. Other tasks still have the
+ * session.
+ */
 
 static void killed_after(struct stage_ctx *ctx)
 {
@@ -354,13 +387,16 @@ static void killed_after(struct stage_ctx *ctx)
 	pid = fork();
 	if (!pid) {
 		oom_first();
-		_exit(group_enter(&group) ? 98 : luo_retrieve_fd(ctx->in, 1) < 0 ? 1 : 0);
+		_exit(group_enter(&group)	      ? 98 :
+		      luo_retrieve_fd(ctx->in, 1) < 0 ? 1 :
+							0);
 	}
 	need_eq(waitpid(pid, &status, 0), pid, "waitpid");
-	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status), SIGKILL,
-		  "the signal that ended who retrieves");
-	expect_freed(before, PAGES, NOISE, "the retrieve that failed");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM, "retrieve_fd by another");
+	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status),
+		  SIGKILL, "the signal that ended the retrieving task");
+	expect_freed(before, PAGES, NOISE, "the failed retrieve");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOMEM,
+		   "retrieve_fd by another task");
 	expect_state(ctx->in, 1, "failed");
 	expect_state(ctx->in, 2, "pending");
 	take(ctx->in, 3, SIZE);
@@ -369,7 +405,7 @@ static void killed_after(struct stage_ctx *ctx)
 	drop_group();
 }
 
-/* The same, while preserving. */
+/* The same while preserving. */
 
 static void killed_before(struct stage_ctx *ctx)
 {
@@ -381,50 +417,58 @@ static void killed_before(struct stage_ctx *ctx)
 	need_group("luo-killed", "max");
 	fd = need_fd(in_group(make_file, 0, 7), "a memfd of the cgroup");
 	left = page_out(fd, SIZE);
-	need_eq(mostly_out(left, SIZE), true, "swapped out: %ld pages are in memory", left);
+	need_eq(mostly_out(left, SIZE), true,
+		"swapped out: %ld pages are in memory", left);
 	need_eq(group_limit(&group, SIZE / 4), 0, "memory.max");
 	pid = fork();
 	if (!pid) {
 		oom_first();
-		_exit(group_enter(&group) ? 98 : luo_preserve(ctx->out, fd, 7) ? 1 : 0);
+		_exit(group_enter(&group)	    ? 98 :
+		      luo_preserve(ctx->out, fd, 7) ? 1 :
+						      0);
 	}
 	need_eq(waitpid(pid, &status, 0), pid, "waitpid");
-	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status), SIGKILL,
-		  "the signal that ended who preserves");
+	expect_eq(WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status),
+		  SIGKILL, "the signal that ended the preserving task");
 	left = page_out(fd, SIZE);
-	expect_eq(mostly_out(left, SIZE), true, "swapped out again: %ld pages are in memory",
-		  left);
+	expect_eq(mostly_out(left, SIZE), true,
+		  "swapped out again: %ld pages are in memory", left);
 	need_eq(group_unlimit(&group), 0, "memory.max");
-	expect_eq(luo_preserve(ctx->out, fd, 7), 0, "preserve_fd by another");
+	expect_eq(luo_preserve(ctx->out, fd, 7), 0,
+		  "preserve_fd by another task");
 	close(fd);
 }
 
-/* No room for an fd: nothing has happened, and there is an answer later. */
+/* Without a free fd, a call fails without effect, and can be repeated. */
 
-static rlim_t limit_files(rlim_t most)
+static rlim_t limit_files(rlim_t count)
 {
 	struct rlimit limit;
 	rlim_t before;
 
 	need_eq(getrlimit(RLIMIT_NOFILE, &limit), 0, "getrlimit");
 	before = limit.rlim_cur;
-	limit.rlim_cur = most;
+	limit.rlim_cur = count;
 	need_eq(setrlimit(RLIMIT_NOFILE, &limit), 0, "setrlimit");
 	return before;
 }
 
 static void files_before(struct stage_ctx *ctx)
 {
-	int session = need_fd(luo_create(ctx->dev, "memcg-files"), "create_session");
+	int session =
+		need_fd(luo_create(ctx->dev, "memcg-files"), "create_session");
 	rlim_t before;
 
 	close(put(session, 1, SIZE));
-	/* Preserving needs no fd. */
+	/* preserve_fd needs no new fd. */
 	before = limit_files(0);
-	expect_err(luo_create(ctx->dev, "memcg-files-2"), -EMFILE, "create_session");
-	expect_eq(luo_preserve(session, ctx->dev, 2), -ENOENT, "preserve_fd of a device");
+	expect_err(luo_create(ctx->dev, "memcg-files-2"), -EMFILE,
+		   "create_session");
+	expect_eq(luo_preserve(session, ctx->dev, 2), -ENOENT,
+		  "preserve_fd of a device");
 	limit_files(before);
-	session = need_fd(luo_create(ctx->dev, "memcg-files-2"), "create_session with room");
+	session = need_fd(luo_create(ctx->dev, "memcg-files-2"),
+			  "create_session with a free fd");
 	close(session);
 }
 
@@ -435,37 +479,44 @@ static void files_after(struct stage_ctx *ctx)
 	long free_before;
 
 	for (i = 0; i < 3; i++)
-		expect_err(luo_retrieve(ctx->dev, "memcg-files"), -EMFILE, "retrieve_session");
+		expect_err(luo_retrieve(ctx->dev, "memcg-files"), -EMFILE,
+			   "retrieve_session");
 	limit_files(before);
-	session = need_fd(luo_retrieve(ctx->dev, "memcg-files"), "retrieve_session with room");
+	session = need_fd(luo_retrieve(ctx->dev, "memcg-files"),
+			  "retrieve_session with a free fd");
 	free_before = stage_free_pages();
 	before = limit_files(0);
 	for (i = 0; i < 3; i++)
 		expect_err(luo_retrieve_fd(session, 1), -EMFILE, "retrieve_fd");
 	limit_files(before);
 	expect_state(session, 1, "pending");
-	expect_range(stage_free_pages() - free_before, -NOISE, NOISE, "pages that came free");
+	expect_range(stage_free_pages() - free_before, -NOISE, NOISE,
+		     "pages freed");
 	take(session, 1, SIZE);
 	before = limit_files(0);
-	expect_err(luo_retrieve_fd(session, 1), -EMFILE, "retrieve_fd of what was retrieved");
+	expect_err(luo_retrieve_fd(session, 1), -EMFILE,
+		   "retrieve_fd of a retrieved file");
 	expect_eq(luo_finish(session), 0, "finish");
 	limit_files(before);
 	close(session);
 }
 
-/* Nothing more may be committed. Swap would count as room. */
+/* Strict overcommit without swap: no more memory can be committed. */
 
 static void committed_after(struct stage_ctx *ctx)
 {
 	long before = stage_free_pages();
 
-	need_eq(luo_write_file("/proc/sys/vm/overcommit_kbytes", "1"), 0, "overcommit_kbytes");
-	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "2"), 0, "overcommit_memory");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_kbytes", "1"), 0,
+		"overcommit_kbytes");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "2"), 0,
+		"overcommit_memory");
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd");
-	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0, "overcommit_memory");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0,
+		"overcommit_memory");
 	luo_write_file("/proc/sys/vm/overcommit_ratio", "50");
-	expect_freed(before, PAGES, NOISE, "the retrieve that failed");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd for a second time");
+	expect_freed(before, PAGES, NOISE, "the failed retrieve");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd again");
 	expect_state(ctx->in, 1, "failed");
 	take(ctx->in, 2, SMALL);
 	take(ctx->in, 3, SIZE);
@@ -483,17 +534,22 @@ static const struct stage_case cases[] = {
 	{ "files", true, { files_before, files_after } },
 	{ "swapoff", true, { NULL, swap_off } },
 	{ "committed", false, { left_before, committed_after } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_memcg", .stages = 2, .cases = cases,
+	.name = "kexec_memcg",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)
 {
 	oom_never();
-	/* No page of this program is to be charged while it is in the cgroup. */
+	/*
+	 * Lock memory, so that no page of this program is charged to the
+	 * cgroup.
+	 */
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	return stage_main(argc, argv, &program);
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Large memfds, which several CPUs restore: with the help of kernel threads, or
- * without where there is only one CPU or a memory cgroup could become full, the
- * outcome is the same. What a CPU cannot insert, all of them free.
+ * Large memfds, which kernel threads help to restore. With help, with one CPU, or in
+ * a memory cgroup that is nearly full, the outcome must be the same. After an error,
+ * all threads together free the rest of the file.
  *
  * memory: 2G
  * timeout: 240
  */
-#include "pressure.h"
-#include "stages.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,13 +21,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SIZE		(96 * MIB - 100)
-#define PAGES		((SIZE + LUO_PAGE - 1) / LUO_PAGE)
-#define NOISE		512	/* pages that come and go */
+#define SIZE (96 * MIB - 100)
+#define PAGES ((SIZE + LUO_PAGE - 1) / LUO_PAGE)
+#define NOISE 512 /* in pages */
 
-#define OTHER_CPU	"/sys/devices/system/cpu/cpu1/online"
+#define OTHER_CPU "/sys/devices/system/cpu/cpu1/online"
 
-/* How long all workers of unbound work have run, in microseconds. */
+/* How long all workers of unbound workqueues have run, in microseconds. */
 static long worker_time(void)
 {
 	struct dirent *entry;
@@ -49,14 +49,15 @@ static long worker_time(void)
 		if (strncmp(text, "kworker/u", 9))
 			continue;
 		at = strstr(text, "se.sum_exec_runtime");
-		need_eq(at && sscanf(at, "%*s : %lf", &ms) == 1, true, "the time in %s", path);
+		need_eq(at && sscanf(at, "%*s : %lf", &ms) == 1, true,
+			"the time in %s", path);
 		total += ms;
 	}
 	closedir(proc);
 	return total * 1000;
 }
 
-/* How long this thread has. */
+/* How long this thread has run, in microseconds. */
 static long own_time(void)
 {
 	struct timespec now;
@@ -76,7 +77,7 @@ static void preserved(struct stage_ctx *ctx, int fd)
 	close(fd);
 }
 
-/* Retrieves the file, whether with the help of others or alone. */
+/* Retrieves the file, and checks whether kernel threads helped. */
 static int retrieve(struct stage_ctx *ctx, struct group *group, bool helped)
 {
 	int fd, cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -93,15 +94,18 @@ static int retrieve(struct stage_ctx *ctx, struct group *group, bool helped)
 		need_eq(group_leave(group), 0, "leave the cgroup");
 	need_fd(fd, "retrieve_fd");
 	us = worker_time() - us;
-	stage_note("%ld us here, %ld us in kernel threads, %d CPUs", own, us, cpus);
-	/* What they do for others, and later, is next to nothing. */
+	stage_note("%ld us here, %ld us in kernel threads, %d CPUs", own, us,
+		   cpus);
+	/* Unrelated work of these threads is far below this limit. */
 	least = own / 20;
 	if (helped && cpus > 1)
-		expect_range(us, least, LONG_MAX, "us of the kernel threads that helped");
+		expect_range(us, least, LONG_MAX,
+			     "us of kernel threads, which should help");
 	else
-		expect_range(us, 0, least, "us of the kernel threads, which should not help");
+		expect_range(us, 0, least,
+			     "us of kernel threads, which should not help");
 
-	/* Compaction moves what is not pinned. */
+	/* Check frames now: compaction moves pages that are not pinned. */
 	stage_same_pfns("file", fd);
 	stage_load("blocks", &blocks, sizeof(blocks));
 	need_eq(fstat(fd, &st), 0, "fstat");
@@ -117,10 +121,11 @@ static void end(struct stage_ctx *ctx, int fd)
 	stage_load("blocks", &blocks, sizeof(blocks));
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
-	expect_freed(before, blocks * 512 / LUO_PAGE, NOISE, "closing the file");
+	expect_freed(before, blocks * 512 / LUO_PAGE, NOISE,
+		     "closing the file");
 }
 
-/* All pages of it are there. */
+/* Files without holes. */
 
 static void dense_before(struct stage_ctx *ctx)
 {
@@ -132,7 +137,8 @@ static void several_after(struct stage_ctx *ctx)
 	long shmem = luo_meminfo("Shmem");
 	int fd = retrieve(ctx, NULL, true);
 
-	expect_range(luo_meminfo("Shmem"), shmem + PAGES - 64, shmem + PAGES + 64,
+	expect_range(luo_meminfo("Shmem"), shmem + PAGES - 64,
+		     shmem + PAGES + 64,
 		     "pages of Shmem with it retrieved (%ld before)", shmem);
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	end(ctx, fd);
@@ -146,15 +152,19 @@ static void alone_after(struct stage_ctx *ctx)
 	int fd;
 
 	if (!others && sysconf(_SC_NPROCESSORS_ONLN) > 1)
-		stage_skip("no CPU can be taken offline");
+		stage_skip("this kernel cannot take a CPU offline");
 	fd = retrieve(ctx, NULL, false);
 	if (others)
-		need_eq(luo_write_file(OTHER_CPU, "1"), 0, "a CPU is back");
+		need_eq(luo_write_file(OTHER_CPU, "1"), 0,
+			"bring the CPU online");
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	end(ctx, fd);
 }
 
-/* In a cgroup with room for the file, and none that could be taken for more. */
+/*
+ * A cgroup with a limit just above the size of the file: workers must not help,
+ * because only the caller can wait for an OOM kill in its cgroup.
+ */
 
 static void limited_after(struct stage_ctx *ctx)
 {
@@ -163,18 +173,20 @@ static void limited_after(struct stage_ctx *ctx)
 	int fd;
 
 	need_eq(group_make(&group, "luo-limited"), 0, "a memory cgroup");
-	need_eq(group_set(&group, "memory.swap.max", "0"), 0, "memory.swap.max");
+	need_eq(group_set(&group, "memory.swap.max", "0"), 0,
+		"memory.swap.max");
 	need_eq(group_limit(&group, SIZE + 8 * MIB), 0, "memory.max");
 	fd = retrieve(ctx, &group, false);
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	charged = group_get(&group, "memory.current") / LUO_PAGE;
-	expect_range(charged, PAGES, PAGES + 8 * MIB / LUO_PAGE, "pages charged to the cgroup");
+	expect_range(charged, PAGES, PAGES + 8 * MIB / LUO_PAGE,
+		     "pages charged to the cgroup");
 	end(ctx, fd);
 	group_set(&group, "memory.reclaim", "1G");
 	expect_eq(group_drop(&group), 0, "rmdir of the cgroup");
 }
 
-/* With room, those who help charge the cgroup of who calls. */
+/* In a cgroup with a high limit, workers charge the cgroup of the caller. */
 
 static void roomy_after(struct stage_ctx *ctx)
 {
@@ -186,42 +198,48 @@ static void roomy_after(struct stage_ctx *ctx)
 	need_eq(group_limit(&group, 2 * SIZE), 0, "memory.max");
 	fd = retrieve(ctx, &group, true);
 	charged = group_get(&group, "memory.current") / LUO_PAGE;
-	expect_range(charged, PAGES, PAGES + 8 * MIB / LUO_PAGE, "pages charged to the cgroup");
+	expect_range(charged, PAGES, PAGES + 8 * MIB / LUO_PAGE,
+		     "pages charged to the cgroup");
 	expect_pattern(fd, 0, SIZE, 1, "content");
 	end(ctx, fd);
 	group_set(&group, "memory.reclaim", "1G");
 	expect_eq(group_drop(&group), 0, "rmdir of the cgroup");
 }
 
-/* Half of it may be committed: somebody is the first to get an error. */
+/* Only half of the file can be committed: some thread meets the error first. */
 
 static void committed_after(struct stage_ctx *ctx)
 {
-	long before = stage_free_pages(), shmem = luo_meminfo("Shmem"), committed;
+	long before = stage_free_pages(), shmem = luo_meminfo("Shmem"),
+	     committed;
 	char text[32];
 
 	committed = luo_meminfo("Committed_AS");
-	snprintf(text, sizeof(text), "%ld", (committed + PAGES / 2) * (LUO_PAGE / 1024));
-	need_eq(luo_write_file("/proc/sys/vm/overcommit_kbytes", text), 0, "overcommit_kbytes");
-	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "2"), 0, "overcommit_memory");
+	snprintf(text, sizeof(text), "%ld",
+		 (committed + PAGES / 2) * (LUO_PAGE / 1024));
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_kbytes", text), 0,
+		"overcommit_kbytes");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "2"), 0,
+		"overcommit_memory");
 	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd");
-	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0, "overcommit_memory");
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0,
+		"overcommit_memory");
 	luo_write_file("/proc/sys/vm/overcommit_ratio", "50");
-	expect_freed(before, PAGES, NOISE, "the retrieve that failed");
-	expect_range(luo_meminfo("Shmem"), shmem - 64, shmem + 64, "pages of Shmem");
-	expect_range(luo_meminfo("Committed_AS"), committed - 64, committed + 64,
-		     "pages that are committed");
-	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd for a second time");
+	expect_freed(before, PAGES, NOISE, "the failed retrieve");
+	expect_range(luo_meminfo("Shmem"), shmem - 64, shmem + 64,
+		     "pages of Shmem");
+	expect_range(luo_meminfo("Committed_AS"), committed - 64,
+		     committed + 64, "committed pages");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd again");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 }
 
 /*
- * Runs of pages and holes, so that pieces of the array begin anywhere in the file,
- * and the last page within a folio.
+ * Runs of pages and holes, so that array pages begin at any index of the file.
  */
 
-#define RUNS		900
-#define STRIDE		64
+#define RUNS 900
+#define STRIDE 64
 
 static unsigned int run_length(int run)
 {
@@ -232,10 +250,12 @@ static void holes_before(struct stage_ctx *ctx)
 {
 	int run, fd = need_fd(memfd_create("holes", 0), "a memfd");
 
-	need_eq(luo_truncate(fd, (off_t)RUNS * STRIDE * LUO_PAGE), 0, "ftruncate");
+	need_eq(luo_truncate(fd, (off_t)RUNS * STRIDE * LUO_PAGE), 0,
+		"ftruncate");
 	for (run = 0; run < RUNS; run++)
 		need_eq(luo_fill(fd, (off_t)run * STRIDE * LUO_PAGE,
-				 run_length(run) * LUO_PAGE, run), 0, "write run %d", run);
+				 run_length(run) * LUO_PAGE, run),
+			0, "write run %d", run);
 	preserved(ctx, fd);
 }
 
@@ -251,7 +271,8 @@ static void holes_after(struct stage_ctx *ctx)
 			stage_note("the run is %d", run);
 	}
 	for (run = 0; run < RUNS; run += 50)
-		expect_zero(fd, ((off_t)run * STRIDE + run_length(run)) * LUO_PAGE,
+		expect_zero(fd,
+			    ((off_t)run * STRIDE + run_length(run)) * LUO_PAGE,
 			    (STRIDE - run_length(run)) * LUO_PAGE, "a hole");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
@@ -264,16 +285,20 @@ static const struct stage_case cases[] = {
 	{ "roomy", false, { dense_before, roomy_after } },
 	{ "committed", false, { dense_before, committed_after } },
 	{ "holes", false, { holes_before, holes_after } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_parallel", .stages = 2, .cases = cases,
+	.name = "kexec_parallel",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)
 {
-	/* No page of this program is to be charged while it is in a cgroup. */
+	/*
+	 * Lock memory, so that no page of this program is charged to a cgroup.
+	 */
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	return stage_main(argc, argv, &program);
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory that is broken: a file that has such a page is not preserved, and one
- * that has got one since keeps the machine from entering a kexec, because the next
- * kernel would not know and read it. Everything else goes on.
+ * Memory failures: a file with a poisoned page cannot be preserved, and a preserved
+ * file whose page is poisoned later refuses the kexec, because the next kernel would
+ * not know about the page and read it. Everything else goes on.
  *
  * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC), which must
- * fail. Needs a kernel that can be told which pages are broken.
+ * fail. Needs a kernel with hwpoison injection.
  *
  * hidden: yes
  */
-#include "faults.h"
-#include "pressure.h"
-#include "stages.h"
+#include "lib/faults.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,14 +21,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CORRUPT		"/sys/kernel/debug/hwpoison/corrupt-pfn"
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define HUGE_PAGE	(2 * MIB)
-#define PAGES		40
-#define SIZE		(PAGES * LUO_PAGE)
-/* So many files that some are where the next kernel boots. */
-#define FILES		40
-#define APART		(4 * MIB)
+#define CORRUPT "/sys/kernel/debug/hwpoison/corrupt-pfn"
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define HUGE_PAGE (2 * MIB)
+#define PAGES 40
+#define SIZE (PAGES * LUO_PAGE)
+/* Enough files for some to lie in scratch memory. */
+#define FILES 40
+#define APART (4 * MIB)
 
 static int new_memfd(size_t size, __u64 seed)
 {
@@ -40,7 +40,7 @@ static int create(struct stage_ctx *ctx, const char *name)
 	return need_fd(luo_create(ctx->dev, name), "create_session %s", name);
 }
 
-/* Nobody has the page mapped, so nobody is sent a signal. */
+/* No process has the page mapped, so none gets a signal. */
 static void poison(int fd, size_t page)
 {
 	static __u64 pfns[HUGE_PAGE / LUO_PAGE];
@@ -49,9 +49,12 @@ static void poison(int fd, size_t page)
 
 	need_eq(luo_pfns(fd, page + 1, pfns), 0, "frame numbers");
 	snprintf(text, sizeof(text), "%#llx", (unsigned long long)pfns[page]);
-	/* It says EBUSY of a page that is pinned. */
+	/*
+	 * The write fails with EBUSY for a pinned page, which is poisoned
+	 * nevertheless.
+	 */
 	luo_write_file(CORRUPT, text);
-	need_eq(luo_meminfo("HardwareCorrupted"), before + 1, "pages that are broken");
+	need_eq(luo_meminfo("HardwareCorrupted"), before + 1, "poisoned pages");
 }
 
 static void expect_bad(int fd, size_t page)
@@ -59,21 +62,24 @@ static void expect_bad(int fd, size_t page)
 	char byte;
 
 	expect_err(pread(fd, &byte, 1, page * LUO_PAGE) < 0 ? -errno : 0, -EIO,
-		   "read of the broken page");
+		   "read of the poisoned page");
 }
 
-/* Whether it entered the kexec is not in doubt: it has come back. */
+/* If this returns, the kexec was refused. */
 static int reboot_refused(void)
 {
 	return syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		       LINUX_REBOOT_CMD_KEXEC, NULL) ? -errno : 0;
+		       LINUX_REBOOT_CMD_KEXEC, NULL) ?
+		       -errno :
+		       0;
 }
 
 static void sound_before(struct stage_ctx *ctx)
 {
 	int fd = new_memfd(SIZE, 1);
 
-	need_eq(access(CORRUPT, W_OK), 0, "%s (not the debug kernel?)", CORRUPT);
+	need_eq(access(CORRUPT, W_OK), 0, "%s (not the debug kernel?)",
+		CORRUPT);
 	need_eq(luo_preserve(ctx->out, fd, 1), 0, "preserve_fd");
 	close(fd);
 }
@@ -83,16 +89,20 @@ static void sound_after(struct stage_ctx *ctx)
 	int fd = need_fd(luo_retrieve_fd(ctx->in, 1), "retrieve_fd");
 
 	expect_pattern(fd, 0, SIZE, 1, "content");
-	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT, "retrieve_fd of what was not preserved");
+	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT,
+		   "retrieve_fd of an unknown token");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
 }
 
-/* Broken before: wherever the page is, the file is refused and otherwise unharmed. */
+/*
+ * Poisoned before preserve: wherever the page lies, the file is refused, and
+ * its other pages can still be read.
+ */
 
 static void early(struct stage_ctx *ctx)
 {
-	int i, fds[FILES], wanted = 0;
+	int i, fds[FILES], refused = 0;
 	long pages = faults_pages();
 
 	for (i = 0; i < FILES; i++) {
@@ -103,20 +113,24 @@ static void early(struct stage_ctx *ctx)
 	for (i = 0; i < FILES; i++) {
 		int err = luo_preserve(ctx->out, fds[i], 1);
 
-		wanted += err == -EHWPOISON;
+		refused += err == -EHWPOISON;
 		if (i)
 			continue;
 		expect_err(err, -EHWPOISON, "preserve_fd");
-		expect_err(luo_preserve(ctx->out, fds[i], 1), -EHWPOISON, "preserve_fd again");
+		expect_err(luo_preserve(ctx->out, fds[i], 1), -EHWPOISON,
+			   "preserve_fd again");
 		expect_bad(fds[i], PAGES - 1);
-		expect_pattern(fds[i], 0, (PAGES - 1) * LUO_PAGE, i, "the pages before it");
+		expect_pattern(fds[i], 0, (PAGES - 1) * LUO_PAGE, i,
+			       "the pages before it");
 	}
-	expect_eq(wanted, FILES, "files that were refused");
+	expect_eq(refused, FILES, "files that were refused");
 	expect_range(faults_pages() - pages, -2, 2, "pages more than before");
 	for (i = 0; i < FILES; i++) {
-		/* Without the page it is a file like any other. */
-		expect_eq(luo_truncate(fds[i], (PAGES - 1) * LUO_PAGE), 0, "cut the file off");
-		expect_eq(luo_preserve(ctx->out, fds[i], i), 0, "preserve_fd of the rest");
+		/* Without the page the file can be preserved. */
+		expect_eq(luo_truncate(fds[i], (PAGES - 1) * LUO_PAGE), 0,
+			  "cut the file off");
+		expect_eq(luo_preserve(ctx->out, fds[i], i), 0,
+			  "preserve_fd of the rest");
 		close(fds[i]);
 	}
 }
@@ -126,7 +140,8 @@ static void early_after(struct stage_ctx *ctx)
 	int i, fd;
 
 	for (i = 0; i < FILES; i++) {
-		fd = need_fd(luo_retrieve_fd(ctx->in, i), "retrieve_fd, token %d", i);
+		fd = need_fd(luo_retrieve_fd(ctx->in, i),
+			     "retrieve_fd, token %d", i);
 		expect_eq(luo_size(fd), (PAGES - 1) * LUO_PAGE, "size");
 		expect_pattern(fd, 0, (PAGES - 1) * LUO_PAGE, i, "content");
 		close(fd);
@@ -134,7 +149,7 @@ static void early_after(struct stage_ctx *ctx)
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 }
 
-/* Broken since it was preserved: the kexec is refused until its session is closed. */
+/* Poisoned after preserve: the kexec is refused until the session is closed. */
 
 static void refuse(struct stage_ctx *ctx, int fd, size_t page, const char *what)
 {
@@ -144,14 +159,16 @@ static void refuse(struct stage_ctx *ctx, int fd, size_t page, const char *what)
 	poison(fd, page);
 	expect_err(reboot_refused(), -EHWPOISON, "reboot, %s", what);
 	expect_err(reboot_refused(), -EHWPOISON, "reboot again, %s", what);
-	/* All goes on, in other sessions too. */
+	/* Other sessions still work. */
 	other = new_memfd(SIZE, 3);
-	expect_eq(luo_preserve(ctx->out, other, page), 0, "preserve_fd of another file");
+	expect_eq(luo_preserve(ctx->out, other, page), 0,
+		  "preserve_fd of another file");
 	close(other);
 	expect_bad(fd, page);
 	close(session);
 	session = create(ctx, "poison-late");
-	expect_err(luo_preserve(session, fd, 2), -EHWPOISON, "preserve_fd anew, %s", what);
+	expect_err(luo_preserve(session, fd, 2), -EHWPOISON,
+		   "preserve_fd anew, %s", what);
 	close(session);
 	close(fd);
 }
@@ -162,12 +179,13 @@ static void late(struct stage_ctx *ctx)
 
 	refuse(ctx, new_memfd(SIZE, 2), 7, "a page");
 
-	/* One that came into a hole, so that it is not pinned. */
+	/* A page that filled a hole after preserve, so it is not pinned. */
 	fd = new_memfd(LUO_PAGE, 5);
 	need_eq(luo_truncate(fd, SIZE), 0, "ftruncate");
 	session = create(ctx, "poison-hole");
 	need_eq(luo_preserve(session, fd, 1), 0, "preserve_fd");
-	need_eq(luo_fill(fd, 9 * LUO_PAGE, LUO_PAGE, 5), 0, "write into a hole");
+	need_eq(luo_fill(fd, 9 * LUO_PAGE, LUO_PAGE, 5), 0,
+		"write into a hole");
 	poison(fd, 9);
 	expect_err(reboot_refused(), -EHWPOISON, "reboot, a page in a hole");
 	close(session);
@@ -184,8 +202,10 @@ static void late_after(struct stage_ctx *ctx)
 	int fd = need_fd(luo_retrieve_fd(ctx->in, 7), "retrieve_fd");
 
 	expect_pattern(fd, 0, SIZE, 3, "content of the other file");
-	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT, "retrieve_fd of what was not preserved");
-	expect_err(luo_retrieve(ctx->dev, "poison-late"), -ENOENT, "a session that was closed");
+	expect_err(luo_retrieve_fd(ctx->in, 2), -ENOENT,
+		   "retrieve_fd of an unknown token");
+	expect_err(luo_retrieve(ctx->dev, "poison-late"), -ENOENT,
+		   "a session that was closed");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
 }
@@ -194,11 +214,13 @@ static const struct stage_case cases[] = {
 	{ "sound", false, { sound_before, sound_after } },
 	{ "early", false, { early, early_after } },
 	{ "late", false, { late, late_after } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_poison", .stages = 2, .cases = cases,
+	.name = "kexec_poison",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What somebody without privileges can do with a session that came in, and
- * that a retrieve which fails gives nothing away.
+ * An unprivileged process with an incoming session can retrieve its files and do
+ * nothing else, and a retrieve that fails leaks neither an fd nor old memory.
  *
  * memory: 1G
  * timeout: 120
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NOBODY	65534
-#define SIZE	(5 * LUO_PAGE + 7)
+#define NOBODY 65534
+#define SIZE (5 * LUO_PAGE + 7)
 
 static void put(int session, __u64 token, __u64 seed)
 {
@@ -35,7 +35,9 @@ static void prepare(struct stage_ctx *ctx)
 	put(ctx->out, 3, 3);
 }
 
-/* Exit status of a process that has nothing but a session, and not by fork. */
+/*
+ * Exit status of an unprivileged process that gets the session by SCM_RIGHTS.
+ */
 static int use(int session)
 {
 	int fd;
@@ -61,7 +63,7 @@ static int use(int session)
 	return 0;
 }
 
-static void handed(struct stage_ctx *ctx)
+static void unprivileged_after(struct stage_ctx *ctx)
 {
 	int status = -1, fd;
 	char byte = 0;
@@ -71,10 +73,11 @@ static void handed(struct stage_ctx *ctx)
 		_exit(use(ctx->in));
 	need_eq(waitpid(pid, &status, 0), pid, "the child");
 	expect_eq(status, 0, "exit status of the child (times 256: its step)");
-	/* It is the same file here. */
-	fd = need_fd(luo_retrieve_fd(ctx->in, 1), "the file that it retrieved");
+	/* The parent sees the same file. */
+	fd = need_fd(luo_retrieve_fd(ctx->in, 1),
+		     "the file that the child retrieved");
 	expect_eq(pread(fd, &byte, 1, 0), 1, "pread");
-	expect_eq(byte, 'x', "what it wrote");
+	expect_eq(byte, 'x', "the byte that the child wrote");
 	close(fd);
 	fd = need_fd(luo_retrieve_fd(ctx->in, 2), "another file");
 	expect_pattern(fd, 0, SIZE, 2, "another file");
@@ -82,7 +85,7 @@ static void handed(struct stage_ctx *ctx)
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 }
 
-/* The number of the next fd tells whether one was left. */
+/* The number of the next fd shows whether an fd leaked. */
 static int next_fd(void)
 {
 	int fd = dup(STDIN_FILENO);
@@ -91,36 +94,42 @@ static int next_fd(void)
 	return fd;
 }
 
-static void gives_nothing(struct stage_ctx *ctx)
+static void no_leak(struct stage_ctx *ctx)
 {
 	struct liveupdate_session_retrieve_fd arg = {
-		.size = sizeof(arg), .fd = -1, .token = 1,
+		.size = sizeof(arg),
+		.fd = -1,
+		.token = 1,
 	};
-	struct liveupdate_session_retrieve_fd *readonly = luo_readonly(&arg, sizeof(arg));
+	struct liveupdate_session_retrieve_fd *readonly =
+		luo_readonly(&arg, sizeof(arg));
 	int before = next_fd(), fd;
 
-	expect_err(luo_ioctl(ctx->in, LIVEUPDATE_SESSION_RETRIEVE_FD, readonly), -EFAULT,
-		   "retrieve_fd that cannot be answered");
-	expect_eq(readonly->fd, -1, "what it answered");
+	expect_err(luo_ioctl(ctx->in, LIVEUPDATE_SESSION_RETRIEVE_FD, readonly),
+		   -EFAULT, "retrieve_fd, argument read-only");
+	expect_eq(readonly->fd, -1, "the fd in the argument");
 	expect_eq(next_fd(), before, "the next fd");
-	expect_err(luo_retrieve_fd(ctx->in, 99), -ENOENT, "retrieve_fd of no file");
+	expect_err(luo_retrieve_fd(ctx->in, 99), -ENOENT,
+		   "retrieve_fd of an unknown token");
 	expect_eq(next_fd(), before, "the next fd");
 	fd = need_fd(luo_retrieve_fd(ctx->in, 1), "retrieve_fd");
 	expect_pattern(fd, 0, SIZE, 1, "the file");
-	/* Behind its end there is nothing of what was there before. */
+	/* Beyond the old end the file reads as zeroes. */
 	need_eq(luo_truncate(fd, 6 * LUO_PAGE), 0, "ftruncate");
-	expect_zero(fd, SIZE, 6 * LUO_PAGE - SIZE, "behind the end");
+	expect_zero(fd, SIZE, 6 * LUO_PAGE - SIZE, "beyond the old end");
 	close(fd);
 }
 
 static const struct stage_case cases[] = {
-	{ "handed", false, { prepare, handed } },
-	{ "nothing", false, { prepare, gives_nothing } },
-	{ }
+	{ "unprivileged", false, { prepare, unprivileged_after } },
+	{ "no_leak", false, { prepare, no_leak } },
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_privilege", .stages = 2, .cases = cases,
+	.name = "kexec_privilege",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A kexec that is refused, because one file cannot be frozen: reboot(2) returns
- * the error, everything goes on working, and a later kexec succeeds.
+ * A kexec that is refused, because one file cannot be frozen: reboot(2) returns the
+ * error, everything works as before, and a later kexec succeeds.
  *
- * needs-loaded-kernel: stage 1 itself calls reboot(LINUX_REBOOT_CMD_KEXEC).
- * Should that kexec wrongly be carried out, stage 2 finds that stage 1 did not
- * reach its end, and fails.
+ * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC). If a kexec that
+ * must be refused happens nevertheless, stage 2 finds that stage 1 did not finish.
  *
- * Needs the test build of the module. Its handler "test-full-v1" takes files of
- * /dev/full: freeze answers EBUSY while the file has O_NONBLOCK, retrieve always
- * answers ENODEV, and finish is refused until a retrieve was attempted.
+ * Needs the test build of the module, whose handler "test-full-v1" preserves files of
+ * /dev/full: freeze returns EBUSY while the file has O_NONBLOCK, retrieve always
+ * returns ENODEV, and finish is refused until a retrieve was attempted.
  *
  * module: liveupdate-test
  * memory: 1G
  * timeout: 120
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,9 +23,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define FULL_TOKEN	7
-#define SIZE		(3 * MIB + 5)
-#define TRIES		3
+#define FULL_TOKEN 7
+#define SIZE (3 * MIB + 5)
+#define TRIES 3
 
 static int try_kexec(void)
 {
@@ -46,25 +45,37 @@ static int put(int session, __u64 token, size_t size, __u64 seed)
 	return fd;
 }
 
-/* As they answer at any time: the refused kexec has changed nothing. */
-static void same_answers(struct stage_ctx *ctx, int session, int fd, const char *when)
+/* Every call answers as before: the refused kexec has changed nothing. */
+static void same_answers(struct stage_ctx *ctx, int session, int fd,
+			 const char *when)
 {
 	char name[LUO_NAME_MAX], text[4096];
 
-	expect_err(luo_preserve(session, fd, 1), -EEXIST, "token in use (%s)", when);
-	expect_err(luo_preserve(session, fd, 99), -EBUSY, "file in use (%s)", when);
+	expect_err(luo_preserve(session, fd, 1), -EEXIST, "token in use (%s)",
+		   when);
+	expect_err(luo_preserve(session, fd, 99), -EBUSY, "file in use (%s)",
+		   when);
 	expect_err(luo_preserve(session, -1, 99), -EBADF, "bad fd (%s)", when);
-	expect_err(luo_preserve(session, ctx->dev, 99), -ENOENT, "no handler (%s)", when);
-	expect_err(luo_retrieve_fd(session, 1), -EINVAL, "retrieve_fd (%s)", when);
+	expect_err(luo_preserve(session, ctx->dev, 99), -ENOENT,
+		   "no handler (%s)", when);
+	expect_err(luo_retrieve_fd(session, 1), -EINVAL, "retrieve_fd (%s)",
+		   when);
 	expect_err(luo_finish(session), -EINVAL, "finish (%s)", when);
-	expect_err(luo_create(ctx->dev, "refused"), -EEXIST, "name in use (%s)", when);
-	expect_err(luo_retrieve(ctx->dev, "refused"), -ENOENT, "retrieve_session (%s)", when);
+	expect_err(luo_create(ctx->dev, "refused"), -EEXIST, "name in use (%s)",
+		   when);
+	expect_err(luo_retrieve(ctx->dev, "refused"), -ENOENT,
+		   "retrieve_session (%s)", when);
 	expect_eq(luo_get_name(session, name), 0, "get_name (%s)", when);
-	expect_eq(strcmp(name, "refused"), 0, "strcmp with the name \"%s\"", name);
-	expect_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo (%s)", when);
-	expect_eq(luo_count_line(text, luo_file_line(1, LUO_MEMFD, "preserved")), 1,
-		  "lines \"%s\" in fdinfo (%s)", luo_file_line(1, LUO_MEMFD, "preserved"), when);
-	expect_err(luo_truncate(fd, 0), -EPERM, "ftruncate of a preserved file (%s)", when);
+	expect_eq(strcmp(name, "refused"), 0, "strcmp with the name \"%s\"",
+		  name);
+	expect_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo (%s)",
+		  when);
+	expect_eq(luo_count_line(text,
+				 luo_file_line(1, LUO_MEMFD, "preserved")),
+		  1, "lines \"%s\" in fdinfo (%s)",
+		  luo_file_line(1, LUO_MEMFD, "preserved"), when);
+	expect_err(luo_truncate(fd, 0), -EPERM,
+		   "ftruncate of a preserved file (%s)", when);
 	expect_pattern(fd, 0, SIZE, 1, when);
 }
 
@@ -75,13 +86,15 @@ static void prepare(struct stage_ctx *ctx)
 
 	stage_save("done", &done, 1);
 	full = need_fd(luo_open_full(O_RDWR | O_NONBLOCK), "/dev/full");
-	first = need_fd(luo_create(ctx->dev, "refused-first"), "create_session");
+	first = need_fd(luo_create(ctx->dev, "refused-first"),
+			"create_session");
 	session = need_fd(luo_create(ctx->dev, "refused"), "create_session");
 	last = need_fd(luo_create(ctx->dev, "refused-last"), "create_session");
-	dropped = need_fd(luo_create(ctx->dev, "refused-dropped"), "create_session");
+	dropped = need_fd(luo_create(ctx->dev, "refused-dropped"),
+			  "create_session");
 	i = luo_preserve(session, full, FULL_TOKEN);
 	if (i == -ENOENT)
-		stage_skip("not the test build of the module: no handler for /dev/full");
+		stage_skip("not the test build: no handler");
 	need_eq(i, 0, "preserve /dev/full");
 
 	/* Files before and after the one that cannot be frozen. */
@@ -93,12 +106,12 @@ static void prepare(struct stage_ctx *ctx)
 
 	for (i = 0; i < TRIES; i++) {
 		expect_err(try_kexec(), -EBUSY,
-			   "reboot(KEXEC), try %d (EINVAL: is the next kernel loaded?)", i);
+			   "reboot(KEXEC), try %d (not loaded?)", i);
 		same_answers(ctx, session, fd, "after a refused kexec");
 		expect_eq(lseek(fd, 10 + i, SEEK_SET), 10 + i, "lseek");
 	}
 
-	/* Everything can be changed: more files, more sessions, fewer. */
+	/* Files and sessions can be added and dropped. */
 	more = put(session, 2, 5000, 2);
 	close(more);
 	close(dropped);
@@ -106,9 +119,10 @@ static void prepare(struct stage_ctx *ctx)
 	close(put(more, 1, 100, 13));
 	expect_err(try_kexec(), -EBUSY, "reboot(KEXEC) with more files");
 	same_answers(ctx, session, fd, "after the last refused kexec");
-	need_eq(luo_fill(fd, 0, LUO_PAGE, 3), 0, "write after the refused kexec");
+	need_eq(luo_fill(fd, 0, LUO_PAGE, 3), 0,
+		"write after the refused kexec");
 
-	/* Now the next one may go. */
+	/* The next kexec may succeed. */
 	need_eq(fcntl(full, F_SETFL, 0), 0, "clear O_NONBLOCK");
 	done = 1;
 	stage_save("done", &done, 1);
@@ -120,60 +134,79 @@ static void verify(struct stage_ctx *ctx)
 	char text[4096], done;
 
 	stage_load("done", &done, 1);
-	need_eq(done, 1, "stage 1 reached its end (a refused kexec was carried out)");
+	need_eq(done, 1,
+		"stage 1 reached its end (a refused kexec was carried out)");
 
-	expect_err(luo_retrieve(ctx->dev, "refused-dropped"), -ENOENT, "the dropped session");
-	session = need_fd(luo_retrieve(ctx->dev, "refused"), "retrieve_session");
+	expect_err(luo_retrieve(ctx->dev, "refused-dropped"), -ENOENT,
+		   "the dropped session");
+	session =
+		need_fd(luo_retrieve(ctx->dev, "refused"), "retrieve_session");
 
-	/* Not ready: nothing is finished, and all is still there. */
-	expect_err(luo_finish(session), -EBUSY, "finish before a retrieve of /dev/full");
-	expect_err(luo_finish(session), -EBUSY, "the same again");
-	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd after a refused finish");
-	expect_err(luo_finish(session), -EBUSY, "finish with another file retrieved");
+	/* A refused finish finishes nothing. */
+	expect_err(luo_finish(session), -EBUSY,
+		   "finish before a retrieve of /dev/full");
+	expect_err(luo_finish(session), -EBUSY, "finish again");
+	fd = need_fd(luo_retrieve_fd(session, 1),
+		     "retrieve_fd after a refused finish");
+	expect_err(luo_finish(session), -EBUSY,
+		   "finish with another file retrieved");
 	other = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd again");
-	expect_eq(luo_pos(fd), 10 + TRIES - 1, "position as of the kexec that was not refused");
+	expect_eq(luo_pos(fd), 10 + TRIES - 1, "position as of the last kexec");
 	expect_eq(luo_size(fd), SIZE, "size");
-	expect_pattern(fd, 0, LUO_PAGE, 3, "written after the refused kexec");
-	expect_pattern(fd, LUO_PAGE, SIZE - LUO_PAGE, 1, "written before it");
+	expect_pattern(fd, 0, LUO_PAGE, 3,
+		       "content written after the refused kexec");
+	expect_pattern(fd, LUO_PAGE, SIZE - LUO_PAGE, 1,
+		       "content written before it");
 	close(other);
 
-	/* It fails for ever, and the other files do not mind. */
-	expect_err(luo_retrieve_fd(session, FULL_TOKEN), -ENODEV, "retrieve of /dev/full");
-	expect_err(luo_retrieve_fd(session, FULL_TOKEN), -ENODEV, "the same again");
+	/* The retrieve fails for ever. The other files are not affected. */
+	expect_err(luo_retrieve_fd(session, FULL_TOKEN), -ENODEV,
+		   "retrieve of /dev/full");
+	expect_err(luo_retrieve_fd(session, FULL_TOKEN), -ENODEV,
+		   "retrieve of /dev/full again");
 	expect_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo");
-	expect_eq(luo_count_line(text, luo_file_line(FULL_TOKEN, "test-full-v1", "failed")), 1,
-		  "lines \"%s\" in fdinfo", luo_file_line(FULL_TOKEN, "test-full-v1", "failed"));
-	other = need_fd(luo_retrieve_fd(session, 2), "retrieve_fd of a file added late");
+	expect_eq(luo_count_line(text, luo_file_line(FULL_TOKEN, "test-full-v1",
+						     "failed")),
+		  1, "lines \"%s\" in fdinfo",
+		  luo_file_line(FULL_TOKEN, "test-full-v1", "failed"));
+	other = need_fd(luo_retrieve_fd(session, 2),
+			"retrieve_fd of a file added late");
 	expect_pattern(other, 0, 5000, 2, "file added after the refused kexec");
-	expect_eq(luo_finish(session), 0, "finish, now that it was attempted");
+	expect_eq(luo_finish(session), 0, "finish after an attempted retrieve");
 	close(session);
 	close(fd);
 	close(other);
 
-	session = need_fd(luo_retrieve(ctx->dev, "refused-first"), "retrieve_session");
+	session = need_fd(luo_retrieve(ctx->dev, "refused-first"),
+			  "retrieve_session");
 	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
-	expect_pattern(fd, 0, 100, 10, "file of the session before");
+	expect_pattern(fd, 0, 100, 10, "file of the session before it");
 	close(fd);
 	close(session);
-	session = need_fd(luo_retrieve(ctx->dev, "refused-last"), "retrieve_session");
+	session = need_fd(luo_retrieve(ctx->dev, "refused-last"),
+			  "retrieve_session");
 	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
-	expect_pattern(fd, 0, 100, 11, "file of the session behind");
+	expect_pattern(fd, 0, 100, 11, "file of the session after it");
 	close(fd);
 	close(session);
-	session = need_fd(luo_retrieve(ctx->dev, "refused-more"), "retrieve_session");
+	session = need_fd(luo_retrieve(ctx->dev, "refused-more"),
+			  "retrieve_session");
 	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
-	expect_pattern(fd, 0, 100, 13, "file of a session made after the refused kexec");
+	expect_pattern(fd, 0, 100, 13,
+		       "file of a session made after the refused kexec");
 	close(fd);
 	close(session);
 }
 
 static const struct stage_case cases[] = {
 	{ "refused", true, { prepare, verify } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_refused", .stages = 2, .cases = cases,
+	.name = "kexec_refused",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Swap: files whose pages are swapped out when they are preserved, or when the
- * kexec is entered, come back whole and in the frames that they were pinned in;
- * what is pinned is not swapped out; what came back can be swapped out again. And
- * compaction, which goes on all the time while files are preserved and retrieved.
+ * Swap and compaction: files whose pages are swapped out at preserve, or when the
+ * kexec is entered, come back complete and in the frames that they were pinned in.
+ * Pinned pages are not swapped out; retrieved pages can be. Compaction, which runs
+ * during preserve and retrieve, moves no pinned page.
  *
- * Every case asks first whether pages are where it needs them: on the disk.
+ * Each case first checks that the pages are really swapped out.
  *
  * debug: yes
  * memory: 1G
  * timeout: 120
  * cmdline: ramdisk_size=65536
  */
-#include "pressure.h"
-#include "stages.h"
+#include "lib/pressure.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,11 +24,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SIZE		(6 * MIB)
-#define PAGES		((long)(SIZE / LUO_PAGE))
-#define HUGE_PAGE	(2 * MIB)
-#define THP_CONTROL	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define MOVED_FILES	12
+#define SIZE (6 * MIB)
+#define PAGES ((long)(SIZE / LUO_PAGE))
+#define HUGE_PAGE (2 * MIB)
+#define THP_CONTROL "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define MOVED_FILES 12
 
 static int new_memfd(size_t size, __u64 seed)
 {
@@ -43,16 +43,17 @@ static void keep(int session, int fd, __u64 token)
 
 static int back(struct stage_ctx *ctx, __u64 token)
 {
-	return need_fd(luo_retrieve_fd(ctx->in, token), "retrieve_fd, token %llu",
-		       (unsigned long long)token);
+	return need_fd(luo_retrieve_fd(ctx->in, token),
+		       "retrieve_fd, token %llu", (unsigned long long)token);
 }
 
 static void need_out(int fd, size_t size, const char *what)
 {
 	long left = page_out(fd, size);
 
-	need_eq(mostly_out(left, size), true, "%s swapped out: %ld of %zu pages are in memory",
-		what, left, size / LUO_PAGE);
+	need_eq(mostly_out(left, size), true,
+		"%s swapped out: %ld of %zu pages are in memory", what, left,
+		size / LUO_PAGE);
 }
 
 static void swap_on(struct stage_ctx *ctx)
@@ -61,14 +62,14 @@ static void swap_on(struct stage_ctx *ctx)
 	need_eq(swap_used(), 0, "pages of swap in use");
 }
 
-/* All that was swapped out was brought in, or freed with its file. */
+/* All swapped-out pages were read in, or freed with their file. */
 static void swap_off(struct stage_ctx *ctx)
 {
 	expect_eq(swap_used(), 0, "pages of swap in use");
 	need_eq(swap_stop(), 0, "swapoff");
 }
 
-/* All of a file is swapped out when it is preserved. */
+/* A file that is swapped out completely at preserve. */
 
 static void whole_before(struct stage_ctx *ctx)
 {
@@ -76,10 +77,11 @@ static void whole_before(struct stage_ctx *ctx)
 
 	need_out(fd, SIZE, "the file is");
 	keep(ctx->out, fd, 1);
-	expect_eq(resident(fd, SIZE), PAGES, "pages in memory once preserved");
+	expect_eq(resident(fd, SIZE), PAGES, "pages in memory after preserve");
 	stage_save_pfns("whole", fd);
-	/* Pinned: it does not go again. */
-	expect_eq(page_out(fd, SIZE), PAGES, "pages in memory once they were to go");
+	/* Pinned pages stay in memory. */
+	expect_eq(page_out(fd, SIZE), PAGES,
+		  "pages in memory after paging out");
 	stage_same_pfns("whole", fd);
 	expect_pattern(fd, 0, SIZE, 1, "content once preserved");
 	close(fd);
@@ -92,7 +94,7 @@ static void whole_after(struct stage_ctx *ctx)
 
 	stage_same_pfns("whole", fd);
 	expect_pattern(fd, 0, SIZE, 1, "content");
-	/* An ordinary file, even before it is finished. */
+	/* A retrieved file can be paged out, even before finish. */
 	need_out(fd, SIZE, "the retrieved file is");
 	expect_pattern(fd, 0, MIB, 1, "content from swap");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
@@ -102,12 +104,12 @@ static void whole_after(struct stage_ctx *ctx)
 	expect_pattern(fd, 0, SIZE, 1, "content from swap, finished");
 	need_out(fd, SIZE, "the file is once more");
 	expect_eq(luo_truncate(fd, MIB), 0, "shrink what is swapped out");
-	expect_pattern(fd, 0, MIB, 1, "what is left");
+	expect_pattern(fd, 0, MIB, 1, "the remaining content");
 	close(fd);
 	expect_eq(swap_used(), 0, "pages of swap in use with the file closed");
 }
 
-/* Closing a session makes its pages movable again. */
+/* After unpreserve the pages can be swapped out again. */
 
 static void undone(struct stage_ctx *ctx)
 {
@@ -115,18 +117,17 @@ static void undone(struct stage_ctx *ctx)
 
 	need_out(fd, SIZE, "the file is");
 	keep(ctx->out, fd, 1);
-	expect_eq(resident(fd, SIZE), PAGES, "pages in memory once preserved");
+	expect_eq(resident(fd, SIZE), PAGES, "pages in memory after preserve");
 	close(ctx->out);
 	ctx->out = -1;
-	need_out(fd, SIZE, "the file that was given back is");
-	expect_pattern(fd, 0, SIZE, 2, "its content");
+	need_out(fd, SIZE, "the unpreserved file is");
+	expect_pattern(fd, 0, SIZE, 2, "content after unpreserve");
 	close(fd);
 }
 
 /*
- * A third of the pages is there and swapped out when the file is preserved, a
- * third is written later and is swapped out when the kexec is entered, and a
- * third are holes.
+ * A third of the pages is swapped out at preserve. A third is written after
+ * preserve, and is swapped out when the kexec is entered. A third are holes.
  */
 static void late_before(struct stage_ctx *ctx)
 {
@@ -139,15 +140,18 @@ static void late_before(struct stage_ctx *ctx)
 		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, 3), 0, "write");
 	need_out(fd, SIZE, "the first third is");
 	keep(ctx->out, fd, 1);
-	expect_eq(resident(fd, SIZE), PAGES / 3, "pages in memory once preserved");
+	expect_eq(resident(fd, SIZE), PAGES / 3,
+		  "pages in memory after preserve");
 	for (i = 1; i < PAGES; i += 3)
-		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, 4), 0, "write into a hole");
+		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, 4), 0,
+			"write into a hole");
 	out = page_out(fd, SIZE) - PAGES / 3;
 	need_eq(out >= 0 && mostly_out(out, SIZE / 3), true,
-		"what is not pinned swapped out, and nothing else: %ld pages are left", out);
+		"only pages that are not pinned are swapped out: %ld of them are left",
+		out);
 	need_eq(fstat(fd, &st), 0, "fstat");
 	expect_eq(st.st_blocks, PAGES / 3 * 2 * LUO_PAGE / 512, "blocks");
-	/* Reading it would bring it in. */
+	/* Not read again: that would swap the pages in. */
 }
 
 static void late_after(struct stage_ctx *ctx)
@@ -160,15 +164,17 @@ static void late_after(struct stage_ctx *ctx)
 	expect_eq(st.st_blocks, PAGES / 3 * 2 * LUO_PAGE / 512, "blocks");
 	for (i = 0; i < PAGES; i += 3) {
 		bad += luo_check(fd, i * LUO_PAGE, LUO_PAGE, 3) != LUO_SAME;
-		bad += luo_check(fd, (i + 1) * LUO_PAGE, LUO_PAGE, 4) != LUO_SAME;
-		bad += luo_check_zero(fd, (i + 2) * LUO_PAGE, LUO_PAGE) != LUO_SAME;
+		bad += luo_check(fd, (i + 1) * LUO_PAGE, LUO_PAGE, 4) !=
+		       LUO_SAME;
+		bad += luo_check_zero(fd, (i + 2) * LUO_PAGE, LUO_PAGE) !=
+		       LUO_SAME;
 	}
-	expect_eq(bad, 0, "pages with other content");
+	expect_eq(bad, 0, "pages with unexpected content");
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
 }
 
-/* Huge pages, swapped out as a whole or in pieces, as the kernel likes. */
+/* Huge pages, which the kernel swaps out as a whole or in parts. */
 
 static void huge_before(struct stage_ctx *ctx)
 {
@@ -179,11 +185,11 @@ static void huge_before(struct stage_ctx *ctx)
 	fd = new_memfd(2 * HUGE_PAGE, 5);
 	luo_write_file(THP_CONTROL, "never");
 	need_out(fd, 2 * HUGE_PAGE, "the file of huge pages is");
-	/* Some of it comes back by itself. */
+	/* Read some pages, so that a part is in memory. */
 	expect_pattern(fd, HUGE_PAGE / 2, 3 * LUO_PAGE, 5, "a few pages");
 	keep(ctx->out, fd, 1);
 	expect_eq(resident(fd, 2 * HUGE_PAGE), 2 * HUGE_PAGE / LUO_PAGE,
-		  "pages in memory once preserved");
+		  "pages in memory after preserve");
 	stage_save_pfns("huge", fd);
 	close(fd);
 }
@@ -198,7 +204,7 @@ static void huge_after(struct stage_ctx *ctx)
 	close(fd);
 }
 
-/* Compaction without a break, from before the first call to after the last. */
+/* Compaction runs from before the first call until after the last. */
 
 static atomic_bool compacting;
 static atomic_long compactions;
@@ -218,11 +224,12 @@ static pthread_t start_compacting(void)
 
 	compacting = true;
 	compactions = 0;
-	need_eq(pthread_create(&thread, NULL, compact, NULL), 0, "pthread_create");
+	need_eq(pthread_create(&thread, NULL, compact, NULL), 0,
+		"pthread_create");
 	return thread;
 }
 
-/* All of memory was gone through at least once while the files were there. */
+/* Whether at least one complete compaction ran since the start. */
 static bool compacted_enough(int tries)
 {
 	return compactions >= 2 || tries >= 100;
@@ -232,25 +239,25 @@ static void stop_compacting(pthread_t thread)
 {
 	compacting = false;
 	pthread_join(thread, NULL);
-	expect_range(compactions, 2, 1000000, "compactions meanwhile");
-	stage_note("%ld compactions meanwhile", (long)compactions);
+	expect_range(compactions, 2, 1000000, "compactions in this case");
+	stage_note("%ld compactions", (long)compactions);
 }
 
-/* Memory in pieces: compaction has something to do. */
-static int holey(void)
+/* Fragments memory, so that compaction moves pages. */
+static int fragment_memory(void)
 {
 	int fd = new_memfd(32 * MIB, 0);
 	long i;
 
 	for (i = 0; i < (long)(32 * MIB / LUO_PAGE); i += 2)
-		luo_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, i * LUO_PAGE,
-			      LUO_PAGE);
+		luo_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      i * LUO_PAGE, LUO_PAGE);
 	return fd;
 }
 
 static void compacted_before(struct stage_ctx *ctx)
 {
-	int i, tries = 0, fds[MOVED_FILES], pieces = holey();
+	int i, tries = 0, fds[MOVED_FILES], fragments = fragment_memory();
 	pthread_t thread = start_compacting();
 	char tag[16];
 
@@ -267,32 +274,35 @@ static void compacted_before(struct stage_ctx *ctx)
 		}
 	} while (!compacted_enough(tries++));
 	for (i = 0; i < MOVED_FILES; i++) {
-		need_eq(luo_fill(fds[i], 0, MIB / 2, 100 + i), 0, "write once preserved");
+		need_eq(luo_fill(fds[i], 0, MIB / 2, 100 + i), 0,
+			"write once preserved");
 		close(fds[i]);
 	}
 	stop_compacting(thread);
-	close(pieces);
+	close(fragments);
 }
 
 static void compacted_after(struct stage_ctx *ctx)
 {
-	int i, tries = 0, fds[MOVED_FILES], pieces = holey();
+	int i, tries = 0, fds[MOVED_FILES], fragments = fragment_memory();
 	pthread_t thread = start_compacting();
 
-	/* They can be moved as soon as they are there, so frames say nothing. */
+	/* Retrieved pages may move at once, so frames are not compared. */
 	for (i = 0; i < MOVED_FILES; i++)
 		fds[i] = back(ctx, i);
 	do {
 		for (i = 0; i < MOVED_FILES; i++) {
-			expect_pattern(fds[i], 0, MIB / 2, 100 + i, "written once preserved");
-			expect_pattern(fds[i], MIB / 2, MIB / 2, i, "written before");
+			expect_pattern(fds[i], 0, MIB / 2, 100 + i,
+				       "written once preserved");
+			expect_pattern(fds[i], MIB / 2, MIB / 2, i,
+				       "written before");
 		}
 	} while (!compacted_enough(tries++));
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	stop_compacting(thread);
 	for (i = 0; i < MOVED_FILES; i++)
 		close(fds[i]);
-	close(pieces);
+	close(fragments);
 }
 
 static const struct stage_case cases[] = {
@@ -303,11 +313,13 @@ static const struct stage_case cases[] = {
 	{ "huge", false, { huge_before, huge_after } },
 	{ "late", false, { late_before, late_after } },
 	{ "swapoff", true, { NULL, swap_off } },
-	{ }
+	{}
 };
 
 static const struct stage_program program = {
-	.name = "kexec_swap", .stages = 2, .cases = cases,
+	.name = "kexec_swap",
+	.stages = 2,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

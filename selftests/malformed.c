@@ -1,40 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A million malformed ioctls: each gets an errno, which is the right one, and
- * none of them changes anything.
+ * Two million malformed ioctls on the device and an outgoing session: each must
+ * fail with the right errno, and none may change anything. This shows the order of
+ * the checks of every argument, and that a check which fails leaves no trace.
  *
- * MALFORMED_SEED=n makes the calls of an earlier run again, MALFORMED_CALL=n
- * with it the one call of that number, MALFORMED_CALLS=n so many at random.
+ * MALFORMED_SEED=n repeats the calls of an earlier run, MALFORMED_CALL=n as well
+ * only the call of that number. MALFORMED_CALLS=n makes n random calls.
  */
-#include "malform.h"
-#include "usage.h"
+#include "lib/malform.h"
+#include "lib/usage.h"
 
 #include <sys/random.h>
 #include <time.h>
 
-#define SIZES		4096
-#define RANDOM_CALLS	1000000
-#define CHECK_EVERY	50000
-#define WARM_UP		20000
+#define SIZES 4096
+#define RANDOM_CALLS 1000000
+#define CHECK_EVERY 50000
+#define WARM_UP 20000
 
-/* Where every size is tried; an address relative to the end ends with it. */
+/*
+ * Where every size is tried. With @from_end, the argument ends at the offset.
+ */
 static const struct {
 	long offset;
 	bool from_end;
 } places[] = {
-	{ MALFORM_WRITABLE },			/* fine */
-	{ 3 },					/* unaligned */
-	{ LUO_PAGE - 5 },			/* across two pages */
-	{ 2 * LUO_PAGE - 13 },			/* into what is read-only */
-	{ 2 * LUO_PAGE },			/* read-only */
-	{ 4 * LUO_PAGE - 6 },			/* read-only, into nothing */
-	{ 4 * LUO_PAGE },			/* nothing */
-	{ 7 * LUO_PAGE - 2 },			/* into nothing within the size */
-	{ 7 * LUO_PAGE, true },			/* up to nothing */
-	{ 7 * LUO_PAGE + 1, true },		/* one byte too far */
+	{ MALFORM_WRITABLE }, /* aligned, writable */
+	{ 3 }, /* unaligned */
+	{ LUO_PAGE - 5 }, /* across two pages */
+	{ 2 * LUO_PAGE - 13 }, /* runs into a read-only page */
+	{ 2 * LUO_PAGE }, /* read-only */
+	{ 4 * LUO_PAGE - 6 }, /* read-only, runs into an unmapped page */
+	{ 4 * LUO_PAGE }, /* unmapped */
+	{ 7 * LUO_PAGE - 2 }, /* its size runs into an unmapped page */
+	{ 7 * LUO_PAGE, true }, /* ends where an unmapped page starts */
+	{ 7 * LUO_PAGE + 1, true }, /* one byte too far */
 };
 
-FIXTURE(malformed) {
+FIXTURE(malformed)
+{
 	struct malform on;
 	struct malform_state before;
 	struct usage usage;
@@ -75,7 +79,7 @@ FIXTURE_SETUP(malformed)
 	on->other = open("/dev/null", O_RDWR | O_CLOEXEC);
 	ASSERT_GE(on->other, 0);
 	ASSERT_EQ(0, luo_preserve(on->session, on->busy, on->token));
-	malform_look(on, &self->before);
+	malform_read_state(on, &self->before);
 }
 
 FIXTURE_TEARDOWN(malformed)
@@ -84,9 +88,9 @@ FIXTURE_TEARDOWN(malformed)
 	close(self->on.dev);
 }
 
-/* What the calls named and did not get is still to be had. */
+/* The names, tokens and files that the calls failed to get are still free. */
 static void expect_nothing_left(struct __test_metadata *_metadata,
-				FIXTURE_DATA(malformed) *self)
+				FIXTURE_DATA(malformed) * self)
 {
 	struct malform *on = &self->on;
 	char name[LUO_NAME_MAX];
@@ -96,9 +100,9 @@ static void expect_nothing_left(struct __test_metadata *_metadata,
 		snprintf(name, sizeof(name), "malform-%d", i);
 		session = luo_create(on->dev, name);
 		EXPECT_GE(session, 0)
-			TH_LOG("create \"%s\"", name);
+		TH_LOG("create_session \"%s\"", name);
 		EXPECT_EQ(0, luo_preserve(session, on->memfd, i))
-			TH_LOG("the memfd is preserved somewhere");
+		TH_LOG("the memfd is preserved somewhere");
 		close(session);
 	}
 	EXPECT_EQ(-EEXIST, luo_create(on->dev, on->taken));
@@ -109,8 +113,8 @@ static void expect_nothing_left(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, luo_preserve(on->session, on->memfd, 1));
 }
 
-/* False after more failures than anybody wants to read. */
-static bool make(FIXTURE_DATA(malformed) *self, struct malform_call *call)
+/* False after ten failures: more are not worth reading. */
+static bool make(FIXTURE_DATA(malformed) * self, struct malform_call *call)
 {
 	if (self->one && call->number != self->only)
 		return true;
@@ -119,7 +123,7 @@ static bool make(FIXTURE_DATA(malformed) *self, struct malform_call *call)
 	return self->failures < 10;
 }
 
-static bool random_calls(FIXTURE_DATA(malformed) *self, __u64 from, __u64 to)
+static bool random_calls(FIXTURE_DATA(malformed) * self, __u64 from, __u64 to)
 {
 	struct malform_call call;
 
@@ -131,18 +135,20 @@ static bool random_calls(FIXTURE_DATA(malformed) *self, __u64 from, __u64 to)
 	return true;
 }
 
-static __u64 start(struct __test_metadata *_metadata, FIXTURE_DATA(malformed) *self)
+static __u64 start(struct __test_metadata *_metadata,
+		   FIXTURE_DATA(malformed) * self)
 {
 	struct timespec now;
 
-	/* What grows once has grown; these are calls like all others. */
+	/* These calls warm up caches that grow only once. */
 	random_calls(self, 0, WARM_UP);
 	self->usage = measure();
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
 }
 
-static void end(struct __test_metadata *_metadata, FIXTURE_DATA(malformed) *self, __u64 started)
+static void end(struct __test_metadata *_metadata,
+		FIXTURE_DATA(malformed) * self, __u64 started)
 {
 	struct timespec now;
 
@@ -156,7 +162,7 @@ static void end(struct __test_metadata *_metadata, FIXTURE_DATA(malformed) *self
 	expect_nothing_left(_metadata, self);
 }
 
-/* Every size of every command, at places of each kind. */
+/* Every size of every command at each kind of place. */
 TEST_F_TIMEOUT(malformed, every_size, 240)
 {
 	__u64 started = start(_metadata, self), number = 0;
@@ -171,21 +177,22 @@ TEST_F_TIMEOUT(malformed, every_size, 240)
 					offset = places[i].offset;
 					if (places[i].from_end)
 						offset -= size;
-					malform_at(&self->on, number++, which, size, tail,
-						   offset, &call);
+					malform_at(&self->on, number++, which,
+						   size, tail, offset, &call);
 					if (!make(self, &call))
 						goto out;
 				}
 			}
 		}
-		if (size % 512 == 0)
-			EXPECT_TRUE(malform_is_as_before(&self->on, &self->before));
+		if (size % 512)
+			continue;
+		EXPECT_TRUE(malform_is_as_before(&self->on, &self->before));
 	}
 out:
 	end(_metadata, self, started);
 }
 
-/* Anything, anywhere; commands that are none, too. */
+/* Random commands, known and unknown, at random places. */
 TEST_F_TIMEOUT(malformed, random, 240)
 {
 	__u64 calls = number_from("MALFORMED_CALLS", RANDOM_CALLS), at;
@@ -194,7 +201,9 @@ TEST_F_TIMEOUT(malformed, random, 240)
 	if (self->one)
 		calls = self->only + 1;
 	for (at = WARM_UP; at < calls; at += CHECK_EVERY) {
-		if (!random_calls(self, at, at + CHECK_EVERY < calls ? at + CHECK_EVERY : calls))
+		if (!random_calls(self, at,
+				  at + CHECK_EVERY < calls ? at + CHECK_EVERY :
+							     calls))
 			break;
 		EXPECT_TRUE(malform_is_as_before(&self->on, &self->before));
 	}

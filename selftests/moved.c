@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Pages that the kernel moves to make larger ones of them, or room for such: a
- * file that is being preserved at that moment has those pages pinned that it has
- * afterwards, and no pinned page is moved.
+ * Preserving while the kernel moves the pages of the file, for compaction or to
+ * collapse them into a huge page. After preserve, the pinned pages must be the
+ * pages of the file, and they must no longer move.
  *
- * Making a huge page of a file's small ones copies them while others can still
- * find the old ones, and then replaces them. Whether the right ones are pinned
- * is seen from what can be paged out: what is pinned cannot.
+ * A collapse copies small pages while others can still find them, and then replaces
+ * them. Pinned pages cannot be paged out: so paging out tells which ones are pinned.
  */
-#include "fixture.h"
-#include "pressure.h"
+#include "lib/fixture.h"
+#include "lib/pressure.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 
-#define HUGE_PAGE	(2 * MIB)
-#define PAGES		(HUGE_PAGE / LUO_PAGE)
-#define RACES		80
-#define ROUNDS		15
-#define SECOND		1000000000L	/* in ns */
-#define PATIENCE	(5 * SECOND)
-/* A machine that is slow does not do all of them. */
-#define ENOUGH		(15 * SECOND)
+#define HUGE_PAGE (2 * MIB)
+#define PAGES (HUGE_PAGE / LUO_PAGE)
+#define RACES 80
+#define ROUNDS 15
+#define SECOND 1000000000L /* in ns */
+#define PATIENCE (5 * SECOND)
+/* A slow machine does not get through all rounds. */
+#define MAX_NS (15 * SECOND)
 
 static long now_ns(void)
 {
@@ -33,8 +32,8 @@ static long now_ns(void)
 }
 
 /*
- * Small pages with a word in each, which have been preserved once: so they are not
- * in the memory that the next kernel boots in, and need not be moved again.
+ * Makes a file of small pages with a word in each. It is preserved once, which
+ * moves its pages out of scratch memory, so that later preserves need not.
  */
 static int small_pages(int dev, size_t size)
 {
@@ -59,7 +58,8 @@ static bool has_words(int fd, size_t size)
 	size_t i, word;
 
 	for (i = 0; i < size; i += LUO_PAGE) {
-		if (pread(fd, &word, sizeof(word), i) != sizeof(word) || word != i)
+		if (pread(fd, &word, sizeof(word), i) != sizeof(word) ||
+		    word != i)
 			return false;
 	}
 	return true;
@@ -85,14 +85,14 @@ TEST_F(live, preserved_pages_are_not_collapsed)
 	EXPECT_EQ(0, memcmp(before, after, sizeof(before)));
 	EXPECT_TRUE(has_words(fd, HUGE_PAGE));
 
-	/* Pages that were given back are. */
+	/* Closing the session unpinned the pages: now they collapse. */
 	close(session);
 	EXPECT_EQ(0, collapse(fd, HUGE_PAGE));
 	ASSERT_EQ(0, luo_pfns(fd, PAGES, after));
 	EXPECT_NE(0, memcmp(before, after, sizeof(before)));
 	EXPECT_TRUE(has_words(fd, HUGE_PAGE));
 
-	/* Nor is what was made of them, once it is preserved. */
+	/* Once preserved, the huge page does not move either. */
 	session = luo_create(self->dev, "moved");
 	ASSERT_EQ(0, luo_preserve(session, fd, 1));
 	ASSERT_EQ(0, luo_pfns(fd, PAGES, before));
@@ -105,10 +105,10 @@ TEST_F(live, preserved_pages_are_not_collapsed)
 }
 
 /*
- * A page that must move out of the memory that the next kernel boots in, and that
- * somebody else is moving just then, makes it fail: it can be repeated.
+ * Preserve fails with ENOMEM if a page must move out of scratch memory while
+ * something else isolates it. Repeating the call succeeds.
  */
-static int preserve_at_last(int session, int fd, int *failed)
+static int preserve_patiently(int session, int fd, int *failed)
 {
 	long end = now_ns() + PATIENCE;
 	int err;
@@ -157,28 +157,30 @@ TEST_F_TIMEOUT(live, collapse_while_preserving, 200)
 	TH_LOG("a collapse takes %ld us; the seed is %llu", took / 1000,
 	       (unsigned long long)seed);
 	pthread_barrier_init(&c.start, NULL, 2);
-	end = now_ns() + ENOUGH;
+	end = now_ns() + MAX_NS;
 	for (i = 0; i < RACES && now_ns() < end; i++) {
 		session = luo_create(self->dev, "moved");
 		c.fd = small_pages(self->dev, HUGE_PAGE);
-		ASSERT_EQ(0, pthread_create(&c.thread, NULL, collapse_once, &c));
+		ASSERT_EQ(0,
+			  pthread_create(&c.thread, NULL, collapse_once, &c));
 		pthread_barrier_wait(&c.start);
 		until = now_ns() + luo_mix(seed, i) % (took * 5 / 4);
 		while (now_ns() < until)
 			;
-		ASSERT_EQ(0, preserve_at_last(session, c.fd, &failed));
+		ASSERT_EQ(0, preserve_patiently(session, c.fd, &failed));
 		pthread_join(c.thread, NULL);
 		collapsed += !c.answer;
 		left = page_out(c.fd, HUGE_PAGE);
 		ASSERT_EQ(PAGES, left)
-			TH_LOG("round %d: %ld pages of %ld are pinned", i, left, (long)PAGES);
+		TH_LOG("round %d: %ld pages of %ld are pinned", i, left,
+		       (long)PAGES);
 		ASSERT_TRUE(has_words(c.fd, HUGE_PAGE));
 		close(session);
 		close(c.fd);
 	}
-	TH_LOG("preserved with small pages %d times, with a huge one %d times, after %d failures",
+	TH_LOG("preserved as small pages %d times, as a huge page %d times, after %d failures",
 	       i - collapsed, collapsed, failed);
-	/* Neither was always first. */
+	/* Both orders occurred. */
 	EXPECT_GT(collapsed, 0);
 	EXPECT_LT(collapsed, i);
 	EXPECT_EQ(0, swap_used());
@@ -199,7 +201,7 @@ TEST_F_TIMEOUT(live, compaction_while_preserving, 100)
 	static __u64 before[PAGES], after[PAGES];
 	int fd = small_pages(self->dev, HUGE_PAGE);
 	pthread_t thread;
-	long end = now_ns() + ENOUGH;
+	long end = now_ns() + MAX_NS;
 	int i, session, failed = 0;
 
 	ASSERT_GE(fd, 0);
@@ -207,7 +209,7 @@ TEST_F_TIMEOUT(live, compaction_while_preserving, 100)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, compact, NULL));
 	for (i = 0; i < ROUNDS && now_ns() < end; i++) {
 		session = luo_create(self->dev, "moved");
-		ASSERT_EQ(0, preserve_at_last(session, fd, &failed));
+		ASSERT_EQ(0, preserve_patiently(session, fd, &failed));
 		ASSERT_EQ(0, luo_pfns(fd, PAGES, before));
 		EXPECT_TRUE(has_words(fd, HUGE_PAGE));
 		luo_write_file(COMPACT_MEMORY, "1");

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who may do what: the device is root's alone, a session is whoever's has its
- * fd and leads nowhere else, what may be pinned is bounded, and names forge
- * nothing.
+ * Privileges: only root opens the device, a session fd gives access to that session
+ * and to nothing else, RLIMIT_MEMLOCK bounds what a user can pin, and names cannot
+ * forge lines of fdinfo or of the kernel log.
+ *
+ * An agent that runs as root can therefore hand sessions to clients it does not
+ * trust.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <grp.h>
 #include <sys/klog.h>
@@ -12,12 +15,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define NOBODY		65534
-/* A user of this test's alone, so that nobody else is on its account. */
-#define PINNER		65001
-#define BOUND		16UL
+#define NOBODY 65534
+/* A user of this test only, so that no other process shares its account. */
+#define PINNER 65001
+#define BOUND 16UL
 
-TEST_F(live, device_is_of_root)
+TEST_F(live, device_belongs_to_root)
 {
 	struct stat st;
 
@@ -28,7 +31,7 @@ TEST_F(live, device_is_of_root)
 	EXPECT_EQ(0, st.st_gid);
 }
 
-/* Gives up all of it. Leaving root for another user drops the capabilities. */
+/* Becomes another user, which also drops all capabilities. */
 static int become(uid_t user)
 {
 	if (setgroups(0, NULL) || setresgid(user, user, user) ||
@@ -37,36 +40,44 @@ static int become(uid_t user)
 	return 0;
 }
 
-#define WITHOUT_PRIVILEGES(user, what)					\
-do {									\
-	int __status;							\
-	pid_t __pid = fork();						\
-									\
-	ASSERT_GE(__pid, 0);						\
-	if (!__pid)							\
-		_exit(become(user) ? 99 : (what));			\
-	ASSERT_EQ(__pid, waitpid(__pid, &__status, 0));			\
-	EXPECT_EQ(0, WEXITSTATUS(__status))				\
-		TH_LOG("the child failed at step %d", WEXITSTATUS(__status)); \
-	EXPECT_FALSE(WIFSIGNALED(__status));				\
-} while (0)
+static void expect_success(struct __test_metadata *_metadata, pid_t pid)
+{
+	int status;
+
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_FALSE(WIFSIGNALED(status));
+	EXPECT_EQ(0, WEXITSTATUS(status))
+	{
+		TH_LOG("the child failed at step %d", WEXITSTATUS(status));
+	}
+}
+
+/* Runs an expression in an unprivileged child; 0 is success. */
+#define WITHOUT_PRIVILEGES(user, what)                     \
+	do {                                               \
+		pid_t __pid = fork();                      \
+		ASSERT_GE(__pid, 0);                       \
+		if (!__pid)                                \
+			_exit(become(user) ? 99 : (what)); \
+		expect_success(_metadata, __pid);          \
+	} while (0)
 
 static int open_refused(void)
 {
 	return luo_open() == -EACCES ? 0 : 1;
 }
 
-TEST_F(live, device_does_not_open_for_others)
+TEST_F(live, only_root_opens_the_device)
 {
 	close(self->dev);
 	self->dev = -1;
 	WITHOUT_PRIVILEGES(NOBODY, open_refused());
-	/* That it was tried leaves it open for its owner. */
+	/* The failed open has no effect on the owner. */
 	self->dev = luo_open();
 	EXPECT_GE(self->dev, 0);
 }
 
-/* What somebody can do who was given a session and nothing else. */
+/* What a process can do that has a session and no privileges. */
 static int use_session(int session, int other, int taken)
 {
 	int fd = luo_memfd(0, 3 * LUO_PAGE, 1);
@@ -78,18 +89,24 @@ static int use_session(int session, int other, int taken)
 		return 2;
 	if (luo_preserve(session, fd, 2) != -EBUSY)
 		return 3;
-	/* A file of another session stays there. */
+	/* A file of another session cannot be taken from it. */
 	if (luo_preserve(session, taken, 3) != -EBUSY)
 		return 4;
-	/* It answers no calls of the device, and nothing of the other kind. */
+	/*
+	 * A session has neither the ioctls of the device nor those of incoming
+	 * sessions.
+	 */
 	if (luo_create(session, "privilege-more") != -EINVAL ||
 	    luo_retrieve(session, "privilege-other") != -EINVAL)
 		return 5;
-	if (luo_retrieve_fd(session, 1) != -EINVAL || luo_finish(session) != -EINVAL)
+	if (luo_retrieve_fd(session, 1) != -EINVAL ||
+	    luo_finish(session) != -EINVAL)
 		return 6;
 	if (luo_open() != -EACCES)
 		return 7;
-	/* What it was not given it cannot get hold of. */
+	/*
+	 * The process cannot open fds of its parent, nor its own session again.
+	 */
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", getppid(), other);
 	if (open(path, O_RDWR) >= 0)
 		return 8;
@@ -99,7 +116,7 @@ static int use_session(int session, int other, int taken)
 	return 0;
 }
 
-/* SCM_RIGHTS to a process that has nothing else. */
+/* Receives the session by SCM_RIGHTS, as a client of an agent would. */
 static int use_received(int session, int other, int taken)
 {
 	int got = luo_pass_fd(session);
@@ -107,7 +124,7 @@ static int use_received(int session, int other, int taken)
 	return got < 0 ? 98 : use_session(got, other, taken);
 }
 
-TEST_F(live, session_is_all_that_it_gives)
+TEST_F(live, session_gives_no_other_access)
 {
 	int session = luo_create(self->dev, "privilege");
 	int other = luo_create(self->dev, "privilege-other");
@@ -118,11 +135,15 @@ TEST_F(live, session_is_all_that_it_gives)
 	ASSERT_GE(other, 0);
 	ASSERT_EQ(0, luo_preserve(other, taken, 1));
 	WITHOUT_PRIVILEGES(NOBODY, use_received(session, other, taken));
-	/* What it preserved is in that session, and lives longer than it. */
+	/*
+	 * What the child preserved is in that session, and outlives the child.
+	 */
 	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
-	EXPECT_EQ(1, luo_count_line(text, luo_file_line(1, LUO_MEMFD, "preserved")));
+	EXPECT_EQ(1, luo_count_line(text,
+				    luo_file_line(1, LUO_MEMFD, "preserved")));
 	ASSERT_EQ(0, luo_fdinfo(other, text, sizeof(text)));
-	EXPECT_EQ(1, luo_count_line(text, luo_file_line(1, LUO_MEMFD, "preserved")));
+	EXPECT_EQ(1, luo_count_line(text,
+				    luo_file_line(1, LUO_MEMFD, "preserved")));
 	EXPECT_EQ(-ENOENT, luo_retrieve(self->dev, "privilege-more"));
 	close(session);
 	session = luo_create(self->dev, "privilege");
@@ -144,22 +165,23 @@ static int sized(size_t pages)
 	return luo_memfd(0, pages * LUO_PAGE, pages);
 }
 
-/* One file below the bound, at it, and above; the limit is that of the child. */
+/* Files below, at and above the limit, which is that of the child. */
 static int one_file(int session)
 {
-	int below = sized(BOUND - 1), at = sized(BOUND), above = sized(BOUND + 1);
+	int below = sized(BOUND - 1), at = sized(BOUND),
+	    above = sized(BOUND + 1);
 	int page = sized(1), empty = sized(0);
 
 	if (luo_preserve(session, above, 1) != -ENOMEM)
 		return 1;
-	/* Nothing of it is left, not on the account nor in the session. */
+	/* The failed call left nothing in the account nor in the session. */
 	if (luo_preserve(session, below, 1))
 		return 2;
 	if (luo_preserve(session, page, 2))
 		return 3;
 	if (luo_preserve(session, at, 3) != -ENOMEM)
 		return 4;
-	/* The bound is reached, and holes are free. */
+	/* At the limit, holes are still free of charge. */
 	if (luo_preserve(session, empty, 4))
 		return 5;
 	if (luo_truncate(at, 2 * LUO_PAGE) || luo_truncate(above, 0))
@@ -176,7 +198,7 @@ static int exactly(int session)
 	return luo_preserve(session, sized(1), 2) == -ENOMEM ? 0 : 2;
 }
 
-/* Several, of which the last does not go in; it does when another session goes. */
+/* Fills the account from two sessions; one page more fails. */
 static int several(int a, int b)
 {
 	int i;
@@ -204,7 +226,7 @@ TEST_F(live, memlock_one_file)
 	ASSERT_EQ(0, limit_memlock(BOUND));
 	WITHOUT_PRIVILEGES(PINNER, one_file(session));
 	close(session);
-	/* Given back by close: it can be had again and again. */
+	/* Closing gives the pages back to the account. */
 	for (i = 0; i < 3; i++) {
 		session = luo_create(self->dev, "privilege-memlock");
 		ASSERT_GE(session, 0);
@@ -222,17 +244,18 @@ TEST_F(live, memlock_several_files)
 	ASSERT_GE(b, 0);
 	ASSERT_EQ(0, limit_memlock(BOUND));
 	WITHOUT_PRIVILEGES(PINNER, several(a, b));
-	/* The account is the user's, whichever process it is. */
+	/* The account belongs to the user, not to the process. */
 	WITHOUT_PRIVILEGES(PINNER, half(a, -ENOMEM));
-	/* Another user has one of its own. */
+	/* Another user has another account. */
 	WITHOUT_PRIVILEGES(PINNER + 1, half(a, 0));
 	close(b);
-	WITHOUT_PRIVILEGES(PINNER, luo_preserve(a, sized(BOUND / 2), 51) ? 1 : 0);
+	WITHOUT_PRIVILEGES(PINNER,
+			   luo_preserve(a, sized(BOUND / 2), 51) ? 1 : 0);
 	WITHOUT_PRIVILEGES(PINNER, half(a, -EEXIST));
 	close(a);
 }
 
-TEST_F(live, memlock_not_for_ipc_lock)
+TEST_F(live, memlock_does_not_bind_cap_ipc_lock)
 {
 	int session = luo_create(self->dev, "privilege-memlock");
 
@@ -249,7 +272,7 @@ static int zero_bound(int session)
 	return luo_preserve(session, sized(0), 1) ? 2 : 0;
 }
 
-TEST_F(live, memlock_of_nothing)
+TEST_F(live, memlock_zero)
 {
 	int session = luo_create(self->dev, "privilege-memlock");
 
@@ -259,8 +282,8 @@ TEST_F(live, memlock_of_nothing)
 	close(session);
 }
 
-/* At most 63 bytes each; what they would forge stands in forged_lines. */
-static const char * const names[] = {
+/* At most 63 bytes each. Those with "forged" must never reach the log. */
+static const char *const names[] = {
 	"x\nliveupdate: forged 1",
 	"x\r\n<0>liveupdate: forged 2",
 	"x\n[    0.000000] liveupdate: forged 3",
@@ -275,7 +298,8 @@ static const char * const names[] = {
 static bool only_printable(const char *text)
 {
 	for (; *text; text++) {
-		if ((unsigned char)*text < ' ' && *text != '\n' && *text != '\t')
+		if ((unsigned char)*text < ' ' && *text != '\n' &&
+		    *text != '\t')
 			return false;
 		if ((unsigned char)*text >= 0x7f)
 			return false;
@@ -296,19 +320,20 @@ TEST_F(live, names_forge_no_line_of_fdinfo)
 		EXPECT_STREQ(names[i], seen);
 		ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
 		EXPECT_TRUE(only_printable(text))
-			TH_LOG("name %zu, seen:\n%s", i, text);
-		for (lines = 0, line = text; (line = strstr(line, "luo-")); line++)
+		TH_LOG("name %zu, seen:\n%s", i, text);
+		for (lines = 0, line = text; (line = strstr(line, "luo-"));
+		     line++)
 			lines += line == text || line[-1] == '\n';
-		/* Its name and its direction. */
+		/* The lines of the name and of the direction. */
 		EXPECT_EQ(2, lines)
-			TH_LOG("name %zu, seen:\n%s", i, text);
+		TH_LOG("name %zu, seen:\n%s", i, text);
 		close(session);
 	}
 }
 
 static char *kernel_log(void)
 {
-	/* SYSLOG_ACTION_SIZE_BUFFER, SYSLOG_ACTION_READ_ALL */
+	/* 10: SYSLOG_ACTION_SIZE_BUFFER; 3: SYSLOG_ACTION_READ_ALL */
 	int size = klogctl(10, NULL, 0), len;
 	char *text = size > 0 ? malloc(size + 1) : NULL;
 
@@ -321,7 +346,7 @@ static char *kernel_log(void)
 	return text;
 }
 
-/* What a log line looks like: "<6>[   12.345678] ...", nothing in between. */
+/* Counts lines that do not start like "<6>[   12.345678] ". */
 static int odd_lines(const char *log)
 {
 	const char *line, *end;
@@ -329,7 +354,8 @@ static int odd_lines(const char *log)
 
 	for (line = log; line && *line; line = end ? end + 1 : NULL) {
 		end = strchr(line, '\n');
-		if (*line != '<' || !strchr(line, '[') || strchr(line, '[') - line > 5)
+		if (*line != '<' || !strchr(line, '[') ||
+		    strchr(line, '[') - line > 5)
 			odd++;
 	}
 	return odd;
@@ -343,7 +369,7 @@ TEST_F(live, names_forge_no_line_of_the_log)
 
 	if (!before)
 		SKIP(return, "the kernel log cannot be read");
-	/* Whatever is said about a session of that name, in success and in failure. */
+	/* Every call that could log the name, in success and in failure. */
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
 		session = luo_create(self->dev, names[i]);
 		fd = luo_memfd(0, LUO_PAGE, i);
@@ -358,7 +384,7 @@ TEST_F(live, names_forge_no_line_of_the_log)
 	after = kernel_log();
 	ASSERT_NE(NULL, after);
 	EXPECT_EQ(NULL, strstr(after, "forged"))
-		TH_LOG("seen: %.200s", strstr(after, "forged") ?: "");
+	TH_LOG("seen: %.200s", strstr(after, "forged") ?: "");
 	EXPECT_EQ(odd_lines(before), odd_lines(after));
 	free(before);
 	free(after);

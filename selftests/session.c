@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Outgoing sessions: their names, the calls that are not for them, the ways in
- * which their fds travel, and what /proc tells about them.
+ * Outgoing sessions: their names, calls for the other direction, the ways in which
+ * their fds travel (dup, fork, exec, SCM_RIGHTS), and fdinfo. A session lives as
+ * long as anybody has an fd of it, which is what fd stores and agents rely on.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
+#include <limits.h>
 #include <sys/wait.h>
+#include <time.h>
 
-#define MANY	2000
+#define MANY 2000
+#define FEW_FILES 1000
+#define MANY_FILES 20000
 
-/* Exit status of the program that was executed with a session as fd argv[2]. */
+/*
+ * The program after exec, with a session as fd argv[2]; returns its exit
+ * status.
+ */
 static int held_session(int argc, char **argv)
 {
 	char name[LUO_NAME_MAX];
@@ -31,7 +39,7 @@ TEST_F(live, names_are_unique)
 	ASSERT_GE(b, 0);
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "session-a"));
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "session-b"));
-	/* A prefix, or more of it, is another name. */
+	/* A prefix or an extension of a name is another name. */
 	close(b);
 	b = luo_create(self->dev, "session-");
 	EXPECT_GE(b, 0);
@@ -69,7 +77,7 @@ TEST_F(live, name_is_free_after_close)
 	}
 }
 
-TEST_F(live, not_for_outgoing)
+TEST_F(live, incoming_calls_einval)
 {
 	struct liveupdate_session_finish finish = { .size = sizeof(finish) };
 	int session = luo_create(self->dev, "session-outgoing");
@@ -81,8 +89,9 @@ TEST_F(live, not_for_outgoing)
 	EXPECT_EQ(-EINVAL, luo_retrieve_fd(session, 2));
 	EXPECT_EQ(-EINVAL, luo_finish(session));
 	finish.reserved = 1;
-	EXPECT_EQ(-EINVAL, luo_ioctl(session, LIVEUPDATE_SESSION_FINISH, &finish));
-	/* All is still there. */
+	EXPECT_EQ(-EINVAL,
+		  luo_ioctl(session, LIVEUPDATE_SESSION_FINISH, &finish));
+	/* The failed calls changed nothing. */
 	EXPECT_EQ(-EEXIST, luo_preserve(session, fd, 1));
 	EXPECT_EQ(-EBUSY, luo_preserve(session, fd, 2));
 	EXPECT_EQ(-EEXIST, luo_create(self->dev, "session-outgoing"));
@@ -109,7 +118,8 @@ TEST_F(live, not_a_regular_file)
 	ASSERT_GE(session, 0);
 	EXPECT_EQ(-1, read(session, &byte, 1));
 	EXPECT_EQ(-1, write(session, &byte, 1));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, LUO_PAGE, PROT_READ, MAP_SHARED, session, 0));
+	EXPECT_EQ(MAP_FAILED,
+		  mmap(NULL, LUO_PAGE, PROT_READ, MAP_SHARED, session, 0));
 	close(session);
 }
 
@@ -127,7 +137,7 @@ TEST_F(live, session_cannot_be_preserved)
 	close(b);
 }
 
-TEST_F(live, dup_keeps_it)
+TEST_F(live, dup_keeps_session)
 {
 	int session = luo_create(self->dev, "session-dup");
 	int fd = luo_memfd(0, LUO_PAGE, 1);
@@ -146,7 +156,7 @@ TEST_F(live, dup_keeps_it)
 	close(fd);
 }
 
-TEST_F(live, scm_rights_keeps_it)
+TEST_F(live, scm_rights_keep_session)
 {
 	int session = luo_create(self->dev, "session-scm");
 	int fd = luo_memfd(0, LUO_PAGE, 1);
@@ -165,7 +175,7 @@ TEST_F(live, scm_rights_keeps_it)
 	close(fd);
 }
 
-TEST_F(live, fork_keeps_it)
+TEST_F(live, fork_keeps_session)
 {
 	int session = luo_create(self->dev, "session-fork");
 	int fd = luo_memfd(0, LUO_PAGE, 1);
@@ -179,13 +189,13 @@ TEST_F(live, fork_keeps_it)
 		_exit(luo_preserve(session, fd, 1) ? 1 : 0);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	/* The child preserved it; its end gave nothing back. */
+	/* The child preserved the file, and its exit did not unpreserve it. */
 	EXPECT_EQ(-EEXIST, luo_preserve(session, fd, 1));
 	close(session);
 	close(fd);
 }
 
-TEST_F(live, exec_keeps_it)
+TEST_F(live, exec_keeps_session)
 {
 	int session = luo_create(self->dev, "session-exec");
 	char number[16];
@@ -198,12 +208,13 @@ TEST_F(live, exec_keeps_it)
 	pid = fork();
 	ASSERT_GE(pid, 0);
 	if (!pid) {
-		execl("/proc/self/exe", "session", "--held", number, "session-exec", NULL);
+		execl("/proc/self/exe", "session", "--held", number,
+		      "session-exec", NULL);
 		_exit(1);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status)
-		TH_LOG("2: get_name failed there, 3: preserve did");
+	TH_LOG("2: get_name failed after exec, 3: preserve_fd failed");
 	close(session);
 }
 
@@ -218,9 +229,9 @@ TEST_F_TIMEOUT(live, many, 120)
 		snprintf(name, sizeof(name), "session-many-%d", i);
 		sessions[i] = luo_create(self->dev, name);
 		ASSERT_GE(sessions[i], 0)
-			TH_LOG("session %d", i);
+		TH_LOG("session %d", i);
 	}
-	/* Every other one goes, the rest stay what they are. */
+	/* Every other session is closed. The others keep their names. */
 	for (i = 0; i < MANY; i += 2)
 		ASSERT_EQ(0, close(sessions[i]));
 	for (i = 0; i < MANY; i++) {
@@ -249,9 +260,9 @@ TEST_F(live, fdinfo)
 	ASSERT_GE(session, 0);
 	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
 	EXPECT_EQ(1, luo_count_line(text, "luo-name:\tsession-fdinfo"))
-		TH_LOG("seen:\n%s", text);
+	TH_LOG("seen:\n%s", text);
 	EXPECT_EQ(1, luo_count_line(text, "luo-direction:\toutgoing"))
-		TH_LOG("seen:\n%s", text);
+	TH_LOG("seen:\n%s", text);
 	EXPECT_EQ(NULL, strstr(text, "luo-file:"));
 
 	for (i = 0; i < ARRAY_SIZE(tokens); i++) {
@@ -260,10 +271,11 @@ TEST_F(live, fdinfo)
 	}
 	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
 	for (i = 0; i < ARRAY_SIZE(tokens); i++) {
-		EXPECT_EQ(1, luo_count_line(text, luo_file_line(tokens[i], LUO_MEMFD,
-								"preserved")))
-			TH_LOG("expected \"%s\", seen:\n%s",
-			       luo_file_line(tokens[i], LUO_MEMFD, "preserved"), text);
+		EXPECT_EQ(1, luo_count_line(text,
+					    luo_file_line(tokens[i], LUO_MEMFD,
+							  "preserved")))
+		TH_LOG("expected \"%s\", seen:\n%s",
+		       luo_file_line(tokens[i], LUO_MEMFD, "preserved"), text);
 		close(fds[i]);
 	}
 	close(session);
@@ -277,11 +289,67 @@ TEST_F(live, fdinfo_name_cannot_forge_a_line)
 	ASSERT_GE(session, 0);
 	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
 	EXPECT_EQ(0, luo_count_line(text, "luo-direction:\tincoming"))
-		TH_LOG("seen:\n%s", text);
+	TH_LOG("seen:\n%s", text);
 	EXPECT_EQ(1, luo_count_line(text, "luo-direction:\toutgoing"))
-		TH_LOG("seen:\n%s", text);
+	TH_LOG("seen:\n%s", text);
 	EXPECT_NE(NULL, strstr(text, "luo-name:\tx\\nluo-direction:"))
-		TH_LOG("expected the newline as \\n, seen:\n%s", text);
+	TH_LOG("expected the newline as \\n, seen:\n%s", text);
+	close(session);
+}
+
+/* The shortest of some reads of fdinfo, in ns. */
+static long fdinfo_time(int fd, char *text, size_t size)
+{
+	struct timespec from, to;
+	long ns, least = LONG_MAX;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		if (luo_fdinfo(fd, text, size))
+			return LONG_MAX;
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		ns = (to.tv_sec - from.tv_sec) * 1000000000L + to.tv_nsec -
+		     from.tv_nsec;
+		least = ns < least ? ns : least;
+	}
+	return least;
+}
+
+/*
+ * fdinfo is printed under a lock that serialization needs. So neither its length nor
+ * the time to print it may grow with the number of files: the first files have a line
+ * each, the others are counted.
+ */
+TEST_F_TIMEOUT(live, fdinfo_is_bounded, 120)
+{
+	int session = luo_create(self->dev, "session-fdinfo");
+	static char text[LUO_FDINFO_MAX + LUO_PAGE];
+	long few_ns = 0, ns;
+	int i, fd, lines;
+
+	ASSERT_GE(session, 0);
+	for (i = 0; i < MANY_FILES; i++) {
+		if (i == FEW_FILES)
+			few_ns = fdinfo_time(session, text, sizeof(text));
+		fd = luo_memfd(0, 0, 0);
+		ASSERT_EQ(0, luo_preserve(session, fd, i))
+		TH_LOG("file %d", i);
+		close(fd);
+	}
+	ns = fdinfo_time(session, text, sizeof(text));
+	TH_LOG("fdinfo of %d files: %ld us, of %d files: %ld us", FEW_FILES,
+	       few_ns / 1000, MANY_FILES, ns / 1000);
+	EXPECT_LE(ns, 4 * few_ns + 1000000);
+	EXPECT_LE(strlen(text), LUO_FDINFO_MAX);
+	EXPECT_EQ(1, luo_count_line(text, "luo-name:\tsession-fdinfo"));
+	EXPECT_EQ(1, luo_count_line(text, "luo-direction:\toutgoing"));
+	lines = luo_file_lines(text);
+	EXPECT_GE(lines, 100);
+	EXPECT_LE(lines, FEW_FILES);
+	EXPECT_TRUE(luo_fdinfo_counts(text, MANY_FILES))
+	TH_LOG("expected a count of the %d files, seen: %.400s", MANY_FILES,
+	       text);
 	close(session);
 }
 

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Soak: as many kexecs as the scenario asks for, with a journal on the host that
- * knows what must come back.
+ * Soak: any number of kexecs in a row. Each kernel writes a journal of what it
+ * leaves, into the directory shared with the host, and the next one checks it: every
+ * session and file of the journal must be there, and nothing that the journal calls
+ * gone. Slow leaks and rare orders of events show up here.
  *
- * In each kernel all that the journal of the kernel before names is looked for:
- * every session and file of it must be there as it was left, and nothing that it
- * says is gone may be. By chance sessions are then finished, only closed, held
- * half retrieved, or never asked for; files are dropped or carried on, changed;
- * and new sessions and files are made. What chance decides is a function of the
- * seed and the number of the stage: lu.seed= on the kernel's command line, or
- * LUO_SEED, makes a run again.
+ * Random choices decide what happens to an incoming session: it is finished, closed,
+ * held half retrieved, or never retrieved. Files are dropped or, changed, preserved
+ * again. New sessions and files are added. All choices follow from the seed and the
+ * stage: lu.seed= on the kernel command line, or LUO_SEED, repeats a run.
  */
-#include "stages.h"
+#include "lib/stages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,31 +20,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_SESSIONS	16
-#define MAX_FILES	8
-#define MAX_GONE	64
-#define MAX_PAGES	512
-#define MAX_CARRIED	(MAX_SESSIONS * MAX_FILES)
+#define MAX_SESSIONS 16
+#define MAX_FILES 8
+#define MAX_GONE 64
+#define MAX_PAGES 512
+#define MAX_CARRIED (MAX_SESSIONS * MAX_FILES)
 
 /*
- * How many pages more or less may be in use than in the second kernel (the first
- * was not entered by kexec, and has its memory elsewhere). Taken out is what is
- * there by right: pages of memfds (Shmem), and those that wait for a retrieve,
- * which the journal knows. Left are their headers and lists (up to three pages for
- * each of some dozen files), slab and page tables: it moves by up to 100 pages. The
- * number is the same for every later kernel, the last too: what a kexec leaks and
- * the next hands over again adds up, and shows when it is worth a file or two.
+ * How many pages more or less may be in use than in the second kernel. (The
+ * first was not entered by kexec, and has its memory elsewhere.) Pages of
+ * memfds (Shmem) and pages that wait for a retrieve, which the journal knows,
+ * do not count. What counts are headers and lists (up to three pages for each
+ * of some dozen files), slab and page tables, which move by up to 100 pages.
+ * The limit is the same in every later kernel: pages that each kexec leaks and
+ * hands over again add up until they exceed it.
  */
-#define TOLERATE	200
+#define TOLERATE 200
 
 struct file {
 	__u64 token;
 	__u64 size;
 	__u64 pos;
 	int seals;
-	/* That it has in memory. */
+	/* Pages in memory. */
 	unsigned int pages;
-	/* The seed of each page; 0 for one of zeroes. */
+	/* The seed of each page; 0 for a page of zeroes. */
 	__u32 seed[MAX_PAGES];
 };
 
@@ -64,7 +63,7 @@ static struct journal {
 	char names[MAX_GONE][LUO_NAME_MAX];
 } before, after;
 
-/* Files that were taken over and will go on. */
+/* Retrieved files that will be preserved again. */
 static struct {
 	int fd;
 	struct file file;
@@ -73,7 +72,7 @@ static struct {
 static unsigned int carrying;
 static __u64 state;
 static int last_stage, current_stage;
-/* Pages of what stays behind in this kernel, neither retrieved nor freed. */
+/* Pages of incoming files that this kernel neither retrieves nor frees. */
 static long waiting;
 static struct {
 	unsigned int sessions, files, finished, closed, held, ignored;
@@ -134,8 +133,9 @@ static size_t bytes_of_page(const struct file *file, size_t page)
 static void write_page(int fd, struct file *file, size_t page)
 {
 	file->seed[page] = (any() & 0xffffff) + 1;
-	need_eq(luo_fill(fd, page * LUO_PAGE, bytes_of_page(file, page), file->seed[page]), 0,
-		"write to page %zu", page);
+	need_eq(luo_fill(fd, page * LUO_PAGE, bytes_of_page(file, page),
+			 file->seed[page]),
+		0, "write to page %zu", page);
 }
 
 static bool is_writable(const struct file *file)
@@ -153,7 +153,9 @@ static void write_some(int fd, struct file *file)
 
 static __u64 any_size(void)
 {
-	static const __u64 sizes[] = { 0, 1, LUO_PAGE - 1, LUO_PAGE, LUO_PAGE + 1, 2 * MIB };
+	static const __u64 sizes[] = {
+		0, 1, LUO_PAGE - 1, LUO_PAGE, LUO_PAGE + 1, 2 * MIB
+	};
 
 	if (one_in(4))
 		return sizes[below(ARRAY_SIZE(sizes))];
@@ -163,8 +165,8 @@ static __u64 any_size(void)
 static int make_file(struct file *file)
 {
 	static const int some[] = {
-		F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE,
-		F_SEAL_EXEC,
+		F_SEAL_SEAL,  F_SEAL_SHRINK,	   F_SEAL_GROW,
+		F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_EXEC,
 	};
 	bool sparse = one_in(2);
 	size_t page;
@@ -184,14 +186,17 @@ static int make_file(struct file *file)
 	return fd;
 }
 
-static void look_at_file(int fd, const struct file *file, const char *name)
+static void check_file(int fd, const struct file *file, const char *name)
 {
 	size_t page;
 	long at;
 
-	expect_eq(luo_size(fd), file->size, "size of %#llx of \"%s\"", file->token, name);
-	expect_eq(luo_pos(fd), file->pos, "position of %#llx of \"%s\"", file->token, name);
-	expect_eq(luo_seals(fd), file->seals, "seals of %#llx of \"%s\"", file->token, name);
+	expect_eq(luo_size(fd), file->size, "size of %#llx of \"%s\"",
+		  file->token, name);
+	expect_eq(luo_pos(fd), file->pos, "position of %#llx of \"%s\"",
+		  file->token, name);
+	expect_eq(luo_seals(fd), file->seals, "seals of %#llx of \"%s\"",
+		  file->token, name);
 	for (page = 0; page < pages_of(file); page++) {
 		off_t off = page * LUO_PAGE;
 		size_t len = bytes_of_page(file, page);
@@ -200,23 +205,26 @@ static void look_at_file(int fd, const struct file *file, const char *name)
 			at = luo_check(fd, off, len, file->seed[page]);
 		else
 			at = luo_check_zero(fd, off, len);
-		if (!expect_eq(at, LUO_SAME, "first wrong byte in page %zu of %#llx of \"%s\"",
-			       page, file->token, name))
+		if (!expect_eq(at, LUO_SAME,
+			       "content of page %zu of %#llx of \"%s\"", page,
+			       file->token, name))
 			return;
 	}
 }
 
-/* What came in. */
+/* Incoming sessions. */
 
-static void take_file(int session, const struct session *from, const struct file *file,
-		      bool may_carry)
+static void take_file(int session, const struct session *from,
+		      const struct file *file, bool may_carry)
 {
 	int fd = luo_retrieve_fd(session, file->token);
 
-	if (!expect_eq(fd < 0 ? fd : 0, 0, "retrieve_fd %#llx of \"%s\"", file->token, from->name))
+	if (!expect_eq(fd < 0 ? fd : 0, 0, "retrieve_fd %#llx of \"%s\"",
+		       file->token, from->name))
 		return;
-	look_at_file(fd, file, from->name);
-	if (may_carry && current_stage < last_stage && carrying < MAX_CARRIED && !one_in(3)) {
+	check_file(fd, file, from->name);
+	if (may_carry && current_stage < last_stage && carrying < MAX_CARRIED &&
+	    !one_in(3)) {
 		carried[carrying].fd = fd;
 		carried[carrying++].file = *file;
 	} else {
@@ -224,10 +232,11 @@ static void take_file(int session, const struct session *from, const struct file
 	}
 }
 
-/* The daemon goes on to hold what is not closed here. */
+/* The daemon keeps open what is not closed here. */
 static void take_session(int dev, const struct session *from)
 {
-	bool last = current_stage == last_stage, half = one_in(3), hold = !last && one_in(6);
+	bool last = current_stage == last_stage, half = one_in(3),
+	     hold = !last && one_in(6);
 	char name[LUO_NAME_MAX];
 	unsigned int i;
 	int session;
@@ -240,12 +249,16 @@ static void take_session(int dev, const struct session *from)
 		return;
 	}
 	session = luo_retrieve(dev, from->name);
-	if (!expect_eq(session < 0 ? session : 0, 0, "retrieve_session \"%s\"", from->name))
+	if (!expect_eq(session < 0 ? session : 0, 0, "retrieve_session \"%s\"",
+		       from->name))
 		return;
 	expect_eq(luo_get_name(session, name), 0, "get_name");
-	expect_eq(strcmp(name, from->name), 0, "the name \"%s\" of \"%s\"", name, from->name);
-	expect_err(luo_retrieve(dev, from->name), -EINVAL, "retrieve_session again");
-	expect_err(luo_retrieve_fd(session, any()), -ENOENT, "retrieve_fd of a token that is none");
+	expect_eq(strcmp(name, from->name), 0, "the name \"%s\" of \"%s\"",
+		  name, from->name);
+	expect_err(luo_retrieve(dev, from->name), -EINVAL,
+		   "retrieve_session again");
+	expect_err(luo_retrieve_fd(session, any()), -ENOENT,
+		   "retrieve_fd of an unknown token");
 	for (i = 0; i < from->count; i++) {
 		if (!half || one_in(2))
 			take_file(session, from, &from->files[i], !hold);
@@ -259,15 +272,18 @@ static void take_session(int dev, const struct session *from)
 	}
 	if (one_in(2)) {
 		tally.finished++;
-		expect_eq(luo_finish(session), 0, "finish of \"%s\"", from->name);
+		expect_eq(luo_finish(session), 0, "finish of \"%s\"",
+			  from->name);
 		if (from->count)
-			expect_err(luo_retrieve_fd(session, from->files[0].token), -ENOENT,
-				   "retrieve_fd after finish");
+			expect_err(luo_retrieve_fd(session,
+						   from->files[0].token),
+				   -ENOENT, "retrieve_fd after finish");
 	} else {
 		tally.closed++;
 	}
 	close(session);
-	expect_err(luo_retrieve(dev, from->name), -ENOENT, "retrieve_session after all of it");
+	expect_err(luo_retrieve(dev, from->name), -ENOENT,
+		   "retrieve_session after close");
 }
 
 static long pages_in_use(void)
@@ -275,8 +291,8 @@ static long pages_in_use(void)
 	return -(luo_free_pages() + luo_meminfo("Shmem") + waiting);
 }
 
-/* At the same point of every kernel: all is retrieved that will be. */
-static void look_at_memory(void)
+/* Measured at the same point in every kernel: after the last retrieve. */
+static void check_memory(void)
 {
 	long more = 0;
 	int tries;
@@ -291,40 +307,44 @@ static void look_at_memory(void)
 			break;
 		usleep(200000);
 	}
-	stage_note("%ld pages more in use than in the second kernel, %ld wait for a retrieve", more,
+	stage_note("%ld more pages than in kernel 2, %ld not retrieved", more,
 		   waiting);
 	if (current_stage > 2) {
-		expect_range(more, -TOLERATE, TOLERATE, "pages more in use than in kernel 2");
+		expect_range(more, -TOLERATE, TOLERATE,
+			     "pages more in use than in kernel 2");
 		after.in_use = before.in_use;
 	}
 }
 
-static void look(int dev)
+static void check_incoming(int dev)
 {
 	unsigned int i;
 
 	for (i = 0; i < before.gone; i++) {
 		if (!is_expected(before.names[i]))
 			expect_err(luo_retrieve(dev, before.names[i]), -ENOENT,
-				   "retrieve_session \"%s\", which is gone", before.names[i]);
+				   "retrieve_session \"%s\"", before.names[i]);
 	}
 	for (i = 0; i < before.count; i++)
 		take_session(dev, &before.sessions[i]);
 }
 
-/* What goes out. */
+/* Outgoing sessions. */
 
 static int create(int dev, struct session *session, unsigned int number)
 {
 	int fd;
 
-	snprintf(session->name, LUO_NAME_MAX, "soak-%d-%u", one_in(3) ? 0 : current_stage, number);
-	/* Some as long as a name can be. */
+	snprintf(session->name, LUO_NAME_MAX, "soak-%d-%u",
+		 one_in(3) ? 0 : current_stage, number);
+	/* Some names have the maximal length. */
 	if (one_in(4))
 		memset(session->name + strlen(session->name), 'x',
 		       LUO_NAME_MAX - 1 - strlen(session->name));
-	fd = need_fd(luo_create(dev, session->name), "create_session \"%s\"", session->name);
-	expect_err(luo_create(dev, session->name), -EEXIST, "create_session again");
+	fd = need_fd(luo_create(dev, session->name), "create_session \"%s\"",
+		     session->name);
+	expect_err(luo_create(dev, session->name), -EEXIST,
+		   "create_session again");
 	session->count = 0;
 	return fd;
 }
@@ -346,10 +366,11 @@ static void put_file(int session, struct session *to)
 		fd = make_file(file);
 	}
 	file->token = one_in(4) ? to->count : any();
-	need_eq(luo_preserve(session, fd, file->token), 0, "preserve_fd %#llx in \"%s\"",
-		file->token, to->name);
-	expect_err(luo_preserve(session, fd, file->token + 1), -EBUSY, "preserve_fd again");
-	/* It goes on to be a file like any other. */
+	need_eq(luo_preserve(session, fd, file->token), 0,
+		"preserve_fd %#llx in \"%s\"", file->token, to->name);
+	expect_err(luo_preserve(session, fd, file->token + 1), -EBUSY,
+		   "preserve_fd again");
+	/* The preserved file is still in use. */
 	write_some(fd, file);
 	file->pos = one_in(3) ? any() >> 1 : below(3 * MIB);
 	expect_eq(lseek(fd, file->pos, SEEK_SET), file->pos, "lseek");
@@ -401,24 +422,25 @@ static void soak(struct stage_ctx *ctx)
 	}
 	state = luo_mix(after.seed, ctx->stage);
 	if (ctx->stage > 1)
-		look(ctx->dev);
-	look_at_memory();
-	stage_note("seed %llu: %u sessions came, %u finished, %u closed, %u held, %u left alone",
-		   after.seed, before.count, tally.finished, tally.closed, tally.held,
+		check_incoming(ctx->dev);
+	check_memory();
+	stage_note("seed %llu: %u finished, %u closed, %u held, %u ignored",
+		   after.seed, tally.finished, tally.closed, tally.held,
 		   tally.ignored);
 	if (ctx->stage < ctx->stages) {
 		leave(ctx->dev);
-		stage_note("%u sessions with %u files go out", tally.sessions, tally.files);
+		stage_note("%u outgoing sessions with %u files", tally.sessions,
+			   tally.files);
 	}
 }
 
-static const struct stage_case cases[] = {
-	{ "all", true, { soak } },
-	{ }
-};
+static const struct stage_case cases[] = { { "all", true, { soak } }, {} };
 
 static const struct stage_program program = {
-	.name = "soak", .stages = 2, .any_stages = true, .cases = cases,
+	.name = "soak",
+	.stages = 2,
+	.any_stages = true,
+	.cases = cases,
 };
 
 int main(int argc, char **argv)

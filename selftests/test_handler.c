@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The handler that only the test build of the module has: "test-full-v1", for
- * open files of /dev/full. Its freeze, retrieve and finish are looked at in
- * kexec_refused.c; here is what needs no kexec.
+ * The handler "test-full-v1" of the test build of the module: it preserves open
+ * files of /dev/full, which shows that a session can hold files of several
+ * handlers. kexec_refused.c tests its freeze, retrieve and finish.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
-FIXTURE(handler) {
+FIXTURE(handler)
+{
 	int dev;
 	int session;
 	int full;
@@ -28,7 +29,7 @@ FIXTURE_SETUP(handler)
 	ASSERT_GE(probe, 0);
 	if (luo_preserve(probe, self->full, 1) == -ENOENT) {
 		close(probe);
-		SKIP(return, "not the test build of the module: no handler for /dev/full");
+		SKIP(return, "not the test build: no handler");
 	}
 	close(probe);
 	self->session = luo_create(self->dev, "handler");
@@ -64,10 +65,12 @@ TEST_F(handler, in_fdinfo)
 	ASSERT_EQ(0, luo_preserve(self->session, self->full, 1));
 	ASSERT_EQ(0, luo_preserve(self->session, fd, 2));
 	ASSERT_EQ(0, luo_fdinfo(self->session, text, sizeof(text)));
-	EXPECT_EQ(1, luo_count_line(text, luo_file_line(1, "test-full-v1", "preserved")))
-		TH_LOG("expected \"%s\", seen:\n%s",
-		       luo_file_line(1, "test-full-v1", "preserved"), text);
-	EXPECT_EQ(1, luo_count_line(text, luo_file_line(2, LUO_MEMFD, "preserved")));
+	EXPECT_EQ(1, luo_count_line(text, luo_file_line(1, "test-full-v1",
+							"preserved")))
+	TH_LOG("expected \"%s\", seen:\n%s",
+	       luo_file_line(1, "test-full-v1", "preserved"), text);
+	EXPECT_EQ(1, luo_count_line(text,
+				    luo_file_line(2, LUO_MEMFD, "preserved")));
 	close(fd);
 }
 

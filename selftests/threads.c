@@ -1,33 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Races: four threads do the same things at once for two seconds. Each call may
- * lose against another, but only with the errnos that say so; what one got,
- * nobody else has; afterwards all names and files are free. LUO_SEED repeats a run.
- * There are many more calls here than in races.c, which judges them more strictly.
+ * Four threads make the same calls at the same time for two seconds. A call may
+ * fail because another one won, but only with an errno that says so. What one
+ * thread got, no other has. In the end all names and files are free.
+ *
+ * This makes many more calls than races.c, which judges them more strictly.
+ * LUO_SEED repeats a run.
  */
-#include "fixture.h"
+#include "lib/fixture.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 
-#define THREADS		4
-#define SECONDS		2
-#define NAMES		3
-#define MEMFDS		2
-#define SLOTS		4
+#define THREADS 4
+#define SECONDS 2
+#define NAMES 3
+#define MEMFDS 2
+#define SLOTS 4
 
 struct shared {
 	int dev;
 	int memfds[MEMFDS];
 	atomic_int slots[SLOTS];
-	/* Whether somebody has the name, or has the memfd preserved. */
+	/*
+	 * Whether a thread has a session of the name, or has the memfd
+	 * preserved.
+	 */
 	atomic_int names[NAMES];
 	atomic_int preserved[MEMFDS];
 	__u64 seed;
 	time_t end;
-	/* What no call may answer: the first one seen. */
-	atomic_int wrong;
+	/* The first unexpected answer. */
+	atomic_int unexpected;
 	const char *where;
 	atomic_long calls;
 };
@@ -49,11 +54,15 @@ static bool running(struct worker *w)
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec < w->shared->end && !w->shared->wrong;
+	return now.tv_sec < w->shared->end && !w->shared->unexpected;
 }
 
-/* allowed: errnos, ended by 0. Success is always allowed. */
-static void note(struct worker *w, int answer, const char *where, const int *allowed)
+/*
+ * Checks an answer: success, or one of the errnos in @allowed, which ends with
+ * 0.
+ */
+static void check_answer(struct worker *w, int answer, const char *where,
+			 const int *allowed)
 {
 	w->shared->calls++;
 	if (answer >= 0)
@@ -63,7 +72,7 @@ static void note(struct worker *w, int answer, const char *where, const int *all
 			return;
 	}
 	w->shared->where = where;
-	w->shared->wrong = answer;
+	w->shared->unexpected = answer;
 }
 
 static unsigned int name_of(struct worker *w, char *name)
@@ -74,13 +83,13 @@ static unsigned int name_of(struct worker *w, char *name)
 	return number;
 }
 
-/* Between the call that got it and the one that gives it back. */
+/* Marks what this thread got; another thread must not have it now. */
 static void now_mine(struct worker *w, atomic_int *what, const char *where)
 {
 	static const int none[] = { 0 };
 
 	if (atomic_exchange(what, 1))
-		note(w, -EUSERS, where, none);
+		check_answer(w, -EUSERS, where, none);
 }
 
 static void *same_names(void *arg)
@@ -94,14 +103,17 @@ static void *same_names(void *arg)
 	while (running(w)) {
 		number = name_of(w, name);
 		session = luo_create(w->shared->dev, name);
-		note(w, session, "create_session", create);
+		check_answer(w, session, "create_session", create);
 		if (session < 0)
 			continue;
-		now_mine(w, &w->shared->names[number], "two sessions of one name");
+		now_mine(w, &w->shared->names[number],
+			 "two sessions of one name");
 		if (luo_get_name(session, seen) || strcmp(name, seen))
-			note(w, -EBADMSG, "get_name of one's own session", create);
-		/* retrieve_session never finds an outgoing one. */
-		note(w, luo_retrieve(w->shared->dev, name), "retrieve_session", retrieve);
+			check_answer(w, -EBADMSG,
+				     "get_name of one's own session", create);
+		/* retrieve_session never finds an outgoing session. */
+		check_answer(w, luo_retrieve(w->shared->dev, name),
+			     "retrieve_session", retrieve);
 		w->shared->names[number] = 0;
 		close(session);
 	}
@@ -110,7 +122,8 @@ static void *same_names(void *arg)
 
 static void *preserve_and_close(void *arg)
 {
-	static const int create[] = { EEXIST, 0 }, preserve[] = { EBUSY, EEXIST, 0 };
+	static const int create[] = { EEXIST, 0 },
+			 preserve[] = { EBUSY, EEXIST, 0 };
 	struct worker *w = arg;
 	char name[LUO_NAME_MAX];
 	unsigned int number, memfd, mine;
@@ -119,18 +132,20 @@ static void *preserve_and_close(void *arg)
 	while (running(w)) {
 		number = name_of(w, name);
 		session = luo_create(w->shared->dev, name);
-		note(w, session, "create_session", create);
+		check_answer(w, session, "create_session", create);
 		if (session < 0)
 			continue;
-		now_mine(w, &w->shared->names[number], "two sessions of one name");
+		now_mine(w, &w->shared->names[number],
+			 "two sessions of one name");
 		mine = 0;
 		for (i = 0; i < 3; i++) {
 			memfd = next_random(w) % MEMFDS;
 			err = luo_preserve(session, w->shared->memfds[memfd],
 					   next_random(w) % 3);
-			note(w, err, "preserve_fd", preserve);
+			check_answer(w, err, "preserve_fd", preserve);
 			if (!err) {
-				now_mine(w, &w->shared->preserved[memfd], "preserved twice");
+				now_mine(w, &w->shared->preserved[memfd],
+					 "preserved twice");
 				mine |= 1 << memfd;
 			}
 		}
@@ -144,17 +159,17 @@ static void *preserve_and_close(void *arg)
 	return NULL;
 }
 
-/* Sessions by fd number, that any thread may close at any time. */
+/* Sessions by fd number, which any thread may close at any time. */
 static void *closed_meanwhile(void *arg)
 {
-	/* The number may meanwhile be another file's. */
+	/* The number may name another file by now. */
 	static const int any[] = {
 		EBADF, EEXIST, EBUSY, EINVAL, ENOENT, ENOTTY, 0,
 	};
 	struct worker *w = arg;
 	char name[LUO_NAME_MAX], text[1024];
 	struct shared *s = w->shared;
-	int session, slot;
+	int session, slot, memfd, err;
 
 	while (running(w)) {
 		slot = next_random(w) % SLOTS;
@@ -163,7 +178,7 @@ static void *closed_meanwhile(void *arg)
 		case 0:
 			snprintf(name, sizeof(name), "threads-%d", slot);
 			session = luo_create(s->dev, name);
-			note(w, session, "create_session", any);
+			check_answer(w, session, "create_session", any);
 			if (session < 0)
 				break;
 			session = atomic_exchange(&s->slots[slot], session);
@@ -176,14 +191,16 @@ static void *closed_meanwhile(void *arg)
 				close(session);
 			break;
 		case 2:
-			note(w, luo_preserve(session, s->memfds[next_random(w) % MEMFDS],
-					     next_random(w) % 3), "preserve_fd", any);
+			memfd = s->memfds[next_random(w) % MEMFDS];
+			err = luo_preserve(session, memfd, next_random(w) % 3);
+			check_answer(w, err, "preserve_fd", any);
 			break;
 		case 3:
-			note(w, luo_get_name(session, name), "get_name", any);
+			check_answer(w, luo_get_name(session, name), "get_name",
+				     any);
 			break;
 		case 4:
-			note(w, luo_finish(session), "finish", any);
+			check_answer(w, luo_finish(session), "finish", any);
 			break;
 		case 5:
 			if (session >= 0)
@@ -194,11 +211,13 @@ static void *closed_meanwhile(void *arg)
 	return NULL;
 }
 
-static void run_race(struct __test_metadata *_metadata, int dev, void *(*work)(void *))
+static void run_race(struct __test_metadata *_metadata, int dev,
+		     void *(*work)(void *))
 {
 	const char *seed = getenv("LUO_SEED");
 	struct worker workers[THREADS];
-	struct shared shared = { .dev = dev, .seed = seed ? strtoull(seed, NULL, 0) : 1 };
+	struct shared shared = { .dev = dev,
+				 .seed = seed ? strtoull(seed, NULL, 0) : 1 };
 	char name[LUO_NAME_MAX];
 	struct timespec now;
 	int i, session;
@@ -214,16 +233,18 @@ static void run_race(struct __test_metadata *_metadata, int dev, void *(*work)(v
 	for (i = 0; i < THREADS; i++) {
 		workers[i].shared = &shared;
 		workers[i].state = luo_mix(shared.seed, i);
-		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, work, &workers[i]));
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, work,
+					    &workers[i]));
 	}
 	for (i = 0; i < THREADS; i++)
 		pthread_join(workers[i].thread, NULL);
-	TH_LOG("seed %llu, %ld calls", (unsigned long long)shared.seed, (long)shared.calls);
-	EXPECT_EQ(0, (int)shared.wrong)
-		TH_LOG("%s: seen an errno that no race explains: %s", shared.where,
-		       strerror(-shared.wrong));
+	TH_LOG("seed %llu, %ld calls", (unsigned long long)shared.seed,
+	       (long)shared.calls);
+	EXPECT_EQ(0, (int)shared.unexpected)
+	TH_LOG("%s: an errno that no race explains: %s", shared.where,
+	       strerror(-shared.unexpected));
 
-	/* Nothing is left. */
+	/* No session is left. */
 	for (i = 0; i < SLOTS; i++) {
 		if (shared.slots[i] >= 0)
 			close(shared.slots[i]);
@@ -232,11 +253,12 @@ static void run_race(struct __test_metadata *_metadata, int dev, void *(*work)(v
 		snprintf(name, sizeof(name), "threads-%d", i);
 		session = luo_create(dev, name);
 		EXPECT_GE(session, 0)
-			TH_LOG("%s is still there", name);
+		TH_LOG("a session \"%s\" still exists", name);
 		if (i < MEMFDS) {
 			EXPECT_EQ(0, luo_preserve(session, shared.memfds[i], 1))
-				TH_LOG("memfd %d is still preserved", i);
-			EXPECT_EQ(LUO_SAME, luo_check(shared.memfds[i], 0, 10 * LUO_PAGE, i));
+			TH_LOG("memfd %d is still preserved", i);
+			EXPECT_EQ(LUO_SAME, luo_check(shared.memfds[i], 0,
+						      10 * LUO_PAGE, i));
 		}
 		close(session);
 	}
@@ -269,12 +291,15 @@ static void *opener(void *arg)
 
 	while (running(w)) {
 		fd = luo_open();
-		note(w, fd, "open", open_errors);
+		check_answer(w, fd, "open", open_errors);
 		if (fd < 0)
 			continue;
-		/* Alone with it: between open and close nobody else has it. */
+		/*
+		 * Between open and close no other thread has the device open.
+		 */
 		if (atomic_exchange(&w->shared->slots[0], fd) != -1)
-			note(w, -EUSERS, "open by two at once", open_errors);
+			check_answer(w, -EUSERS, "two opens at once",
+				     open_errors);
 		w->shared->slots[0] = -1;
 		close(fd);
 	}
@@ -297,12 +322,13 @@ TEST_F(live, open_at_once)
 	for (i = 0; i < THREADS; i++) {
 		workers[i].shared = &shared;
 		workers[i].state = i;
-		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, opener, &workers[i]));
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, opener,
+					    &workers[i]));
 	}
 	for (i = 0; i < THREADS; i++)
 		pthread_join(workers[i].thread, NULL);
-	EXPECT_EQ(0, (int)shared.wrong)
-		TH_LOG("%s: seen %s", shared.where, strerror(-shared.wrong));
+	EXPECT_EQ(0, (int)shared.unexpected)
+	TH_LOG("%s: seen %s", shared.where, strerror(-shared.unexpected));
 	self->dev = luo_open();
 	EXPECT_GE(self->dev, 0);
 }

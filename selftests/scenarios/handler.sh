@@ -2,11 +2,6 @@
 # shellcheck shell=sh
 #
 # The programs of ours that need the test build of the module.
-#
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
 
 load_module liveupdate-test
 for program in /selftests/ours/test_*; do

@@ -3,13 +3,6 @@
 #
 # One kexec from each kernel of qemu/kernels to each of them, with the
 # multi-stage programs of the kernel and ours on both sides.
-#
-# debug: yes
-# pairs: yes
-# stages: 2
-# memory: 2G
-# timeout: 240
-# cmdline: liveupdate=on
 
 # What the two implementations answer differently, and a case therefore cannot ask.
 case "$(kernel_of 1)" in

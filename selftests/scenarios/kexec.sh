@@ -5,8 +5,6 @@
 # from this for every selftests/kexec_*.c. The program is called once in every
 # stage with the number of the stage; in all but the last it leaves behind a
 # process that holds its sessions.
-#
-# hidden: yes
 
 if [ -f "/lib/$(cmdline_value lu.module liveupdate).ko" ]; then
 	load_module "$(cmdline_value lu.module liveupdate)"

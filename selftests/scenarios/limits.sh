@@ -3,11 +3,6 @@
 #
 # The parameters that bound the numbers of sessions and files: ENOSPC at the
 # bound, and room again after a close.
-#
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
 
 load_with()
 {

@@ -2,12 +2,6 @@
 # shellcheck shell=sh
 #
 # Loading, unloading and loading again; not while the device is open.
-#
-# debug: yes
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
 
 not_while_open()
 {

@@ -3,11 +3,6 @@
 #
 # Loading and unloading while others open the device all the time: unloading
 # works or says that the module is in use, and opening works or finds no device.
-#
-# stages: 1
-# memory: 1G
-# timeout: 120
-# kernels: rust-7.3
 
 open_again_and_again()
 {

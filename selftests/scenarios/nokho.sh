@@ -2,12 +2,6 @@
 # shellcheck shell=sh
 #
 # Without Kexec HandOver the module does not load, and says why.
-#
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
-# cmdline: kho=off
 
 insmod_refused()
 {

@@ -2,11 +2,6 @@
 # shellcheck shell=sh
 #
 # The guest itself, without the module: boot, kexec, boot.
-#
-# stages: 2
-# memory: 768M
-# timeout: 60
-# kernels: rust-7.3 rust-7.3
 
 case "$STAGE" in
 1)

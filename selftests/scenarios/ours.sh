@@ -3,12 +3,6 @@
 #
 # Every program of ours that needs one boot only, with the accounting checked
 # after each.
-#
-# debug: yes
-# stages: 1
-# memory: 2G
-# timeout: 300
-# kernels: rust-7.3
 
 load_module
 for program in /selftests/ours/*; do

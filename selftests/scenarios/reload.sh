@@ -3,12 +3,6 @@
 #
 # The module is not unloaded while incoming sessions are unfinished, and when
 # it is loaded again after that, nothing is read a second time.
-#
-# debug: yes
-# stages: 2
-# memory: 768M
-# timeout: 120
-# kernels: rust-7.3 rust-7.3
 
 not_while_unfinished()
 {

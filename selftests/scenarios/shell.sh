@@ -2,11 +2,6 @@
 # shellcheck shell=sh
 #
 # make shell: the module loaded, the next kernel loaded, a prompt.
-#
-# hidden: yes
-# stages: 9
-# memory: 2G
-# kernels: rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3
 
 load_module >/dev/ttyS0 2>&1
 next_kernel >/dev/ttyS0 2>&1

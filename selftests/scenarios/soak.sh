@@ -3,13 +3,6 @@
 #
 # Kexecs in a row, with what selftests/soak.c does in each kernel. "make soak N="
 # makes more of them.
-#
-# stages: 13
-# memory: 1G
-# timeout: 240
-# kernels: rust-7.3
-# cpus: 1
-# initramfs: forge
 
 load_module
 # In the last one too: memory is compared, and an image takes some.

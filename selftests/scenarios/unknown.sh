@@ -2,11 +2,6 @@
 # shellcheck shell=sh
 #
 # selftests/kexec_unknown.c: a handler that only the module of the first kernel has.
-#
-# stages: 2
-# memory: 768M
-# timeout: 60
-# kernels: rust-7.3
 
 # Of all that were refused, the log tells about the first, and that there are more.
 log_is_bounded()

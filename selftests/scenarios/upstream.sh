@@ -2,12 +2,6 @@
 # shellcheck shell=sh
 #
 # The kernel's own harness program for the ioctls, unmodified.
-#
-# debug: yes
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
 
 load_module
 accounting_start

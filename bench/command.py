@@ -38,13 +38,13 @@ def show(found, options):
     table = results.rows(found[results.C], found[results.OURS])
     targets = results.read_targets(report.BENCH / "targets")
     notes = [f"{kernel}: {note}" for kernel in found for note in found[kernel].notes]
-    spread = None
-    if options.wall:
-        def spread(key):
-            return " ".join(f"+-{100 * found[kernel].spread(key):.0f} %"
-                            for kernel in (results.C, results.OURS))
+
+    def spread(key):
+        return " ".join(f"+-{100 * found[kernel].spread(key):.0f} %"
+                        for kernel in (results.C, results.OURS))
+
     print()
-    report.print_report(table, targets, notes, spread)
+    report.print_report(table, targets, notes, spread if options.wall else None)
     if options.only:
         return
     if options.wall:

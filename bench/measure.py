@@ -36,7 +36,7 @@ INITRAMFS["bench"] = OUT / "bench.cpio"
 
 # KHO would first move pages that lie in its scratch areas. These are small,
 # and the kernel uses them last, so no measured page lies there.
-CMDLINE = ("liveupdate=on kho_scratch=32M,64M,128M nowatchdog kunit.enable=0")
+CMDLINE = "liveupdate=on kho_scratch=32M,64M,128M nowatchdog kunit.enable=0"
 
 
 def scenario(kernel, steps, wall, profile):

@@ -6,7 +6,6 @@ import sys
 
 from . import kernels, matrix, scenario
 from .guest import Guest
-from .paths import INITRAMFS
 from .schedule import Job, run_all, run_on_host, run_scenario
 from .verdict import Counts
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# The guest itself, without the module: boot, kexec, boot.
+# The guest without the module: boot, kexec, boot.
 
 case "$STAGE" in
 1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# Turning the machine off with live sessions is nothing special.
+# The machine powers off while sessions exist.
 
 load_module
 run preserve /selftests/upstream/luo_kexec_simple -s 1

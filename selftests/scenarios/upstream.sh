@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# The kernel's own harness program for the ioctls, unmodified.
+# The kernel's own test program for the ioctls, unmodified.
 
 load_module
 accounting_start

@@ -1,8 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Runs the tests of abi/ on the host (abi/host) and prints what cargo says of
-# them as KTAP.
+# Runs the tests of abi/ on the host and prints their results as KTAP.
 
 . "$(dirname "$0")/common.sh"
 

@@ -166,9 +166,10 @@ lint_python()
 	return "$status"
 }
 
-lint_bench()
+lint_python_tests()
 {
-	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest bench.test_results
+	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest --quiet \
+		bench.test_results qemu.runner.test_runner
 }
 
 lint_spelling()
@@ -219,7 +220,7 @@ check checkpatch-patches lint_patches
 check checkpatch-c lint_c
 check shellcheck lint_shell
 check pylint lint_python
-check bench-parsing lint_bench
+check python-tests lint_python_tests
 check codespell lint_spelling
 check spdx lint_spdx
 check paths lint_paths

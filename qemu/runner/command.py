@@ -32,6 +32,8 @@ def parse():
                         help="number of kexecs, for soak")
     parser.add_argument("--seed", type=int, metavar="N",
                         help="seed of random calls, as an earlier run printed it")
+    parser.add_argument("--patience", type=float, default=1.0, metavar="FACTOR",
+                        help="multiply all timeouts, on a busy host")
     parser.add_argument("--list", action="store_true",
                         help="list the scenarios, then exit")
     parser.add_argument("--kernels", action="store_true",
@@ -55,6 +57,7 @@ def choose(options, found):
                   (s.pair or s.chain or not options.handover) and
                   options.debug in (None, s.on_debug)]
     for run in chosen:
+        run.timeout *= options.patience
         if options.kexecs:
             run.timeout *= (options.kexecs + 1) / run.stages
             run.stages = options.kexecs + 1

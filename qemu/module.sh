@@ -146,11 +146,28 @@ run_clippy()
 		${LIVEUPDATE_TEST:+LIVEUPDATE_TEST=1} modules
 }
 
+# add_environment FILE: the crate includes the file that this variable names.
+add_environment()
+{
+	python3 - "$1" "$OUT/module/bindings_generated.rs" <<-'PY'
+	import json, sys
+	path, bindings = sys.argv[1:]
+	with open(path, encoding="utf-8") as project:
+	    content = json.load(project)
+	for crate in content["crates"]:
+	    if crate["display_name"] == "liveupdate_rs":
+	        crate["env"]["LIVEUPDATE_BINDINGS"] = bindings
+	with open("rust-project.json", "w", encoding="utf-8") as project:
+	    json.dump(content, project, indent=4)
+	PY
+}
+
 # make_rust_project: with the kernel's own script, through its makefile.
 make_rust_project()
 {
 	build_default_module
 	step "describe the crate for rust-analyzer" make_module "$DEFAULT_KERNEL" \
 		MO="$OUT/module" rust-analyzer
-	cp "$OUT/module/rust-project.json" "$TOP/rust-project.json"
+	(cd "$TOP" && add_environment "$OUT/module/rust-project.json")
+	say "    wrote $TOP/rust-project.json"
 }

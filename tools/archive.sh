@@ -51,8 +51,10 @@ update_lists()
 		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
 			"$uri $suite main"
 	done >"$apt_dir/sources.list"
-	own_apt apt-get update
-	touch "$apt_dir/updated"
+	# One suite may fail; the download shows whether the other one is enough.
+	if own_apt apt-get update; then
+		touch "$apt_dir/updated"
+	fi
 }
 
 fetch()

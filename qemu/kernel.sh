@@ -160,7 +160,7 @@ build()
 	exec 8>"$CACHE/kernels.lock"
 	flock 8
 	[ ! -f "$dir/.built" ] || return 0
-	together toolchain_ready get_source || exit $?
+	together toolchain_ready get_source
 	toolchain_find
 	src=$(source_dir)
 	mkdir -p "$dir"

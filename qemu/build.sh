@@ -86,9 +86,24 @@ make_bench()
 		-o "$OUT/bench/bench" "$TOP"/bench/*.c "$TOP/selftests/lib/luo.c"
 }
 
-prepare()
+install_packages()
 {
 	"$TOP/tools/packages.sh"
+}
+
+# fetch_source: while packages are being installed, if the machine has the programs
+# that it needs. The build fetches the source if this fails.
+fetch_source()
+{
+	if [ -z "${KDIR:-}" ] && command -v xz >/dev/null && command -v patch >/dev/null &&
+		command -v rustc >/dev/null; then
+		"$TOP/qemu/kernel.sh" fetch "$DEFAULT_KERNEL" || true
+	fi
+}
+
+prepare()
+{
+	together install_packages fetch_source
 	kernel_ready
 	lock_out
 	if [ "${1:-}" = demo ]; then

@@ -4,6 +4,7 @@
 # kernel.sh path NAME    print the build directory of a kernel of the table
 #                        qemu/kernels; builds nothing
 # kernel.sh source NAME  print its source directory; fetches nothing
+# kernel.sh fetch NAME   fetch its source unless the cache has it
 # kernel.sh build NAME   build it unless the cache has it
 #
 # The name of a build directory depends on source, patches, configuration and
@@ -101,7 +102,9 @@ get_source()
 }
 
 # copy_objects DIR: begin with the objects of the kernel START, if it is built.
-# make builds again what depends on an option that differs.
+# make builds again what depends on an option that differs. The commands that built
+# objtool have absolute paths; if make built it again for that reason, every object
+# would be older than objtool.
 copy_objects()
 {
 	local from
@@ -110,6 +113,7 @@ copy_objects()
 	[ -f "$from/.built" ] || return 0
 	cp -a --reflink=auto "$from/." "$1"
 	rm -f "$1/.built"
+	grep -rlF --include='*.cmd' "$from/" "$1" | xargs -r sed -i "s|$from/|$1/|g"
 }
 
 # configure SOURCE DIR: allnoconfig silently drops an option whose dependency is
@@ -167,18 +171,19 @@ build()
 	step "configure kernel $NAME" configure "$src" "$dir"
 	counted=$CACHE/objects-$NAME
 	STEP_OBJECTS=$(cat "$counted" 2>/dev/null || echo "$OBJECTS") \
-		step "build kernel $NAME (about $MINUTES minutes on two idle cores)" \
+		step "build kernel $NAME (about $MINUTES min on two idle cores)" \
 		compile "$src" "$dir"
 	objects_in "$LOGS/build-kernel-$NAME.log" >"$counted"
 	touch "$dir/.built"
 }
 
-[ $# -eq 2 ] || die "usage: kernel.sh path|source|build NAME"
+[ $# -eq 2 ] || die "usage: kernel.sh path|source|fetch|build NAME"
 lookup "$2"
 toolchain_find
 case "$1" in
 path) build_dir ;;
 source) source_dir ;;
+fetch) get_source ;;
 build) build ;;
-*) die "usage: kernel.sh path|source|build NAME" ;;
+*) die "usage: kernel.sh path|source|fetch|build NAME" ;;
 esac

@@ -15,7 +15,9 @@ toolchain_find
 
 NUMBER=0
 FAILED=0
+# The kernel's source has the style files and checkpatch.
 SOURCE=$("$TOP/qemu/build.sh" source)
+[ -d "$SOURCE" ] || "$TOP/qemu/kernel.sh" fetch "$DEFAULT_KERNEL"
 RUSTFMT=${RUSTFMT:-rustfmt}
 CLANG_FORMAT=$LLVM_BIN/clang-format
 CHECKPATCH=("$SOURCE/scripts/checkpatch.pl" --strict --no-tree --terse

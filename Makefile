@@ -1,74 +1,83 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Every command a person types. What they do lives in qemu/; how the module is
-# made of its parts, in Kbuild.
+# Every command a person types. The scripts of qemu/ and tools/ do the work;
+# Kbuild says how the module is made of its parts.
 #
-# KDIR=	a built, patched kernel tree, instead of the one of the cache
+# KDIR=	a built, patched kernel tree, instead of the kernel of the cache
 # KSRC=	a kernel source tree to copy, patch and build, instead of Debian's
 
 KDIR ?=
 KSRC ?=
 export KDIR KSRC
 
-# The scripts make use of both cores themselves.
+# The scripts use all cores by themselves.
 .NOTPARALLEL:
 
 .PHONY: module help demo check check-fast check-handover check-debug soak bench \
-	bench-wall lint paths shell clean distclean
+	bench-wall lint fmt rust-analyzer paths shell clean distclean
 
 module: ## build liveupdate.ko (the default)
-	@qemu/packages.sh
+	@tools/packages.sh
 	@qemu/build.sh module
 
-help: ## this list
+help: ## print this list
 	@echo "make [KDIR=built-kernel-tree | KSRC=kernel-source-tree] TARGET"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
 
-demo: ## memfds go through a kexec in a QEMU guest and come back in place
+demo: ## preserve memfds across a kexec in a QEMU guest, and compare them
 	@qemu/build.sh prepare demo
 	@qemu/demo.py
 
-check: ## all tests, in QEMU guests, and lint
-	@qemu/build.sh prepare debug
-	@qemu/run.py --lint $(SCENARIOS)
-
-check-fast: ## all but those on the debug kernel
+check: ## run all tests in QEMU guests, the host tests, and lint
+	@tools/packages.sh lint
 	@qemu/build.sh prepare
-	@qemu/run.py --lint --no-debug
+	@qemu/run.py --build --lint $(SCENARIOS)
 
-check-handover: ## only the kexecs between different kernels, and their matrix
+check-fast: ## run the same without the debug kernel
+	@tools/packages.sh lint
 	@qemu/build.sh prepare
-	@qemu/run.py --handover --no-debug
+	@qemu/run.py --build --lint --no-debug
 
-check-debug: ## only those on the debug kernel: sanitizers, and faults injected
-	@qemu/build.sh prepare debug
-	@qemu/run.py --debug
+check-handover: ## run only kexecs between different kernels; prints their matrix
+	@qemu/build.sh prepare
+	@qemu/run.py --build --handover --no-debug
 
-soak: ## N= (100) kexecs in a row, by chance; SEED= makes a run again
+check-debug: ## run only the tests on the debug kernel (KASAN, lockdep, faults)
+	@qemu/build.sh prepare
+	@qemu/run.py --build --debug
+
+soak: ## run N= (100) kexecs in a row; SEED= repeats an earlier run
 	@qemu/build.sh prepare
 	@qemu/run.py --kexecs $(or $(N),100) $(if $(SEED),--seed $(SEED)) soak
 
-bench: ## measure against the C implementation, by instructions (4 minutes)
+bench: ## compare with the C implementation, in instructions (4 minutes)
 	@qemu/build.sh bench
 	@bench/bench.py
 
-bench-wall: ## the same by wall clock, in rounds (longer)
+bench-wall: ## compare by wall clock, in rounds (longer)
 	@qemu/build.sh bench
 	@bench/bench.py --wall
 
-lint: ## rustfmt, clippy, checkpatch, shellcheck
-	@qemu/packages.sh
-	@qemu/lint.sh
+lint: ## check format, spelling and style; run clippy, checkpatch and others
+	@tools/packages.sh lint
+	@tools/lint.sh
+
+fmt: ## format Rust and C sources
+	@tools/packages.sh lint
+	@tools/lint.sh fmt
+
+rust-analyzer: ## write rust-project.json, with which an editor finds everything
+	@qemu/build.sh rust-analyzer
 
 paths: ## print where source, kernel, module and selftests are; builds nothing
 	@qemu/build.sh paths
 
-shell: ## an interactive guest: module and next kernel loaded
-	@qemu/build.sh prepare demo
+shell: ## start an interactive guest with the module and the next kernel loaded
+	@qemu/build.sh prepare
 	@qemu/run.py --shell
 
-clean: ## remove what was built here
+clean: ## remove what was built in this folder
 	rm -rf out
 
-distclean: clean ## and the cache: kernels, sources, tools
+distclean: clean ## remove the cache too: kernels, sources, tools
 	@qemu/build.sh remove-cache

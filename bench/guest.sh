@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# One boot of a benchmark run, in the guest. lu.steps= is the list of what goes
-# through a kexec, one after the other: each boot takes what the one before it
-# made, and makes the next. bench.py says which steps.
-#
-# memory: 3G
+# One boot of a benchmark run, in the guest. lu.steps= is the list of steps, one for
+# each kexec: a boot takes over the state of the step before, and makes the state
+# of its own step. bench/measure.py has the steps.
 
 # step NUMBER: that item of the list, or - before the first and after the last.
 step()
@@ -16,16 +14,16 @@ step()
 	echo "${item:--}"
 }
 
-# A cgroup of its own, as a workload would have: pages are charged to it.
+# A cgroup of its own, as a workload has: the kernel charges pages to it.
 mkdir /sys/fs/cgroup/bench
 echo 0 >/sys/fs/cgroup/bench/cgroup.procs
 
-# Only what the host needs to see is written to the console, which takes time:
-# the last line of the kernel before it leaves, and warnings.
+# Writing to the console takes time. So the kernel only prints what the host needs:
+# its last line before the kexec, and warnings.
 echo 6 >/proc/sys/kernel/printk
 
-# Until its last clock is in use a kernel has no timers finer than its tick,
-# which looking at what a system call does in the middle of it needs.
+# A kernel has no timers finer than its tick until it uses its last clock. Sampling
+# within a system call needs such timers.
 clock=/sys/devices/system/clocksource/clocksource0/current_clocksource
 for _ in 1 2 3 4 5 6 7 8; do
 	! grep -q early "$clock" || sleep 0.5

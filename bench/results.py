@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-#
-# What the guests' lines mean: from the text of two serial ports to a number of
-# nanoseconds for each operation, layout and size. Nothing here prints.
-
-"""Read the output of benchmark guests."""
+"""From the lines of benchmark guests to nanoseconds for each operation, layout
+and size. Nothing here prints.
+"""
 
 import collections
 import csv
@@ -15,7 +13,7 @@ import statistics
 C = "c-7.3"
 OURS = "rust-7.3"
 
-# Some operations at some size took so long together.
+# `count` operations of this key took `ns` together.
 Key = collections.namedtuple("Key", "op layout n")
 Timing = collections.namedtuple("Timing", "key count ns")
 
@@ -24,7 +22,7 @@ MEM = re.compile(r"^MEM (\S+) (\S+) (\d+) (-?\d+)$")
 MARK = re.compile(r"^\[ *(\d+\.\d+)\] bench: reboot (\d+)")
 LEFT = re.compile(r"^\[ *(\d+\.\d+)\] kexec_core: Starting new kernel")
 
-# A table stands in this order.
+# Tables have this order.
 OPERATIONS = {
     "create_session": "create a session",
     "close": "close a session",
@@ -38,7 +36,7 @@ OPERATIONS = {
     "load": "load the module",
     "open": "first open after kexec",
     "open_sessions": "first open, retrieve sessions",
-    "blackout": "blackout: serialize, open, retrieve all",
+    "blackout": "sum: serialize, open, retrieve all",
     "memory": "memory",
 }
 LAYOUTS = {
@@ -60,7 +58,7 @@ MEMORY = {
 
 
 def parse_tests(lines):
-    """Timings, memory as (Key, bytes for one), and notes of the second port."""
+    """Timings, memory as (Key, bytes for one), and notes, from the test port."""
     timings, memory, notes = [], [], []
     for text in lines:
         found = BENCH.match(text)
@@ -79,7 +77,8 @@ def parse_tests(lines):
 
 
 def parse_console(lines):
-    """Nanoseconds from entering reboot(2) to leaving the kernel, by stage."""
+    """Nanoseconds from entering reboot(2) to leaving the kernel, by stage, from
+    the console."""
     times = {}
     stage = start = None
     for text in lines:
@@ -95,7 +94,7 @@ def parse_console(lines):
 
 
 def serializations(steps, times):
-    """The same as timings of what each step made, named after the step."""
+    """The same as timings, each named after the step that made the state."""
     timings = []
     for stage, ns in times.items():
         layout, _, n = steps[stage - 1].partition(":")
@@ -104,9 +103,9 @@ def serializations(steps, times):
 
 
 class Results:
-    """
-    All that was measured of one implementation; several rounds of it. By wall
-    clock, loading varies by more than what came in can make of it.
+    """Everything that was measured of one implementation, in several rounds.
+    `exact` is false by wall clock: there the time to load the module varies by
+    more than incoming sessions add to it.
     """
 
     def __init__(self, exact=True):
@@ -116,7 +115,7 @@ class Results:
         self.notes = []
 
     def add(self, steps, tests, console):
-        """What one guest said."""
+        """Add the lines of one guest."""
         timings, memory, notes = parse_tests(tests)
         for timing in timings + serializations(steps, parse_console(console)):
             self.counts[timing.key] = timing.count
@@ -135,7 +134,7 @@ class Results:
         """One number for each key: ns (or bytes) for one operation."""
         found = {}
         for key in self.rounds:
-            # These are about sessions, and there only with the layouts of such.
+            # Loading and opening are measured for layouts of sessions only.
             if key.op == "reboot" or key.layout == "empty" or (
                     key.op in ("load", "open") and key.layout not in FILES):
                 continue
@@ -147,14 +146,15 @@ class Results:
         return found
 
     def derived(self, layout, n):
-        """What is computed: the part of reboot(2) that is ours, and sums."""
+        """What follows from several timings: the part of reboot(2) that serializes,
+        and the sum of all that a live update waits for."""
         nothing = self.total("reboot", "empty", 0)
         found = {}
         if nothing is None or layout not in FILES:
             return found
         serialize = max(0, self.total("reboot", layout, n) - nothing)
         found[Key("serialize", layout, n)] = serialize
-        # A survey of what came in is done by loading, where there is a module.
+        # Loading a module includes a first look at incoming sessions.
         load = self.total("load", layout, n) or 0
         load = max(0, load - (self.total("load", "empty", 0) or 0))
         load = load if self.exact else 0
@@ -172,9 +172,8 @@ class Results:
 
 
 def combined(values):
-    """
-    Where sessions are few, reading their files may be done by the first open
-    or by retrieve_session: only the sum of both says something.
+    """Add up the first open and retrieve_session where sessions are few: either
+    of the two may read their files, so only the sum can be compared.
     """
     found = {}
     for key, value in values.items():
@@ -192,7 +191,7 @@ Row = collections.namedtuple("Row", "key c ours ratio estimate")
 
 
 def estimate(values, key):
-    """What a size that was not measured would take, from the two below it."""
+    """Extrapolate a size that was not measured from the two below it."""
     known = sorted((k.n, v) for k, v in values.items()
                    if k.op == key.op and k.layout == key.layout and k.n < key.n)
     if len(known) < 2 or not known[-2][1] or not known[-1][1]:
@@ -247,7 +246,7 @@ def read_targets(path):
 
 
 def judge(target, table):
-    """The rows a target is about, those that miss it first."""
+    """The rows that a target names, the smallest ratio first."""
     matching = [row for row in table if row.ratio is not None and
                 row.key.op != "memory" and
                 target.op in ("*", row.key.op) and

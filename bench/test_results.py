@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-#
-# Tests of how the guests' lines are read: python3 -m unittest discover bench
+"""Tests of what the benchmark makes of the lines of its guests.
 
-"""Tests of results.py and of what report.py makes of it."""
+python3 -m unittest bench.test_results, from the top of the tree
+"""
 
 import pathlib
 import tempfile
 import unittest
 
-import report
-import results
-from results import Key
+from . import documents, report, results, words
+from .results import Key
 
 CONSOLE = [
     "[    1.000000] Linux version 7.3",
@@ -24,7 +23,7 @@ STEPS = ["empty", "each:20000"]
 
 
 def measured(open_ns, create_ns):
-    """What a guest could have said."""
+    """The results of a guest that measured these two times."""
     found = results.Results()
     found.add(STEPS, ["=== stage 1 begin",
                       f"BENCH create_session each 20000 20000 {create_ns}",
@@ -54,17 +53,17 @@ class Parsing(unittest.TestCase):
     def test_a_mark_without_an_end_has_no_time(self):
         self.assertEqual({}, results.parse_console(CONSOLE[:2]))
 
-    def test_one_operation(self):
+    def test_a_time_is_that_of_one_operation(self):
         values = measured(5000, 40000).values()
         self.assertEqual(2.0, values[Key("create_session", "each", 20000)])
         self.assertEqual(12000.0, values[Key("memory", "file", 1000)])
         self.assertNotIn(Key("open", "empty", 0), values)
 
-    def test_serialization_is_what_is_more_than_with_nothing(self):
+    def test_serialization_is_the_time_beyond_an_empty_reboot(self):
         values = measured(5000, 40000).values()
         self.assertEqual(1000000, values[Key("serialize", "each", 20000)])
 
-    def test_blackout_has_all_of_it(self):
+    def test_the_sum_has_all_parts(self):
         values = measured(5000, 40000).values()
         self.assertEqual(1000000 + 200 + 5000 + 2000 + 3000,
                          values[Key("blackout", "each", 20000)])
@@ -109,7 +108,7 @@ class Table(unittest.TestCase):
         ratios = [row.ratio for row in everything]
         self.assertEqual(sorted(ratios), ratios)
 
-    def test_what_the_file_of_targets_says_exists(self):
+    def test_the_targets_name_operations_and_layouts_that_exist(self):
         for target in results.read_targets(report.BENCH / "targets"):
             self.assertIn(target.op, [*results.OPERATIONS, "*"])
             self.assertIn(target.layout, [*results.LAYOUTS, "*"])
@@ -121,25 +120,40 @@ class Table(unittest.TestCase):
             lines = path.read_text(encoding="ascii").splitlines()
         self.assertIn("open,each,20000,ns,1000000.0,5000.0,200.000,", lines)
 
-    def test_all_of_it_can_be_printed(self):
+    def test_every_row_is_printed(self):
         targets = results.read_targets(report.BENCH / "targets")
         lines = report.table_lines(self.table)
         self.assertEqual(len([line for line in lines if line]),
                          len(self.table) + 1)
-        self.assertTrue(report.readme_lines(self.table, targets, []))
+        self.assertTrue(documents.performance_lines(self.table, targets, []))
+        self.assertTrue(documents.summary_lines(self.table))
+
+    def test_a_part_is_replaced_between_its_markers(self):
+        begin, end = documents.markers("bench")
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "page.md"
+            path.write_text(f"before\n{begin}\nold\n{end}\nafter\n",
+                            encoding="utf-8")
+            documents.rewrite_part(path, "bench", ["new"])
+            text = path.read_text(encoding="utf-8")
+            self.assertEqual(f"before\n{begin}\n\nnew\n\n{end}\nafter\n", text)
+            with self.assertRaises(ValueError):
+                documents.rewrite_part(path, "bench-summary", ["new"])
+
+    def test_a_target_of_its_own_exempts_an_operation_from_the_general_one(self):
+        targets = [results.Target("create_session", "*", "*", 0.1),
+                   results.Target("*", "*", "*", 150.0)]
+        general = report.target_lines(targets, self.table, [])[1]
+        self.assertNotIn("create", general[3])
 
 
 class Words(unittest.TestCase):
     """Numbers for people."""
 
     def test_amounts(self):
-        self.assertEqual("412 ns", report.amount(412))
-        self.assertEqual("0.34 ns", report.amount(0.34))
-        self.assertEqual("4.12 us", report.amount(4120))
-        self.assertEqual("41.2 ms", report.amount(41200000))
-        self.assertEqual("412 s", report.amount(412e9))
-        self.assertEqual("16.1 B", report.amount(16.1, "byte"))
-
-
-if __name__ == "__main__":
-    unittest.main()
+        self.assertEqual("412 ns", words.amount(412))
+        self.assertEqual("0.34 ns", words.amount(0.34))
+        self.assertEqual("4.12 us", words.amount(4120))
+        self.assertEqual("41.2 ms", words.amount(41200000))
+        self.assertEqual("412 s", words.amount(412e9))
+        self.assertEqual("16.1 B", words.amount(16.1, "byte"))

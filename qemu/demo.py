@@ -1,29 +1,36 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-#
-# make demo: runs the demo scenario in a guest and tells what happens, with the
-# times at which the host saw it. Exit status 0 only if everything that was
-# preserved came back as it was.
+"""Run the live-update demo in a QEMU guest and print what happens, when.
 
-"""Run the live-update demo and print its timeline."""
+The times are those at which the host read a line of the guest. The exit status
+is 0 only if everything that was preserved came back as it was.
+"""
 
 import re
 import sys
 
-import run
+from runner import scenario, verdict
+from runner.guest import Guest
+
+# The demo compares for both files size, position, seals, frames and content,
+# and three more things about their use in the next kernel.
+COMPARISONS = 13
+
+MARKS = {
+    "module-1": "liveupdate.ko is loaded",
+    "module-2": "liveupdate.ko is loaded again",
+    "reboot": "kexec -e: reboot(LINUX_REBOOT_CMD_KEXEC)",
+    "first-byte": "session and memfd retrieved, first byte read",
+}
 
 
 class Timeline:
-    """Prints what matters of the guest's output, as it comes."""
+    """Prints the lines that tell what happens, as they arrive."""
 
     def __init__(self):
         self.start = None
         self.marks = {}
         self.boots = 0
-
-    def at(self, line, text):
-        """One point of the timeline."""
-        print(f"  {line.time - self.start:6.2f} s  {text}", flush=True)
 
     def __call__(self, line):
         if self.start is None:
@@ -33,52 +40,46 @@ class Timeline:
         else:
             self.tests(line)
 
+    def at(self, line, text):
+        """Print one point of the timeline."""
+        print(f"  {line.time - self.start:6.2f} s  {text}", flush=True)
+
     def console(self, line):
-        """The kernel's own words, few of them."""
+        """A line of the kernel log."""
         if "] Linux version " in line.text:
             self.boots += 1
             version = line.text.split("Linux version ")[1].split()[0]
             which = "first" if self.boots == 1 else "next"
-            self.marks[f"boot-{self.boots}"] = line.time
             self.at(line, f"boot {self.boots}: the {which} kernel, Linux {version}")
         elif "liveupdate: " in line.text:
             self.at(line, "kernel: " + line.text.split("] ", 1)[-1])
 
     def tests(self, line):
-        """The demo program's."""
+        """A line of the demo program or of the guest's scripts."""
         mark = re.match(r"MARK (\S+)", line.text)
         if mark:
-            self.marks[mark.group(1)] = line.time
-            words = {"module-1": "liveupdate.ko is loaded",
-                     "module-2": "liveupdate.ko is loaded again",
-                     "reboot": "kexec -e: reboot(LINUX_REBOOT_CMD_KEXEC)",
-                     "first-byte": "session and memfd retrieved, first byte read"}
-            self.at(line, words.get(mark.group(1), mark.group(1)))
+            name = mark.group(1)
+            self.marks[name] = line.time
+            self.at(line, MARKS.get(name, name))
         elif line.text.startswith("DEMO "):
             self.at(line, line.text[len("DEMO "):])
-        elif line.text.startswith(("RESULT fail", "scenario ")) or \
-                line.text.startswith("# "):
-            if not line.text.startswith("# run"):
-                self.at(line, line.text)
+        elif (line.text.startswith(("RESULT fail", "scenario ", "# ")) and
+              not line.text.startswith("# run")):
+            self.at(line, line.text)
 
 
-def main():
-    """Run, then the verdict."""
-    timeline = Timeline()
-    try:
-        guest = run.Guest(run.find_scenarios()["demo"], echo=timeline)
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error}: run make demo")
-    print("Live update in a QEMU guest (TCG): a session with two memfds goes "
-          "through a kexec.")
-    guest.run()
-    verdict = run.judge(guest)
+def frames_in(tests):
+    """How many pages came back in the same physical frames."""
+    found = (re.search(r"physical frames of .*: (\d+) of", text) for text in tests)
+    return sum(int(match.group(1)) for match in found if match)
+
+
+def summary(timeline, guest):
+    """Print the numbers; returns whether all comparisons held."""
     tests = guest.text("tests")
-    same = [text for text in tests if text.startswith("DEMO same")]
-    different = [text for text in tests if text.startswith("DEMO DIFFERENT")]
-    frames = sum(int(found.group(1)) for found in
-                 (re.search(r"physical frames of .*: (\d+) of", text)
-                  for text in tests) if found)
+    same = sum(text.startswith("DEMO same") for text in tests)
+    different = sum(text.startswith("DEMO DIFFERENT") for text in tests)
+    frames = frames_in(tests)
     marks = timeline.marks
     print()
     print(f"  boots                 {timeline.boots}")
@@ -88,19 +89,31 @@ def main():
     if "reboot" in marks and "first-byte" in marks:
         print("  reboot(2) to first byte read back  "
               f"{marks['first-byte'] - marks['reboot']:.2f} s")
-    print(f"  comparisons           {len(same)} the same, "
-          f"{len(different)} different")
+    print(f"  comparisons           {same} the same, {different} different")
     print(f"  full console log      {guest.log('console')}")
-    # Both files: size, position, seals, frames, content; three on their use.
-    if verdict.failed or different or len(same) != 13:
-        for problem in verdict.problems:
-            print(f"  ! {problem}")
-        for text in tests[-15:]:
-            print(f"  | {text}")
-        print("  verdict               FAILED")
-        return 1
-    print("  verdict               the same bytes in the same frames: PASSED")
-    return 0
+    return same == COMPARISONS and not different
+
+
+def main():
+    """Run the demo; returns the exit status."""
+    timeline = Timeline()
+    try:
+        guest = Guest(scenario.find()["demo"], echo=timeline)
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}: run make demo")
+    print("Live update in a QEMU guest (TCG): a session with two memfds goes "
+          "through a kexec.")
+    guest.run()
+    judged = verdict.judge(guest)
+    if summary(timeline, guest) and not judged.failed:
+        print("  verdict               the same bytes in the same frames: PASSED")
+        return 0
+    for problem in judged.problems:
+        print(f"  ! {problem}")
+    for text in guest.text("tests")[-15:]:
+        print(f"  | {text}")
+    print("  verdict               FAILED")
+    return 1
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
+# initramfs.sh [bench]
+#
 # Makes out/initramfs.cpio, the guest's whole system: busybox, kexec, the
 # modules, the test programs, the scenarios and the guest's init. Does nothing
-# when none of its inputs has changed.
+# if no input has changed.
 #
-# A kexec reads, hashes and copies all of it. So out/initramfs-forge.cpio, for
-# scenarios that do that very often, is the same with their programs only, and
-# "initramfs.sh bench" makes out/bench.cpio, which has nothing but the benchmark.
+# A kexec reads, hashes and copies the image. So scenarios with very many kexecs
+# have out/initramfs-forge.cpio, which leaves out the programs of the others, and
+# "bench" makes out/bench.cpio, with the benchmark and no selftests.
 
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../tools/common.sh"
 
 WHAT=${1:-initramfs}
 IMAGE=$OUT/$WHAT.cpio
@@ -25,6 +27,7 @@ libraries_of()
 	ldd "$1" 2>/dev/null | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (0x.*/\1/p'
 }
 
+# inputs: name, size and time of each file that goes into the image.
 inputs()
 {
 	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko)
@@ -68,7 +71,7 @@ assemble()
 		strip --strip-debug -o "$root/lib/liveupdate-test.ko" \
 			"$OUT/module-test/liveupdate.ko"
 	fi
-	# For other kernels, by their names.
+	# The modules for another kernel are in a folder of its name.
 	for file in "$OUT"/{module,module-test,forge}-*-[0-9]*/*.ko; do
 		[ -f "$file" ] || continue
 		kernel=$(basename "${file%/*}")
@@ -90,7 +93,7 @@ assemble()
 		pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/(forged|soak)$'
 }
 
-# pack IMAGE [WITHOUT BUT]: leave out what matches WITHOUT and not BUT.
+# pack IMAGE [WITHOUT BUT]: leave out paths that match WITHOUT and not BUT.
 pack()
 {
 	(cd "$OUT/$WHAT.root" && find . | LC_ALL=C sort |

@@ -1,39 +1,43 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# kernel.sh path NAME    print the build directory of a kernel of the table in
-#                        "kernels", building nothing
-# kernel.sh source NAME  the same for its source
+# kernel.sh path NAME    print the build directory of a kernel of the table
+#                        qemu/kernels; builds nothing
+# kernel.sh source NAME  print its source directory; fetches nothing
+# kernel.sh fetch NAME   fetch its source unless the cache has it
 # kernel.sh build NAME   build it unless the cache has it
 #
-# Source, patches, configuration and toolchain are part of the directory's
-# name, so a change of any of them builds anew and an old one is never used by
+# The name of a build directory depends on source, patches, configuration and
+# toolchain. So a change of any of them builds anew, and no old kernel is used by
 # mistake. KSRC= (a kernel source tree, which is copied) replaces the download of
-# the version that it is of. If no archive has the source any more, the exit
-# status is 77.
+# its version. The exit status is 77 if no archive has the source.
 
-. "$(dirname "$0")/common.sh"
-. "$(dirname "$0")/toolchain.sh"
+. "$(dirname "$0")/../tools/common.sh"
+. "$TOP/tools/toolchain.sh"
 
+NO_SOURCE=77
+
+# lookup NAME: read its line of the table.
 lookup()
 {
 	local line
 	line=$(sed 's/#.*//' "$TOP/qemu/kernels" | awk -v n="$1" '$1 == n')
 	[ -n "$line" ] || die "no kernel named $1 in qemu/kernels"
-	read -r _ VERSION FRAGMENTS <<<"$line"
+	read -r NAME VERSION MINUTES OBJECTS START FRAGMENTS <<<"$line"
 }
 
+# fragments: the options only, so that a comment does not build a kernel anew.
 fragments()
 {
 	local f
 	for f in $FRAGMENTS; do
-		# Options only: a word in a comment must not build a kernel anew.
 		grep -E '^(CONFIG_|# CONFIG_.* is not set)' \
 			"$TOP/qemu/config/$f.config"
 	done
 }
 
-# own_source: KSRC= names a tree of the version that is wanted.
+# own_source: whether KSRC= names a tree of the version that is wanted. The
+# default kernel is built from KSRC= whatever its version.
 own_source()
 {
 	local of
@@ -41,7 +45,6 @@ own_source()
 	[ -f "$KSRC/Kbuild" ] || die "KSRC=$KSRC is not a kernel source tree"
 	of=$(awk '$1 == "VERSION" { v = $3 } $1 == "PATCHLEVEL" { print v "." $3; exit }' \
 		"$KSRC/Makefile")
-	# The default kernel is built from it whatever it is.
 	[ "$of" = "$VERSION" ] || [ "$NAME" = "$DEFAULT_KERNEL" ]
 }
 
@@ -61,7 +64,7 @@ build_dir()
 {
 	local key
 	key=$({ source_dir; fragments; toolchain_key; } | hash_of)
-	echo "$CACHE/kernels/$1-$key"
+	echo "$CACHE/kernels/$NAME-$key"
 }
 
 unpack_source()
@@ -89,42 +92,62 @@ get_source()
 	dir=$(source_dir)
 	[ ! -d "$dir" ] || return 0
 	if ! own_source &&
-		! "$TOP/qemu/archive.sh" "linux-source-$VERSION" \
-			"$CACHE/deb/linux-source-$VERSION"; then
+		! "$TOP/tools/archive.sh" "$CACHE/deb/linux-source-$VERSION" \
+			"linux-source-$VERSION"; then
 		say "error: no source of Linux $VERSION: connect to the network, or" \
-			"give a source tree (KSRC=) or a built one (KDIR=)"
-		exit 77
+			"pass a source tree (KSRC=) or a built one (KDIR=)"
+		exit "$NO_SOURCE"
 	fi
 	step "unpack and patch Linux $VERSION" unpack_source "$dir"
 }
 
+# copy_objects DIR: begin with the objects of the kernel START, if it is built.
+# make builds again what depends on an option that differs. The commands that built
+# objtool have absolute paths; if make built it again for that reason, every object
+# would be older than objtool.
+copy_objects()
+{
+	local from
+	[ "$START" != - ] || return 0
+	from=$("$TOP/qemu/kernel.sh" path "$START")
+	[ -f "$from/.built" ] || return 0
+	cp -a --reflink=auto "$from/." "$1"
+	rm -f "$1/.built"
+	grep -rlF --include='*.cmd' "$from/" "$1" | xargs -r sed -i "s|$from/|$1/|g"
+}
+
+# configure SOURCE DIR: allnoconfig silently drops an option whose dependency is
+# not set, so look at the result.
 configure()
 {
-	local src=$1 dir=$2 missing
+	local src=$1 dir=$2 line name missing=
+	copy_objects "$dir"
 	fragments >"$dir/fragment.config"
 	"${MAKE_KERNEL[@]}" -C "$src" O="$dir" \
 		KCONFIG_ALLCONFIG="$dir/fragment.config" allnoconfig
-	# allnoconfig drops silently what depends on something that is not set.
-	missing=$(grep -E '^(CONFIG_|# CONFIG_)' "$dir/fragment.config" |
-		while read -r line; do
-			case "$line" in
-			"# "*)
-				name=${line#\# }
-				name=${name%% *}
-				! grep -q "^$name=" "$dir/.config" || echo "$line"
-				;;
-			*)
-				grep -qxF "$line" "$dir/.config" || echo "$line"
-				;;
-			esac
-		done)
+	while read -r line; do
+		case "$line" in
+		"# "*)
+			name=${line#\# }
+			! grep -q "^${name%% *}=" "$dir/.config" || missing+="$line"$'\n'
+			;;
+		*)
+			grep -qxF "$line" "$dir/.config" || missing+="$line"$'\n'
+			;;
+		esac
+	done <"$dir/fragment.config"
 	if [ -n "$missing" ]; then
-		echo "these options did not take:"
-		echo "$missing"
+		printf 'these options did not take:\n%s' "$missing"
 		return 1
+	fi
+	if grep -qx CONFIG_RUST=y "$dir/fragment.config"; then
+		"${MAKE_KERNEL[@]}" -C "$src" O="$dir" rustavailable
 	fi
 }
 
+# compile SOURCE DIR: nothing is built as a module, but the target makes
+# Module.symvers, which modules outside of the tree need. The headers are for the
+# programs that run on this kernel.
 compile()
 {
 	"${MAKE_KERNEL[@]}" -C "$1" O="$2" bzImage modules headers
@@ -132,36 +155,35 @@ compile()
 
 build()
 {
-	local name=$1 src dir
-	dir=$(build_dir "$name")
+	local src dir counted
+	dir=$(build_dir)
 	[ ! -f "$dir/.built" ] || return 0
-	# Whoever waits finds it built.
+	# One build at a time: a second one would wait for the same cores, and finds
+	# the kernel built if it wanted the same one.
 	mkdir -p "$CACHE"
 	exec 8>"$CACHE/kernels.lock"
 	flock 8
 	[ ! -f "$dir/.built" ] || return 0
-	toolchain_ready
-	get_source
+	together toolchain_ready get_source
+	toolchain_find
 	src=$(source_dir)
-	dir=$(build_dir "$name")
 	mkdir -p "$dir"
-	step "configure kernel $name" configure "$src" "$dir"
-	if grep -qx CONFIG_RUST=y "$dir/fragment.config"; then
-		step "check the Rust toolchain" "${MAKE_KERNEL[@]}" -C "$src" \
-			O="$dir" rustavailable
-	fi
-	step "build kernel $name (about 8 minutes on two cores)" \
+	step "configure kernel $NAME" configure "$src" "$dir"
+	counted=$CACHE/objects-$NAME
+	STEP_OBJECTS=$(cat "$counted" 2>/dev/null || echo "$OBJECTS") \
+		step "build kernel $NAME (about $MINUTES min on two idle cores)" \
 		compile "$src" "$dir"
+	objects_in "$LOGS/build-kernel-$NAME.log" >"$counted"
 	touch "$dir/.built"
 }
 
-[ $# -eq 2 ] || die "usage: kernel.sh path|source|build NAME"
-NAME=$2
-lookup "$NAME"
+[ $# -eq 2 ] || die "usage: kernel.sh path|source|fetch|build NAME"
+lookup "$2"
 toolchain_find
 case "$1" in
-path) build_dir "$NAME" ;;
+path) build_dir ;;
 source) source_dir ;;
-build) build "$NAME" ;;
-*) die "kernel.sh: no such command: $1" ;;
+fetch) get_source ;;
+build) build ;;
+*) die "usage: kernel.sh path|source|fetch|build NAME" ;;
 esac

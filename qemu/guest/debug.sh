@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# What a debug kernel is asked about at the end of a scenario: reports that it
-# makes only when it is asked. On other kernels there is nothing to ask. What
-# goes to the log by itself is judged by the host.
+# Checks that a debug kernel makes on request only, at the end of a scenario. On
+# other kernels they do nothing. The host judges what the kernel logs by itself.
 
 KMEMLEAK=/sys/kernel/debug/kmemleak
 
 if [ -f "$KMEMLEAK" ]; then
-	# No scan but those that are asked for: one takes a quarter of a minute.
+	# No scans in the background: one takes a quarter of a minute.
 	echo scan=off >"$KMEMLEAK"
-	# The accounting is coarse here. KASAN keeps freed objects for a while (at
+	# The accounting is coarse here: KASAN keeps freed objects for a while (at
 	# most a 32nd of the memory), and larger objects make slabs grow in larger
-	# steps. What the module allocates itself is counted by pages_of_module.
+	# steps. pages_of_module counts what the module itself allocates.
 	ACCOUNTING_AVAILABLE=16384
 	ACCOUNTING_CHARGE=1024
 	export LUO_TOLERATE_PAGES=$ACCOUNTING_AVAILABLE
-	# The kernel takes ten times as long for each.
+	# Each call takes ten times as long here.
 	export MALFORMED_CALLS=200000
 fi
 
@@ -25,7 +24,7 @@ is_debug_kernel()
 	[ -f "$KMEMLEAK" ]
 }
 
-# pages_of_module: how many pages are allocated that it asked for itself.
+# pages_of_module: the number of pages that the module itself has allocated.
 pages_of_module()
 {
 	awk -v RS= '/\[liveupdate\]/ { for (i = 1; i < NF; i++)
@@ -34,8 +33,8 @@ pages_of_module()
 		/sys/kernel/debug/page_owner_stacks/show_stacks
 }
 
-# An object that is not referenced counts from the second scan on that finds it
-# so, and when it is five seconds old.
+# no_leaks: kmemleak reports an object that two scans found without a reference
+# and that is at least five seconds old.
 no_leaks()
 {
 	sleep 5

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# What a scenario can call, in the guest. A scenario is a piece of sh that is
-# read once in each boot of its run; it looks at $STAGE (1, 2, ...) to see in
-# which one it is. Every function that checks something sets FAILED.
+# The functions of a scenario's script, which each boot of a run reads once. $STAGE
+# (1, 2, ...) is the number of the boot, $STAGES that of the last one. A check that
+# fails sets FAILED.
 
 FAILED=0
 REPORT=/dev/ttyS1
@@ -31,7 +31,7 @@ KERNELS=$(cmdline_value lu.kernels)
 PROGRAM=$(cmdline_value lu.program)
 export STAGE STAGES PROGRAM
 
-# flush: wait until everything written to the report has left the port.
+# flush: wait until the port has sent everything.
 flush()
 {
 	stty -F "$REPORT" raw -echo
@@ -43,13 +43,13 @@ fail()
 	FAILED=1
 }
 
-# say_time NAME: a mark that the host turns into a point of the timeline.
+# say_time NAME: print a mark for the host's timeline.
 say_time()
 {
 	echo "MARK $1 $(cut -d' ' -f1 /proc/uptime)"
 }
 
-# module_path NAME: where a module for the kernel of this stage is.
+# module_path NAME: the path of a module for the kernel of this stage.
 module_path()
 {
 	if [ -f "/lib/$(kernel_of "$STAGE")/$1.ko" ]; then
@@ -59,8 +59,8 @@ module_path()
 	fi
 }
 
-# load_module [liveupdate|liveupdate-test [PARAMETER=VALUE...]]: nothing to do
-# on a kernel that has the C implementation.
+# load_module [liveupdate|liveupdate-test [PARAMETER=VALUE...]]: does nothing on
+# a kernel that has the C implementation.
 load_module()
 {
 	module=${1:-liveupdate}
@@ -75,14 +75,14 @@ load_module()
 	[ -c /dev/liveupdate ] || fail "no /dev/liveupdate after insmod"
 }
 
-# load_module_checked: the same, as a test for "run".
+# load_module_checked: the same with an exit status, for "run".
 load_module_checked()
 {
 	load_module "$@" && [ -c /dev/liveupdate ]
 }
 
-# kernel_of STAGE: the name of the kernel that the run wants in that stage. The
-# last one named serves the rest.
+# kernel_of STAGE: the name of the kernel of that stage. The last one of the list
+# serves all later stages.
 kernel_of()
 {
 	kernel=$(echo "$KERNELS," | cut -d, -f"$1")
@@ -101,20 +101,21 @@ next_kernel()
 	fi
 }
 
-# go: jump into the kernel that next_kernel loaded. Returns only on failure.
+# go: enter the kernel that next_kernel loaded. Returns only on failure.
 go()
 {
 	[ "$FAILED" = 0 ] || return 1
 	echo "=== stage $STAGE kexec"
 	flush
 	kexec -x -e
-	fail "kexec -e came back in stage $STAGE"
+	fail "kexec -e returned in stage $STAGE"
 	return 1
 }
 
 RUNS=0
 
-# result STATUS NAME: the line the host counts. 4 is kselftest's "skipped".
+# result STATUS NAME: print the line that the host counts. 4 is kselftest's
+# status for "skipped".
 result()
 {
 	case "$1" in
@@ -127,8 +128,8 @@ result()
 	esac
 }
 
-# run NAME COMMAND...: run a test program, or a function of the scenario, in a
-# memory cgroup of its own.
+# run NAME COMMAND...: run a program, or a function of the script, in a memory
+# cgroup of its own.
 run()
 {
 	name=$1
@@ -144,7 +145,7 @@ run()
 	result $? "$name"
 }
 
-# accounting_start: note what memory is in use, for accounting_check.
+# accounting_start: note how much memory is in use, for accounting_check.
 accounting_start()
 {
 	accounting_before=$(accounting_read)
@@ -154,9 +155,9 @@ accounting_read()
 {
 	sync
 	echo 3 >/proc/sys/vm/drop_caches
-	# Fold the per-CPU differences into the counters.
+	# This adds the differences that each CPU keeps to the counters.
 	cat /proc/sys/vm/stat_refresh
-	# Free pages that a CPU keeps at hand are not in MemAvailable.
+	# MemAvailable does not count the free pages in the lists of each CPU.
 	awk -v kb="$PAGE_KB" '
 		FILENAME ~ /zoneinfo/ { if ($1 == "count:") at_hand += $2; next }
 		{ v[$1] = $2 }
@@ -166,26 +167,26 @@ accounting_read()
 		}' /proc/zoneinfo /proc/meminfo
 }
 
-# The tolerances, in pages. Available memory moves by what slab keeps (measured:
-# under 100 pages) and once by a page block of 512 that is set aside; the other
-# two count exactly what is in use. For objects of slabs a cgroup is charged pages,
-# some of which it keeps when the objects are gone (measured: 92, with no object
-# left, of hundreds of thousands that two CPUs made and freed).
+# The tolerances, in pages. Slabs keep some free pages (measured: fewer than 100),
+# and the kernel once sets aside a page block of 512; Shmem and Committed_AS count
+# exactly what is in use. A cgroup is charged whole pages for slab objects, and
+# keeps some of them without any object (measured: 92, after two CPUs had made and
+# freed hundreds of thousands).
 ACCOUNTING_AVAILABLE=${ACCOUNTING_AVAILABLE:-640}
 ACCOUNTING_SHMEM=${ACCOUNTING_SHMEM:-4}
 ACCOUNTING_COMMITTED=${ACCOUNTING_COMMITTED:-16}
 ACCOUNTING_CHARGE=${ACCOUNTING_CHARGE:-160}
 
-# accounting_settles: everything is closed and finished, so memory must be back
-# where it was: no less of it available, Shmem and Committed_AS the same, and
-# nothing of it charged to the cgroup of the last "run".
+# accounting_settles: after everything is closed and finished, memory must be as
+# before: no less is available, Shmem and Committed_AS are the same, and the cgroup
+# of the last "run" is charged for nothing.
 accounting_settles()
 {
-	# Freeing is partly deferred (RCU, per-CPU batches), and what a cgroup has
-	# freed shows up after two seconds if it is little: give it a moment.
+	# The kernel defers some freeing (RCU, batches of each CPU), and a cgroup
+	# shows small changes after two seconds only.
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		after=$(accounting_read)
-		# Not memory.current, which has pages that are charged in advance.
+		# Not memory.current, which counts pages charged in advance.
 		charge=$(charge_of anon file kernel)
 		shmem=$(charge_of shmem)
 		if accounting_compare; then
@@ -196,7 +197,7 @@ accounting_settles()
 	return 1
 }
 
-# accounting_check NAME: the same as a test, with the numbers.
+# accounting_check NAME: the same as a test, which prints the numbers.
 accounting_check()
 {
 	echo "# run $1"
@@ -216,9 +217,9 @@ accounting_print()
 	echo "# memcg charge ${charge:-0} bytes, ${shmem:-0} of it shmem (at most $ACCOUNTING_CHARGE and 0 pages)"
 }
 
-# run_accounted NAME COMMAND...: run, then check that it left nothing behind. If
-# it seems to have, it runs a second time, in silence, and that is what counts:
-# the kernel's slabs grow once, a leak grows with every run.
+# run_accounted NAME COMMAND...: run, then check that no memory is lost. If some
+# seems to be, run it once more in silence; that run counts, because slabs grow
+# once and a leak grows with every run.
 run_accounted()
 {
 	accounted=$1
@@ -226,14 +227,14 @@ run_accounted()
 	run "$@"
 	if ! accounting_settles; then
 		accounting_print
-		echo "# $accounted once more, to tell a leak from a cache that grew"
+		echo "# $accounted again, to tell a leak from a slab that grew"
 		accounting_start
 		run "$@" >/dev/null 2>&1
 	fi
 	accounting_check "$accounted-accounting"
 }
 
-# charge_of NAME...: bytes that are charged to the last run's cgroup as such.
+# charge_of NAME...: the sum of these lines of the last run's memory.stat, in bytes.
 charge_of()
 {
 	[ -f "$group/memory.stat" ] || {
@@ -260,7 +261,7 @@ accounting_compare()
 		}'
 }
 
-# For the interactive guest.
+# say_shell_end: for the interactive guest.
 say_shell_end()
 {
 	printf 'The shell ended: r and Enter for another, Enter to power off.\n' \

@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# The guest's part of "make demo", which qemu/demo.py runs and explains.
-#
-# hidden: yes
-# stages: 2
-# memory: 1G
-# timeout: 120
-# kernels: rust-7.3 rust-7.3
+# The guest's part of `make demo`. qemu/demo.py runs it and explains it.
 
 load_module
 say_time "module-$STAGE"

@@ -1,18 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# Every allocation, and every copy from or to the user, fails once: in loading and
-# unloading, in every call, in the serialization, and in the kernel after it.
-#
-# A call that fails for lack of memory may say so with a trace of its own; real
-# reports have a line of their own before it.
-#
-# debug: only
-# stages: 2
-# memory: 2G
-# timeout: 240
-# kernels: debug-7.3 debug-7.3
-# allow: Call Trace:
+# Every allocation and every copy from or to userspace fails once: while the
+# module is loaded and unloaded, in every call, while reboot(2) serializes, and
+# in the next kernel.
 
 LUO_MODULE=$(module_path liveupdate-test)
 export LUO_MODULE

@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# Walks through the cases of a group ($FORGE_GROUP, set by the scenarios that
-# read this). Odd boots have a clean kernel: they look at what the boot before
-# left behind, then forge the state of the next case. Even boots look at it.
-#
-# hidden: yes
+# Walks through the cases of the group $FORGE_GROUP, which has a header of that
+# name beside the source of forge.ko. Odd boots look at what the boot before
+# left behind, then forge the state of the next case. Even boots look at that
+# state. So each case starts from a kernel that no earlier case has damaged.
 
 forged=/selftests/ours/forged
 state=/host/forge
 
-# What the program loads again.
+# The program loads this module again.
 LUO_MODULE=$(module_path liveupdate)
 export LUO_MODULE
 
-# Where this kernel's code is. Every other kernel is at the same place.
+# The address of this kernel's code; every other kernel has the same one.
 code_address()
 {
 	sed -n 's/^ *\([0-9a-f]*\)-.* : Kernel code$/0x\1/p' /proc/iomem
 }
 
-# label WHAT: what a boot does, for the first of its cases ($now).
+# label WHAT: a name for a result, made of the first case of this boot ($now).
 label()
 {
 	echo "${now%%,*}-$1"
@@ -53,7 +52,7 @@ else
 	FORGED=$(cat "$state.value") run "$(label look)" "$forged" "$now" 1
 fi
 
-# What failed is counted; the next case may tell more.
+# The host counts the failure; the next case may tell more.
 if [ "$STAGE" -lt "$STAGES" ]; then
 	FAILED=0
 	go

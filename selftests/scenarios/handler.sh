@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# The programs of ours that need the test build of the module.
-#
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
+# Our programs that need the module with its test hooks.
 
 load_module liveupdate-test
 for program in /selftests/ours/test_*; do

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# One multi-stage program of ours (lu.program=): the runner makes a scenario
-# from this for every selftests/kexec_*.c. The program is called once in every
-# stage with the number of the stage; in all but the last it leaves behind a
-# process that holds its sessions.
-#
-# hidden: yes
+# A multi-stage program of ours, $PROGRAM. Each stage calls it with the number of
+# the stage. In all but the last, it leaves a process that holds its sessions. The
+# runner makes a scenario for every selftests/kexec_*.c.
 
 if [ -f "/lib/$(cmdline_value lu.module liveupdate).ko" ]; then
 	load_module "$(cmdline_value lu.module liveupdate)"

@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# The parameters that bound the numbers of sessions and files: ENOSPC at the
-# bound, and room again after a close.
-#
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
+# The parameters that bound the numbers of sessions and files: at the bound a call
+# fails with ENOSPC, and after a close it succeeds.
 
 load_with()
 {
@@ -15,7 +10,7 @@ load_with()
 	insmod "$(module_path liveupdate)" "$@"
 }
 
-# Nobody who is not asked to may change what it was loaded with.
+# Userspace can read the parameters of a loaded module, but not change them.
 parameters_are_fixed()
 {
 	for name in max_sessions max_files; do

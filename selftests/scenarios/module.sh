@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# Loading, unloading and loading again; not while the device is open.
-#
-# debug: yes
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
+# The module loads, unloads and loads again. It does not unload while the device
+# is open.
 
 not_while_open()
 {

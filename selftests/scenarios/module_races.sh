@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# Loading and unloading while others open the device all the time: unloading
-# works or says that the module is in use, and opening works or finds no device.
-#
-# stages: 1
-# memory: 1G
-# timeout: 120
-# kernels: rust-7.3
+# Loading and unloading while other processes open the device all the time: rmmod
+# succeeds or reports that the module is in use; open succeeds or finds no device.
 
 open_again_and_again()
 {
 	while [ -e /tmp/racing ]; do
-		# Says no when it is open, or not there. (Not <>: that makes a file.)
+		# Fails if the device is open or absent. (Not <>: that creates a file.)
 		(: 9</dev/liveupdate) 2>/dev/null
 	done
 }

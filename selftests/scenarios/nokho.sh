@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# Without Kexec HandOver the module does not load, and says why.
-#
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
-# cmdline: kho=off
+# Without Kexec HandOver the module does not load, and logs why.
 
 insmod_refused()
 {
-	if said=$(insmod /lib/liveupdate.ko 2>&1); then
+	if output=$(insmod /lib/liveupdate.ko 2>&1); then
 		echo "# insmod succeeded"
 		return 1
 	fi
-	echo "# insmod: $said"
-	echo "$said" | grep -qi 'not supported'
+	echo "# insmod: $output"
+	echo "$output" | grep -qi 'not supported'
 }
 
 run insmod-refused insmod_refused
-run says-why sh -c 'dmesg | grep -i "liveupdate.*kho"'
+run logs-why sh -c 'dmesg | grep -i "liveupdate.*kho"'

@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# The guest itself, without the module: boot, kexec, boot.
-#
-# stages: 2
-# memory: 768M
-# timeout: 60
-# kernels: rust-7.3 rust-7.3
+# The guest without the module: boot, kexec, boot.
 
 case "$STAGE" in
 1)

@@ -1,14 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# Every program of ours that needs one boot only, with the accounting checked
-# after each.
-#
-# debug: yes
-# stages: 1
-# memory: 2G
-# timeout: 300
-# kernels: rust-7.3
+# Each of our programs that needs one boot only. No program may lose memory.
 
 load_module
 for program in /selftests/ours/*; do
@@ -16,7 +9,7 @@ for program in /selftests/ours/*; do
 	case "$name" in
 	kexec_* | test_* | fault_* | demo | forged | limits | soak) continue ;;
 	esac
-	# It counts what is free, of which a debug kernel is too unsure.
+	# It counts free memory, which moves too much on a debug kernel.
 	[ "$name" != accounting ] || ! is_debug_kernel || continue
 	run_accounted "$name" "$program"
 done

@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# The module is not unloaded while incoming sessions are unfinished, and when
-# it is loaded again after that, nothing is read a second time.
-#
-# debug: yes
-# stages: 2
-# memory: 768M
-# timeout: 120
-# kernels: rust-7.3 rust-7.3
+# The module does not unload while incoming sessions are unfinished. After it was
+# unloaded and loaded again, it does not read the handed-over state a second time.
 
 not_while_unfinished()
 {
@@ -19,16 +13,16 @@ not_while_unfinished()
 	[ -c /dev/liveupdate ]
 }
 
-says()
+logged()
 {
 	if ! dmesg | grep 'liveupdate: live update' | tail -n 1 | grep -q "$1"; then
-		echo "# expected the log to say: $1"
+		echo "# not in the log: $1"
 		return 1
 	fi
 }
 
-# A stage-1 run exits 0 only if the device opens and knows no such session.
-nothing_came_in()
+# Stage 1 of the program exits 0 only if the device opens and has no such session.
+no_incoming_session()
 {
 	/selftests/upstream/luo_kexec_simple -s 1
 }
@@ -39,11 +33,11 @@ if [ "$STAGE" = 1 ]; then
 	run preserve /selftests/upstream/luo_kexec_simple -s 1
 	go
 else
-	run log-counts-sessions says "live update 1, 2 incoming sessions"
+	run log-counts-sessions logged "live update 1, 2 incoming sessions"
 	run rmmod-refused-before-open not_while_unfinished
 	run retrieve-and-finish /selftests/upstream/luo_kexec_simple -s 2
 	run rmmod rmmod liveupdate
 	run insmod-again load_module_checked
-	run log-counts-no-sessions says "live update 1, 0 incoming sessions"
-	run nothing-came-in nothing_came_in
+	run log-counts-no-sessions logged "live update 1, 0 incoming sessions"
+	run no-incoming-session no_incoming_session
 fi

@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# make shell: the module loaded, the next kernel loaded, a prompt.
-#
-# hidden: yes
-# stages: 9
-# memory: 2G
-# kernels: rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3 rust-7.3
+# `make shell`: loads the module and the next kernel; init then starts a shell.
 
 load_module >/dev/ttyS0 2>&1
 next_kernel >/dev/ttyS0 2>&1

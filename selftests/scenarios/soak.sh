@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# Kexecs in a row, with what selftests/soak.c does in each kernel. "make soak N="
-# makes more of them.
-#
-# stages: 13
-# memory: 1G
-# timeout: 240
-# kernels: rust-7.3
-# cpus: 1
-# initramfs: forge
+# Kexecs in a row, with random work of selftests/soak.c in each kernel.
 
 load_module
-# In the last one too: memory is compared, and an image takes some.
+# In the last stage too: the stages compare their memory, and an image takes some.
 next_kernel
 accounting_start
 run "soak-$STAGE" /selftests/ours/soak "$STAGE"

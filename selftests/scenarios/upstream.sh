@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# The kernel's own harness program for the ioctls, unmodified.
-#
-# debug: yes
-# stages: 1
-# memory: 1G
-# timeout: 60
-# kernels: rust-7.3
+# The kernel's own test program for the ioctls, unmodified.
 
 load_module
 accounting_start

@@ -1,23 +1,26 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Installs the Debian packages that building and running need, if any is
-# missing, and says which; with arguments, those packages too. Prints nothing
-# when all are there.
+# packages.sh [lint] [PACKAGE...]
+#
+# Installs the Debian packages that building and running need, those of the
+# checkers with "lint", and those that are named, if any is missing. Prints
+# nothing if all are installed.
 
 . "$(dirname "$0")/common.sh"
 
-PACKAGES="clang-19 lld-19 llvm-19 libclang-19-dev ccache make gcc libc6-dev flex bison
-bc libelf-dev libssl-dev cpio kmod xz-utils busybox-static kexec-tools patch
-rsync python3 git perl ca-certificates shellcheck clang-format-19
-qemu-system-x86 debian-archive-keyring"
+BUILD="clang-19 lld-19 llvm-19 libclang-19-dev make gcc libc6-dev flex bison bc
+libelf-dev libssl-dev cpio kmod xz-utils patch rsync git perl ca-certificates
+debian-archive-keyring"
+RUN="python3 busybox-static kexec-tools qemu-system-x86"
+LINT="shellcheck clang-format-19 codespell pylint"
 
 installed()
 {
 	dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed
 }
 
-# The rustc that is there is used if it is new enough; else Debian's.
+# rust_packages: Debian's, unless a rustc that is new enough is there already.
 rust_packages()
 {
 	local version=
@@ -37,11 +40,17 @@ rust_packages()
 	esac
 }
 
-[ -r /etc/os-release ] || die "cannot tell the distribution: no /etc/os-release"
+WANTED="$BUILD $RUN"
+if [ "${1:-}" = lint ]; then
+	WANTED="$WANTED $LINT"
+	shift
+fi
+
+[ -r /etc/os-release ] || die "no /etc/os-release: cannot tell the distribution"
 CODENAME=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 
 missing=
-for p in $PACKAGES $(rust_packages) "$@"; do
+for p in $WANTED $(rust_packages) "$@"; do
 	installed "$p" || missing="$missing $p"
 done
 [ -n "$missing" ] || exit 0
@@ -49,8 +58,8 @@ done
 case "$CODENAME" in
 bookworm | trixie) ;;
 *)
-	die "this is not Debian 12 or 13, so install what is missing by hand," \
-	    "under its name in your distribution:$missing"
+	die "this is neither Debian 12 nor 13: install these packages by hand," \
+	    "under their names in your distribution:$missing"
 	;;
 esac
 

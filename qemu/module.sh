@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# Sourced by build.sh. Which kernel a module is built for, whether that kernel
+# will do, and the builds of the modules, each into a folder of out/.
+
+# built_dir KERNEL: the directory it was built in.
+built_dir()
+{
+	if [ -n "${KDIR:-}" ] && [ "$1" = "$DEFAULT_KERNEL" ]; then
+		realpath -m "$KDIR"
+	else
+		"$TOP/qemu/kernel.sh" path "$1"
+	fi
+}
+
+# source_dir: the source of the default kernel.
+source_dir()
+{
+	local dir
+	if [ -n "${KDIR:-}" ]; then
+		dir=$(realpath -m "$KDIR")
+		if [ -e "$dir/source" ]; then
+			realpath "$dir/source"
+		else
+			echo "$dir"
+		fi
+	else
+		"$TOP/qemu/kernel.sh" source "$DEFAULT_KERNEL"
+	fi
+}
+
+image()
+{
+	echo "$(built_dir "$1")/arch/x86/boot/bzImage"
+}
+
+# exported_symbols: what patches/ exports.
+exported_symbols()
+{
+	sed -n 's/^+EXPORT_SYMBOL[A-Z_]*(\([a-z_0-9]*\).*/\1/p' \
+		"$TOP"/patches/*.patch
+}
+
+# kernel_ready: build the default kernel, or check the user's own.
+kernel_ready()
+{
+	local dir symbol
+	if [ -z "${KDIR:-}" ]; then
+		"$TOP/qemu/kernel.sh" build "$DEFAULT_KERNEL"
+		return
+	fi
+	dir=$(built_dir "$DEFAULT_KERNEL")
+	[ -f "$dir/include/config/auto.conf" ] ||
+		die "KDIR=$KDIR is not a configured and built kernel tree"
+	[ -f "$dir/Module.symvers" ] ||
+		die "KDIR=$KDIR has no Module.symvers: build that kernel first"
+	for symbol in CONFIG_RUST CONFIG_KEXEC_HANDOVER CONFIG_MEMFD_CREATE; do
+		grep -qx "$symbol=y" "$dir/include/config/auto.conf" ||
+			die "the kernel in KDIR=$KDIR was built without $symbol=y"
+	done
+	for symbol in $(exported_symbols); do
+		grep -qw "$symbol" "$dir/Module.symvers" ||
+			die "the kernel in KDIR=$KDIR does not export $symbol:" \
+			    "apply patches/*.patch to its source and build it again"
+	done
+}
+
+# takes_module KERNEL: whether it has Rust and no Live Update Orchestrator.
+takes_module()
+{
+	sed 's/#.*//' "$TOP/qemu/kernels" | awk -v n="$1" '
+		$1 == n { for (i = 6; i <= NF; i++) if ($i == "module") found = 1 }
+		END { exit !found }'
+}
+
+# module_of KERNEL: the folder of out/ with the module for it.
+module_of()
+{
+	if [ "$1" = "$DEFAULT_KERNEL" ]; then
+		echo module
+	else
+		echo "module-$1"
+	fi
+}
+
+# make_module KERNEL [VARIABLE=VALUE...] TARGET: M= is another module's source.
+make_module()
+{
+	local kernel=$1
+	shift
+	[ -f "$TOP/Kbuild" ] || die "no Kbuild here: there is no module to build"
+	toolchain_ready
+	"${MAKE_KERNEL[@]}" -C "$(built_dir "$kernel")" M="$TOP" "$@"
+}
+
+# build_module FOLDER KERNEL [VARIABLE=VALUE...]: into that folder of out/.
+build_module()
+{
+	local folder=$1 kernel=$2
+	shift 2
+	mkdir -p "$OUT/$folder"
+	step "build $folder" make_module "$kernel" MO="$OUT/$folder" "$@" modules
+	if grep -q 'warning:' "$LOGS/build-$folder.log"; then
+		say "    with warnings, see $LOGS/build-$folder.log"
+	fi
+}
+
+build_default_module()
+{
+	build_module module "$DEFAULT_KERNEL"
+}
+
+build_test_module()
+{
+	build_module module-test "$DEFAULT_KERNEL" LIVEUPDATE_TEST=1
+}
+
+build_forge()
+{
+	build_module forge "$DEFAULT_KERNEL" M="$TOP/selftests/test_modules/forge"
+}
+
+# build_debug_modules: what else runs on the debug kernel. Tests there mean
+# little unless the module has the sanitizers of its kernel in both languages.
+build_debug_modules()
+{
+	local object
+	build_module "module-test-$DEBUG_KERNEL" "$DEBUG_KERNEL" LIVEUPDATE_TEST=1
+	build_module "forge-$DEBUG_KERNEL" "$DEBUG_KERNEL" \
+		M="$TOP/selftests/test_modules/forge"
+	for object in liveupdate_rs.o kapi/helpers.o; do
+		"$LLVM_BIN/llvm-nm" -u "$OUT/module-$DEBUG_KERNEL/$object" |
+			grep __asan_ >/dev/null ||
+			die "$object for $DEBUG_KERNEL was built without KASAN"
+	done
+}
+
+# run_clippy: objects that are up to date would not be checked.
+run_clippy()
+{
+	local folder=$OUT/module-clippy${LIVEUPDATE_TEST:+-test}
+	mkdir -p "$folder"
+	rm -f "$folder"/*.o
+	make_module "$DEFAULT_KERNEL" MO="$folder" CLIPPY=1 \
+		${LIVEUPDATE_TEST:+LIVEUPDATE_TEST=1} modules
+}
+
+# add_environment FILE: the crate includes the file that this variable names.
+add_environment()
+{
+	python3 - "$1" "$OUT/module/bindings_generated.rs" <<-'PY'
+	import json, sys
+	path, bindings = sys.argv[1:]
+	with open(path, encoding="utf-8") as project:
+	    content = json.load(project)
+	for crate in content["crates"]:
+	    if crate["display_name"] == "liveupdate_rs":
+	        crate["env"]["LIVEUPDATE_BINDINGS"] = bindings
+	with open("rust-project.json", "w", encoding="utf-8") as project:
+	    json.dump(content, project, indent=4)
+	PY
+}
+
+# make_rust_project: with the kernel's own script, through its makefile.
+make_rust_project()
+{
+	build_default_module
+	step "describe the crate for rust-analyzer" make_module "$DEFAULT_KERNEL" \
+		MO="$OUT/module" rust-analyzer
+	(cd "$TOP" && add_environment "$OUT/module/rust-project.json")
+	say "    wrote $TOP/rust-project.json"
+}

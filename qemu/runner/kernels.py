@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernels of qemu/kernels, and which of them are built."""
+
+import functools
+import pathlib
+import subprocess
+
+from . import paths
+
+DEFAULT = "rust-7.3"
+DEBUG = "debug-7.3"
+# The debug kernel hands over to this one, and takes over from it.
+DEBUG_PEER = "c-7.3"
+
+
+def names():
+    """The names in the table, without the debug kernel."""
+    table = (paths.QEMU / "kernels").read_text(encoding="utf-8").splitlines()
+    rows = [line.split() for line in table if line and not line.startswith("#")]
+    return [row[0] for row in rows if row[0] != DEBUG]
+
+
+@functools.cache
+def image_path(name):
+    """The path of a boot image, which need not exist."""
+    answer = subprocess.run([paths.QEMU / "build.sh", "kernel", name],
+                            text=True, capture_output=True, check=False)
+    return pathlib.Path(answer.stdout.strip() or "/nonexistent")
+
+
+def image(name):
+    """The boot image of a kernel, or None if it is not built."""
+    path = image_path(name)
+    return path if path.is_file() else None
+
+
+def why_missing(name):
+    """Why the build left a kernel out, or None if it did not."""
+    try:
+        return (paths.OUT / "kernels" / f"{name}.missing").read_text(
+            encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None

@@ -22,7 +22,7 @@ use self::{
         device::Device,
         error::eopnotsupp,
         kexec::Registration,
-        kho, //
+        kho::Kho, //
     },
     session::{
         OpenDevice,
@@ -65,11 +65,12 @@ struct LiveUpdate {
 impl kernel::InPlaceModule for LiveUpdate {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(|| {
-            if !kho::enabled() {
+            let Some(kho) = Kho::get() else {
                 pr_err!("Kexec HandOver is off: boot with kho=on\n");
                 return Err(eopnotsupp());
-            }
+            };
             let orchestrator = Orchestrator::new(
+                kho,
                 number(module_parameters::max_sessions.value()),
                 number(module_parameters::max_files.value()),
             )?;

@@ -30,7 +30,7 @@
 //! 6. What is left of the array of a memfd that is being retrieved: for as long as it takes to claim
 //!    a part of it. Kernel threads that help take this one, 4 and 7, and who they help holds none of
 //!    2 to 7 when it waits for them.
-//! 7. `claim_lock` of `kapi/helpers/kho.c`: for one look at what was handed over, or one claim.
+//! 7. The claims of `kapi::handover::Handover`: for one look at what was handed over, or one claim.
 
 mod arrivals;
 mod blocks;
@@ -75,9 +75,11 @@ use crate::{
     },
     kapi::{
         device::DeviceFile,
+        handover::Handover,
         kexec::KexecPrepare,
         kho::{
             Charge,
+            Kho,
             PreservedPage,
             Subtree, //
         },
@@ -99,6 +101,8 @@ use self::{
 /// Everything the module knows: one for each time that it is loaded.
 #[pin_data]
 pub(crate) struct Orchestrator {
+    kho: Kho,
+    handover: Arc<Handover>,
     #[pin]
     freeze: RwSem,
     /// Kept from a successful serialization on.
@@ -118,38 +122,37 @@ pub(crate) struct Orchestrator {
 /// What the next kernel finds first.
 struct OutgoingRoot {
     subtree: Subtree,
+    root: Root,
     // The C implementation expects a page here, if only to see that there is nothing in it.
     _flbs: PreservedPage,
 }
 
 impl OutgoingRoot {
-    fn announce(liveupdate_num: u64) -> Result<Self> {
-        let mut flbs = PreservedPage::new(Charge::Nobody)?;
+    fn announce(kho: Kho, liveupdate_num: u64) -> Result<Self> {
+        let mut flbs = PreservedPage::new(kho, Charge::Nobody)?;
         FlbHeader { pages: 1, count: 0 }.store(flbs.bytes_mut());
-        let mut page = PreservedPage::new(Charge::Nobody)?;
-        Root {
+        let page = PreservedPage::new(kho, Charge::Nobody)?;
+        let root = Root {
             compatible: COMPATIBLE,
             liveupdate_num,
             sessions: 0,
             flbs: flbs.addr().0,
-        }
-        .store(page.bytes_mut());
-        let subtree = Subtree::announce(SUBTREE, page, Root::SIZE).inspect_err(|err| {
+        };
+        let subtree = Subtree::announce(kho, SUBTREE, page, &root).inspect_err(|err| {
             if *err == EEXIST {
                 pr_err!("this kernel has a Live Update Orchestrator already\n");
             }
         })?;
         Ok(Self {
             subtree,
+            root,
             _flbs: flbs,
         })
     }
 
     fn set_sessions(&mut self, head: PhysAddr) {
-        let bytes = self.subtree.page_mut().bytes_mut();
-        let mut root = Root::load(bytes);
-        root.sessions = head.0;
-        root.store(bytes);
+        self.root.sessions = head.0;
+        self.subtree.rewrite(&self.root);
     }
 }
 
@@ -164,16 +167,20 @@ impl Orchestrator {
     /// where 0 is no limit.
     ///
     /// `EEXIST` if another Live Update Orchestrator is there, `ENOMEM`.
-    pub(crate) fn new(max_sessions: u32, max_files: u32) -> Result<Arc<Self>> {
-        let incoming = arrivals::Registry::new()?;
-        let root = OutgoingRoot::announce(incoming.liveupdate_num().wrapping_add(1))?;
+    pub(crate) fn new(kho: Kho, max_sessions: u32, max_files: u32) -> Result<Arc<Self>> {
+        let handover = Handover::new(kho, SUBTREE)?;
+        let incoming = arrivals::Registry::new(&handover)?;
+        let root = OutgoingRoot::announce(kho, incoming.liveupdate_num().wrapping_add(1))?;
+        let outgoing = outgoing::Registry::new(kho, max_sessions);
         let identities = Identities::new()?;
         let file_limit = Limit::new(max_files)?;
         let this = Arc::pin_init(
             pin_init!(Self {
+                kho,
+                handover,
                 freeze <- RwSem::new(),
                 frozen <- new_mutex!(None),
-                outgoing <- new_mutex!(outgoing::Registry::new(max_sessions)),
+                outgoing <- new_mutex!(outgoing),
                 incoming <- new_mutex!(incoming),
                 identities,
                 file_limit,
@@ -237,7 +244,11 @@ impl DeviceFile for OpenDevice {
         let device = Self {
             orchestrator: context.clone(),
         };
-        device.orchestrator.incoming.lock().read()?;
+        device
+            .orchestrator
+            .incoming
+            .lock()
+            .read(&device.orchestrator.handover)?;
         Ok(device)
     }
 

@@ -3,10 +3,10 @@
 //! Chains of one-page blocks: a header, then entries of one size (`struct kho_block_header_ser`).
 
 use super::{
+    Damage,
     Memory,
     PhysAddr,
     Record,
-    Damage,
     PAGE_SIZE, //
 };
 
@@ -36,7 +36,9 @@ pub(crate) const fn blocks_for<E: Record>(count: usize) -> usize {
 /// Checks the header of a block of `E`s.
 pub(crate) fn check<E: Record>(header: BlockHeader) -> Result<BlockHeader, Damage> {
     if header.count == 0 || header.count > entries_per_block::<E>() as u64 {
-        return Err(Damage::BlockCount(header.count));
+        return Err(Damage::BlockCount {
+            count: header.count,
+        });
     }
     Ok(header)
 }
@@ -87,7 +89,10 @@ impl Survey {
     pub(crate) fn expect(self, said: u64) -> Result<Self, Damage> {
         let found = self.entries as u64;
         if found != said {
-            return Err(Damage::EntryCount(said, found));
+            return Err(Damage::EntryCount {
+                expected: said,
+                found,
+            });
         }
         Ok(self)
     }

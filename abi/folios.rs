@@ -21,9 +21,9 @@ use super::{
         Descriptor, //
     },
     ClaimMemory,
+    Damage, //
     PhysAddr,
     Record,
-    Damage, //
 };
 
 impl Memfd {
@@ -147,7 +147,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
             Ok(Some(next))
                 if before.is_some_and(|b| next.first <= b || next.first >= self.pages) =>
             {
-                self.wrong = Some(Damage::FolioIndex(next.first));
+                self.wrong = Some(Damage::FolioIndex { index: next.first });
             }
             Ok(next) => self.ahead = next,
             Err(why) => self.wrong = Some(why),
@@ -164,7 +164,10 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
         let Some(at) = self.next_address()? else {
             if self.entries_left > 0 {
                 let found = self.nr_folios - self.entries_left;
-                return Err(Damage::ArrayLength(self.nr_folios, found));
+                return Err(Damage::ArrayLength {
+                    entries: self.nr_folios,
+                    capacity: found,
+                });
             }
             return Ok(None);
         };
@@ -177,7 +180,10 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
         // What follows the empty entry is not part of the array. A number that is too small would
         // lose content in silence.
         if count < room && !FolioEntry::load(behind).is_empty() {
-            return Err(Damage::ArrayLength(self.nr_folios, self.nr_folios + 1));
+            return Err(Damage::ArrayLength {
+                entries: self.nr_folios,
+                capacity: self.nr_folios + 1,
+            });
         }
         self.entries_left -= count as u64;
         Ok(Some(Part {
@@ -372,18 +378,22 @@ impl FolioOrder {
     pub(crate) fn begin(&mut self, entry: &FolioEntry, order: u8) -> Result<FolioRun, Damage> {
         if u32::from(order) > self.max_order {
             return Err(match order {
-                NO_ORDER => Damage::Address(entry.addr()),
-                _ => Damage::FolioOrder(order.into()),
+                NO_ORDER => Damage::Address { at: entry.addr() },
+                _ => Damage::FolioOrder {
+                    order: order.into(),
+                },
             });
         }
         let nr = 1u64 << (order & 63);
         let index = entry.index;
         let after = index.saturating_add(nr);
         if index < self.next || !self.fits(index, after) || index & (nr - 1) != 0 {
-            return Err(Damage::FolioIndex(index));
+            return Err(Damage::FolioIndex { index });
         }
         if entry.flags() & !(FOLIO_DIRTY | FOLIO_UPTODATE) != 0 {
-            return Err(Damage::Flags(entry.flags()));
+            return Err(Damage::Flags {
+                flags: entry.flags(),
+            });
         }
         self.next = after;
         Ok(FolioRun {

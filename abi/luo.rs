@@ -3,10 +3,10 @@
 //! The root, sessions and files (`include/linux/kho/abi/luo.h`).
 
 use super::{
+    Damage,
     Memory,
     PhysAddr,
     Record,
-    Damage,
     PAGE_SIZE, //
 };
 
@@ -68,11 +68,13 @@ impl Root {
     /// Reads the root, which KHO says is `size` bytes at `at`.
     pub(crate) fn read(memory: &impl Memory, at: PhysAddr, size: u64) -> Result<Self, Damage> {
         if size < Self::SIZE as u64 {
-            return Err(Damage::RootSize(size));
+            return Err(Damage::RootSize { size });
         }
         let root: Self = memory.record(at)?;
         if root.compatible != COMPATIBLE {
-            return Err(Damage::RootVersion(root.compatible));
+            return Err(Damage::RootVersion {
+                version: root.compatible,
+            });
         }
         Ok(root)
     }
@@ -86,7 +88,10 @@ impl FlbHeader {
     pub(crate) fn read(memory: &impl Memory, at: PhysAddr) -> Result<Self, Damage> {
         let header: Self = memory.record(at)?;
         if header.pages != 1 || header.count > FLBS_PER_PAGE {
-            return Err(Damage::FlbList(header.pages, header.count));
+            return Err(Damage::FlbList {
+                pages: header.pages,
+                count: header.count,
+            });
         }
         Ok(header)
     }

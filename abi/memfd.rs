@@ -4,9 +4,9 @@
 
 use super::{
     vmalloc::Descriptor,
+    Damage,
     PhysAddr,
     Record,
-    Damage,
     PAGE_SIZE, //
 };
 
@@ -120,20 +120,27 @@ impl Memfd {
     /// Checks all that the header alone can tell.
     pub(crate) fn new(header: Header) -> Result<Self, Damage> {
         if header.size > MAX_OFFSET {
-            return Err(Damage::FileSize(header.size));
+            return Err(Damage::FileSize { size: header.size });
         }
         if header.pos > MAX_OFFSET {
-            return Err(Damage::FileSize(header.pos));
+            return Err(Damage::FileSize { size: header.pos });
         }
         if header.seals & !ALL_SEALS != 0 {
-            return Err(Damage::Seals(header.seals));
+            return Err(Damage::Seals {
+                seals: header.seals,
+            });
         }
         if header.flags != 0 {
-            return Err(Damage::Flags(header.flags.into()));
+            return Err(Damage::Flags {
+                flags: header.flags.into(),
+            });
         }
         let memfd = Self { header };
         if header.nr_folios > memfd.pages() {
-            return Err(Damage::FolioCount(header.nr_folios, memfd.pages()));
+            return Err(Damage::FolioCount {
+                folios: header.nr_folios,
+                pages: memfd.pages(),
+            });
         }
         let room = u64::from(header.total_pages) * (PAGE_SIZE / FolioEntry::SIZE) as u64;
         // KHO preserves whole areas of 2^order pages.
@@ -144,7 +151,10 @@ impl Memfd {
             room == 0 && header.first == 0
         };
         if !fits {
-            return Err(Damage::ArrayLength(header.nr_folios, room));
+            return Err(Damage::ArrayLength {
+                entries: header.nr_folios,
+                capacity: room,
+            });
         }
         // INVARIANT: All of it was checked above.
         Ok(memfd)

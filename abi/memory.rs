@@ -5,8 +5,8 @@
 use core::fmt;
 
 use super::{
-    Record,
     Damage,
+    Record,
     PAGE_SIZE, //
 };
 
@@ -50,9 +50,9 @@ pub(crate) trait Memory {
     fn record<R: Record>(&self, at: PhysAddr) -> Result<R, Damage> {
         let mut bytes = [0; MAX_RECORD];
         if at.is_null() || !at.is_page_aligned() {
-            return Err(Damage::Address(at));
+            return Err(Damage::Address { at });
         }
-        self.peek(at, bytes.get_mut(..R::SIZE).ok_or(Damage::Address(at))?)?;
+        self.peek(at, bytes.get_mut(..R::SIZE).ok_or(Damage::Address { at })?)?;
         Ok(R::load(&bytes))
     }
 }

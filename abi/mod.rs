@@ -13,20 +13,20 @@
 mod record;
 
 pub(crate) mod chain;
+mod damage;
 pub(crate) mod folios;
 pub(crate) mod luo;
 pub(crate) mod memfd;
 pub(crate) mod memory;
-mod damage;
 pub(crate) mod vmalloc;
 
+pub(crate) use damage::Damage;
 pub(crate) use memory::{
     ClaimMemory,
     Memory,
     PhysAddr, //
 };
 pub(crate) use record::Record;
-pub(crate) use damage::Damage;
 
 /// The page size of both kernels. KHO does not hand over between different ones.
 pub(crate) const PAGE_SIZE: usize = 4096;

@@ -44,10 +44,10 @@ use crate::{
             Memfd,
             ALL_SEALS, //
         },
+        Damage,
         Memory,
         PhysAddr,
         Record,
-        Damage,
         PAGE_SIZE, //
     },
     kapi::{
@@ -60,10 +60,13 @@ use crate::{
             ClaimedFolios,
             FolioArray, //
         },
+        handover::{
+            ClaimedPages,
+            Handover, //
+        },
         kho::{
             Charge,
-            ClaimedPages,
-            Handover,
+            Kho,
             PreservedPage, //
         },
         memlock::Pinned,
@@ -105,7 +108,8 @@ pub(crate) fn identify(file: &File) -> Option<usize> {
 }
 
 /// A file on its way out. Dropping it gives it back.
-pub(crate) struct Outgoing {
+pub(crate) struct Preserved {
+    kho: Kho,
     file: ShmemFile,
     header: PreservedPage,
     folios: FolioArray,
@@ -114,15 +118,15 @@ pub(crate) struct Outgoing {
     account: Pinned,
 }
 
-impl Outgoing {
+impl Preserved {
     /// Pins and preserves all of a file.
     ///
     /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `EHWPOISON` for
     /// memory that is broken, `ENOMEM` also if `RLIMIT_MEMLOCK` does not allow it.
-    pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
+    pub(crate) fn preserve(kho: Kho, file: ARef<File>) -> Result<Self> {
         let file = ShmemFile::new(file).ok_or(ENOENT)?;
-        let mut header = PreservedPage::new(Charge::Caller)?;
-        let mut folios = FolioArray::new();
+        let mut header = PreservedPage::new(kho, Charge::Caller)?;
+        let mut folios = FolioArray::new(kho);
         let mut account = Pinned::new();
         let failures = memory_failures();
         let inode = file.lock();
@@ -146,6 +150,7 @@ impl Outgoing {
         describe(&file, size, seals, &mut folios).store(header.bytes_mut());
         drop(inode);
         Ok(Self {
+            kho,
             file,
             header,
             folios,
@@ -162,7 +167,7 @@ impl Outgoing {
     /// Writes what may have changed since: the position, seals that were added, and pages that
     /// have come into holes.
     ///
-    /// `ENOMEM`, and `EOPNOTSUPP` and `EHWPOISON` as [`Outgoing::preserve`].
+    /// `ENOMEM`, and `EOPNOTSUPP` and `EHWPOISON` as [`Preserved::preserve`].
     pub(crate) fn freeze(&mut self) -> Result {
         self.check_memory()?;
         let seals = known_seals(&self.file)?;
@@ -173,7 +178,7 @@ impl Outgoing {
         // Its inode is not locked: who writes to the file can hold it for as long as it likes, and
         // because the file is frozen, only more pages can come meanwhile, as after this.
         let size = self.file.size();
-        let late = pin_late(&self.file, size, &self.folios)?;
+        let late = pin_late(self.kho, &self.file, size, &self.folios)?;
         if late.len() > 0 {
             let pages = late.pages();
             self.folios.merge(late)?;
@@ -216,8 +221,8 @@ fn describe(file: &ShmemFile, size: u64, seals: u32, folios: &mut FolioArray) ->
 
 /// Pins and preserves the pages of a file that `known` does not have: it looks at what lies
 /// between the folios in there.
-fn pin_late(file: &ShmemFile, size: u64, known: &FolioArray) -> Result<FolioArray> {
-    let mut late = FolioArray::new();
+fn pin_late(kho: Kho, file: &ShmemFile, size: u64, known: &FolioArray) -> Result<FolioArray> {
+    let mut late = FolioArray::new(kho);
     let end = size.div_ceil(PAGE_SIZE as u64);
     let mut batch = PinBatch::new(end)?;
     let mut look = |range: Range<u64>| {
@@ -235,11 +240,11 @@ fn pin_late(file: &ShmemFile, size: u64, known: &FolioArray) -> Result<FolioArra
     Ok(late)
 }
 
-impl Drop for Outgoing {
+impl Drop for Preserved {
     fn drop(&mut self) {
         let inode = self.file.lock();
         // The folios may be removed from the file as soon as it is thawed.
-        self.folios = FolioArray::new();
+        self.folios = FolioArray::new(self.kho);
         inode.freeze(false);
     }
 }
@@ -247,8 +252,8 @@ impl Drop for Outgoing {
 /// Gives the file back that `data` describes. Several CPUs do it if it is large.
 ///
 /// Whatever the outcome, nothing of it is left to be retrieved or discarded afterwards.
-pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
-    let memfd = claim_header(data)?;
+pub(crate) fn retrieve(handover: &Handover, data: PhysAddr) -> Result<ARef<File>, Failure> {
+    let memfd = claim_header(handover, data)?;
     let refill = ShmemFile::with_seals(memfd.seals())
         .map(|file| Refill::new(file, memfd.size(), memfd.pos()));
     // The first error, or 0.
@@ -262,8 +267,8 @@ pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
         }
     };
     match refill.as_ref().map_or(0, |refill| helpers(&memfd, refill)) {
-        0 => memfd.for_each_run(&Handover, insert)?,
-        helpers => walk_together(&memfd, helpers, insert)?,
+        0 => memfd.for_each_run(handover, insert)?,
+        helpers => walk_together(handover, &memfd, helpers, insert)?,
     }
     to_result(error.load(Relaxed))?;
     Ok(refill?.finish())
@@ -310,12 +315,13 @@ impl Pieces<'_> {
 
 /// As [`Memfd::for_each_run`], piece by piece with the help of kernel threads.
 fn walk_together(
+    handover: &Handover,
     memfd: &Memfd,
     helpers: usize,
     visit: impl Fn(ClaimedFolios<'_>, &FolioRun) + Sync,
 ) -> Result<(), Damage> {
     stack_pin_init!(let pieces = new_mutex!(Pieces {
-        walk: memfd.walk(&Handover),
+        walk: memfd.walk(handover),
         refused: None,
     }));
     parallel::run(helpers, || loop {
@@ -323,7 +329,7 @@ fn walk_together(
             break;
         };
         let nr = piece.nr;
-        if let Err(why) = piece.for_each_run(&Handover, &visit) {
+        if let Err(why) = piece.for_each_run(handover, &visit) {
             pieces.lock().refuse(nr, why);
         }
     });
@@ -332,16 +338,16 @@ fn walk_together(
 }
 
 /// Frees the file that `data` describes.
-pub(crate) fn discard(data: PhysAddr) -> Result<(), Damage> {
-    claim_header(data)?.for_each_run(&Handover, |_, _| ())
+pub(crate) fn discard(handover: &Handover, data: PhysAddr) -> Result<(), Damage> {
+    claim_header(handover, data)?.for_each_run(handover, |_, _| ())
 }
 
 /// Reads the header and frees its page.
 ///
 /// The page is taken only after its copy was found to be good: one that is not a header may be
 /// anything that was handed over, and is better left alone than freed.
-fn claim_header(data: PhysAddr) -> Result<Memfd, Damage> {
-    let memfd = Memfd::new(Handover.record(data)?)?;
-    ClaimedPages::claim(data, 0)?;
+fn claim_header(handover: &Handover, data: PhysAddr) -> Result<Memfd, Damage> {
+    let memfd = Memfd::new(handover.record(data)?)?;
+    handover.claim_pages(data, 0)?;
     Ok(memfd)
 }

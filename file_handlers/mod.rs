@@ -23,10 +23,14 @@ use crate::{
             padded,
             until_nul, //
         },
-        PhysAddr,
         Damage, //
+        PhysAddr,
     },
-    kapi::error::eopnotsupp, //
+    kapi::{
+        error::eopnotsupp,
+        handover::Handover,
+        kho::Kho, //
+    }, //
 };
 
 /// The handlers.
@@ -72,20 +76,24 @@ impl Handler {
     /// Gives the file back that `data` describes. May sleep.
     ///
     /// In every case nothing is left to be discarded.
-    pub(crate) fn retrieve(self, data: PhysAddr) -> Result<ARef<File>, Failure> {
+    pub(crate) fn retrieve(
+        self,
+        handover: &Handover,
+        data: PhysAddr,
+    ) -> Result<ARef<File>, Failure> {
         match self {
-            Self::Memfd => memfd::retrieve(data),
+            Self::Memfd => memfd::retrieve(handover, data),
             #[cfg(liveupdate_test)]
-            Self::Test => test::retrieve(data),
+            Self::Test => test::retrieve(handover, data),
         }
     }
 
     /// Frees what `data` describes without making a file of it. May sleep.
-    pub(crate) fn discard(self, data: PhysAddr) -> Result<(), Damage> {
+    pub(crate) fn discard(self, handover: &Handover, data: PhysAddr) -> Result<(), Damage> {
         match self {
-            Self::Memfd => memfd::discard(data),
+            Self::Memfd => memfd::discard(handover, data),
             #[cfg(liveupdate_test)]
-            Self::Test => test::discard(data),
+            Self::Test => test::discard(handover, data),
         }
     }
 
@@ -115,19 +123,19 @@ pub(crate) fn identify(file: &File) -> Option<(Handler, usize)> {
 /// A file on its way out. Dropping it gives it back as if nothing had been.
 pub(crate) enum Outgoing {
     /// See [`memfd`].
-    Memfd(memfd::Outgoing),
+    Memfd(memfd::Preserved),
     /// See [`test`].
     #[cfg(liveupdate_test)]
-    Test(test::Outgoing),
+    Test(test::Preserved),
 }
 
 impl Outgoing {
     /// Preserves a file for which [`identify`] gave `handler`. May sleep.
-    pub(crate) fn preserve(handler: Handler, file: ARef<File>) -> Result<Self> {
+    pub(crate) fn preserve(kho: Kho, handler: Handler, file: ARef<File>) -> Result<Self> {
         match handler {
-            Handler::Memfd => memfd::Outgoing::preserve(file).map(Self::Memfd),
+            Handler::Memfd => memfd::Preserved::preserve(kho, file).map(Self::Memfd),
             #[cfg(liveupdate_test)]
-            Handler::Test => test::Outgoing::preserve(file).map(Self::Test),
+            Handler::Test => test::Preserved::preserve(kho, file).map(Self::Test),
         }
     }
 
@@ -175,7 +183,7 @@ impl Failure {
     /// What the user is told: `EOPNOTSUPP` for what another version may know, `EIO` for damage.
     pub(crate) fn errno(&self) -> Error {
         match self {
-            Self::Damaged(Damage::Handler(_) | Damage::Seals(_) | Damage::Flags(_)) => {
+            Self::Damaged(Damage::Handler { .. } | Damage::Seals { .. } | Damage::Flags { .. }) => {
                 eopnotsupp()
             }
             Self::Damaged(_) => EIO,

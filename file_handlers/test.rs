@@ -17,14 +17,15 @@ use kernel::{
 use super::Failure;
 use crate::{
     abi::{
-        PhysAddr,
         Damage, //
+        PhysAddr,
     },
     kapi::{
         chrdev,
+        handover::Handover,
         kho::{
             Charge,
-            ClaimedPages,
+            Kho,
             PreservedPage, //
         }, //
     }, //
@@ -42,17 +43,17 @@ pub(crate) fn identify(file: &File) -> Option<usize> {
 }
 
 /// An open `/dev/full` on its way out.
-pub(crate) struct Outgoing {
+pub(crate) struct Preserved {
     file: ARef<File>,
     page: PreservedPage,
 }
 
-impl Outgoing {
+impl Preserved {
     /// Preserves nothing but an empty page.
-    pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
+    pub(crate) fn preserve(kho: Kho, file: ARef<File>) -> Result<Self> {
         Ok(Self {
             file,
-            page: PreservedPage::new(Charge::Caller)?,
+            page: PreservedPage::new(kho, Charge::Caller)?,
         })
     }
 
@@ -71,12 +72,12 @@ impl Outgoing {
 }
 
 /// Always fails.
-pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
-    discard(data)?;
+pub(crate) fn retrieve(handover: &Handover, data: PhysAddr) -> Result<ARef<File>, Failure> {
+    discard(handover, data)?;
     Err(ENODEV.into())
 }
 
 /// Frees the page.
-pub(crate) fn discard(data: PhysAddr) -> Result<(), Damage> {
-    ClaimedPages::claim(data, 0).map(drop)
+pub(crate) fn discard(handover: &Handover, data: PhysAddr) -> Result<(), Damage> {
+    handover.claim_pages(data, 0).map(drop)
 }

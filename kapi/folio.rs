@@ -8,6 +8,7 @@ use super::{
     bindings,
     kho::{
         Charge,
+        Kho,
         PreservedPage, //
     },
     shmem::PinnedFolios, //
@@ -40,6 +41,7 @@ pub(crate) fn memory_failures() -> u64 {
 /// The first `len` entries in `pages` are those of folios that are preserved and whose pin we own.
 /// All pages but the last are full, and all are listed in `lists`, in order.
 pub(crate) struct FolioArray {
+    kho: Kho,
     lists: KVVec<PreservedPage>,
     pages: KVVec<PreservedPage>,
     len: usize,
@@ -48,8 +50,9 @@ pub(crate) struct FolioArray {
 
 impl FolioArray {
     /// An empty array.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(kho: Kho) -> Self {
         Self {
+            kho,
             lists: KVVec::new(),
             pages: KVVec::new(),
             len: 0,
@@ -154,7 +157,7 @@ impl FolioArray {
     /// Puts the folios of `other` between these, where they belong. If there is no memory for
     /// that, those are given back, and these are as they were.
     pub(crate) fn merge(&mut self, mut other: FolioArray) -> Result {
-        let mut both = FolioArray::new();
+        let mut both = FolioArray::new(self.kho);
         while both.pages.len() * ENTRIES_PER_PAGE < self.len + other.len {
             both.grow()?;
         }
@@ -180,10 +183,10 @@ impl FolioArray {
     fn grow(&mut self) -> Result {
         let part = self.pages.len() % vmalloc::PARTS_PER_CHUNK;
         self.pages.reserve(1, GFP_KERNEL)?;
-        let page = PreservedPage::new(Charge::Caller)?;
+        let page = PreservedPage::new(self.kho, Charge::Caller)?;
         if part == 0 {
             self.lists.reserve(1, GFP_KERNEL)?;
-            let mut list = PreservedPage::new(Charge::Caller)?;
+            let mut list = PreservedPage::new(self.kho, Charge::Caller)?;
             vmalloc::set_next(list.bytes_mut(), 0);
             if let Some(last) = self.lists.last_mut() {
                 vmalloc::set_next(last.bytes_mut(), list.addr().0);

@@ -10,6 +10,7 @@ pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod fd;
 pub(crate) mod folio;
+pub(crate) mod handover;
 pub(crate) mod kexec;
 pub(crate) mod kho;
 mod layout;

@@ -23,17 +23,15 @@ use crate::{
         luo::{
             FlbHeader,
             Root,
-            SessionEntry,
-            SUBTREE, //
+            SessionEntry, //
         },
-        PhysAddr,
         Damage, //
+        PhysAddr,
     },
     kapi::{
-        kho::{
-            self,
-            ClaimedPages,
-            Handover, //
+        handover::{
+            Handover,
+            RootLocation, //
         },
         module::ModulePin, //
     }, //
@@ -78,11 +76,7 @@ enum State {
 /// How far reading has come.
 enum Progress {
     /// There is a root, and as many sessions as the registry counts.
-    Surveyed {
-        at: PhysAddr,
-        root: Root,
-        survey: chain::Survey,
-    },
+    Surveyed { root: Root, survey: chain::Survey },
     /// Every session is in the registry, or was and is finished.
     Read,
     /// What the previous kernel left cannot be used.
@@ -96,7 +90,7 @@ fn refused(what: &str, why: Damage) -> Error {
 
 impl Registry {
     /// Finds out what there is. `ENOMEM`; damage is reported by [`Registry::read`].
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(handover: &Handover) -> Result<Self> {
         let mut this = Self {
             progress: Progress::Read,
             liveupdate_num: 0,
@@ -104,9 +98,9 @@ impl Registry {
             count: 0,
             pin: None,
         };
-        match kho::incoming_subtree(SUBTREE) {
-            Ok(Some((at, size))) => {
-                if let Err(why) = this.survey(at, size) {
+        match handover.root() {
+            Ok(Some(location)) => {
+                if let Err(why) = this.survey(handover, location) {
                     refused(SESSIONS, why);
                     this.progress = Progress::Damaged;
                 }
@@ -126,12 +120,12 @@ impl Registry {
         Ok(this)
     }
 
-    fn survey(&mut self, at: PhysAddr, size: u64) -> Result<(), Damage> {
-        let root = Root::read(&Handover, at, size)?;
+    fn survey(&mut self, handover: &Handover, location: RootLocation) -> Result<(), Damage> {
+        let root = Root::read(handover, location.at, location.size)?;
         self.liveupdate_num = root.liveupdate_num;
-        let survey = chain::survey::<SessionEntry>(&Handover, PhysAddr(root.sessions))?;
+        let survey = chain::survey::<SessionEntry>(handover, PhysAddr(root.sessions))?;
         self.count = survey.entries;
-        self.progress = Progress::Surveyed { at, root, survey };
+        self.progress = Progress::Surveyed { root, survey };
         Ok(())
     }
 
@@ -148,23 +142,28 @@ impl Registry {
     /// Reads the list of sessions, if that was not done yet.
     ///
     /// `EIO`, now and ever after, if it is damaged. `ENOMEM` can be tried again.
-    pub(super) fn read(&mut self) -> Result {
-        let (at, root, survey) = match self.progress {
+    pub(super) fn read(&mut self, handover: &Handover) -> Result {
+        let (root, survey) = match self.progress {
             Progress::Read => return Ok(()),
             Progress::Damaged => return Err(EIO),
-            Progress::Surveyed { at, root, survey } => (at, root, survey),
+            Progress::Surveyed { root, survey } => (root, survey),
         };
         let mut sessions = Table::new();
         sessions.reserve(survey.entries)?;
-        let read = blocks::claim(PhysAddr(root.sessions), survey, |entry: SessionEntry| {
-            let name = Name::new(&entry.name).ok_or(Damage::SessionName)?;
-            let files = FileList::unread(PhysAddr(entry.files), entry.count);
-            let state = State::Here(files);
-            // There is room for all, so it is the name that is in the way.
-            sessions
-                .insert(Arrival { name, state })
-                .map_err(|_| Damage::DuplicateSession)
-        });
+        let read = blocks::claim(
+            handover,
+            PhysAddr(root.sessions),
+            survey,
+            |entry: SessionEntry| {
+                let name = Name::new(&entry.name).ok_or(Damage::SessionName)?;
+                let files = FileList::unread(PhysAddr(entry.files), entry.count);
+                let state = State::Here(files);
+                // There is room for all, so it is the name that is in the way.
+                sessions
+                    .insert(Arrival { name, state })
+                    .map_err(|_| Damage::DuplicateSession)
+            },
+        );
         if let Err(why) = read {
             // Everything that was not read stays where it is: nobody knows what it is.
             self.progress = Progress::Damaged;
@@ -174,7 +173,7 @@ impl Registry {
         }
         self.count = sessions.len();
         self.sessions = sessions;
-        self.retire(at, root);
+        self.retire(handover, root);
         self.progress = Progress::Read;
         if self.count == 0 {
             self.pin = None;
@@ -184,8 +183,8 @@ impl Registry {
 
     /// Leaves a root that says that there is nothing more, for when the module is loaded again:
     /// KHO will go on to say where the root is.
-    fn retire(&self, at: PhysAddr, root: Root) {
-        if let Err(why) = Self::retire_flbs(PhysAddr(root.flbs)) {
+    fn retire(&self, handover: &Handover, root: Root) {
+        if let Err(why) = Self::retire_flbs(handover, PhysAddr(root.flbs)) {
             refused("list of objects bound to files", why);
         }
         let empty = Root {
@@ -193,18 +192,18 @@ impl Registry {
             flbs: 0,
             ..root
         };
-        if let Err(why) = Handover.rewrite(at, &empty) {
+        if let Err(why) = handover.rewrite_root(&empty) {
             refused(SESSIONS, why);
         }
     }
 
     /// Frees the list of objects bound to files, if there are none. No session depends on it.
-    fn retire_flbs(at: PhysAddr) -> Result<(), Damage> {
+    fn retire_flbs(handover: &Handover, at: PhysAddr) -> Result<(), Damage> {
         if at.is_null() {
             return Ok(());
         }
-        match FlbHeader::read(&Handover, at)?.count {
-            0 => ClaimedPages::claim(at, 0).map(drop),
+        match FlbHeader::read(handover, at)?.count {
+            0 => handover.claim_pages(at, 0).map(drop),
             count => {
                 pr_warn!("{count} objects bound to files are of no known kind, and stay\n");
                 Ok(())

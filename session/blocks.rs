@@ -14,14 +14,17 @@ use crate::{
             Survey,
             MAX_BLOCKS, //
         },
+        Damage, //
         PhysAddr,
         Record,
-        Damage, //
     },
-    kapi::kho::{
-        Charge,
-        ClaimedPages,
-        PreservedPage, //
+    kapi::{
+        handover::Handover,
+        kho::{
+            Charge,
+            Kho,
+            PreservedPage, //
+        }, //
     }, //
 };
 
@@ -38,6 +41,7 @@ const EMPTY: BlockHeader = BlockHeader { next: 0, count: 0 };
 /// The first `len` entries are written; each block that has any is linked to the one before it.
 pub(super) struct BlockWriter<E: Record> {
     blocks: KVVec<PreservedPage>,
+    kho: Kho,
     charge: Charge,
     len: usize,
     _entry: PhantomData<E>,
@@ -45,9 +49,10 @@ pub(super) struct BlockWriter<E: Record> {
 
 impl<E: Record> BlockWriter<E> {
     /// An empty chain, whose blocks are charged to who makes room for more.
-    pub(super) const fn new(charge: Charge) -> Self {
+    pub(super) const fn new(kho: Kho, charge: Charge) -> Self {
         Self {
             blocks: KVVec::new(),
+            kho,
             charge,
             len: 0,
             _entry: PhantomData,
@@ -61,7 +66,7 @@ impl<E: Record> BlockWriter<E> {
             return Err(ENOSPC);
         }
         while self.blocks.len() < count {
-            let mut block = PreservedPage::new(self.charge)?;
+            let mut block = PreservedPage::new(self.kho, self.charge)?;
             EMPTY.store(block.bytes_mut());
             self.blocks.push(block, GFP_KERNEL)?;
         }
@@ -122,6 +127,7 @@ impl<E: Record> BlockWriter<E> {
 /// An error leaves the rest of the chain where it is. This needs no memory, so that what can be
 /// tried again can be done before.
 pub(super) fn claim<E: Record>(
+    handover: &Handover,
     head: PhysAddr,
     survey: Survey,
     mut each: impl FnMut(E) -> Result<(), Damage>,
@@ -129,7 +135,7 @@ pub(super) fn claim<E: Record>(
     let mut at = head;
     let mut entries = 0;
     for _ in 0..survey.blocks {
-        let block = ClaimedPages::claim(at, 0)?;
+        let block = handover.claim_pages(at, 0)?;
         let header = chain::check::<E>(BlockHeader::load(block.bytes()))?;
         entries += header.count as usize;
         if entries > survey.entries {
@@ -140,7 +146,10 @@ pub(super) fn claim<E: Record>(
     }
     // Nobody can have changed it meanwhile; if somebody has, none of it counts.
     if !at.is_null() || entries != survey.entries {
-        return Err(Damage::EntryCount(survey.entries as u64, entries as u64));
+        return Err(Damage::EntryCount {
+            expected: survey.entries as u64,
+            found: entries as u64,
+        });
     }
     Ok(())
 }
@@ -171,7 +180,7 @@ mod tests {
 
     #[test]
     fn entries_fill_blocks_in_order() -> Result {
-        let mut blocks = BlockWriter::new(Charge::Nobody);
+        let mut blocks = BlockWriter::new(Kho::get().ok_or(ENODEV)?, Charge::Nobody);
         blocks.reserve(PER_BLOCK + 1)?;
         for token in 0..=PER_BLOCK as u64 {
             blocks.push(&entry(token))?;
@@ -190,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_block_without_entries_is_not_linked() -> Result {
-        let mut blocks = BlockWriter::new(Charge::Nobody);
+        let mut blocks = BlockWriter::new(Kho::get().ok_or(ENODEV)?, Charge::Nobody);
         blocks.reserve(PER_BLOCK + 1)?;
         assert!(blocks.head().is_null());
         for token in 0..PER_BLOCK as u64 {
@@ -201,15 +210,17 @@ mod tests {
     }
 
     #[test]
-    fn no_room_without_reservation() {
-        let mut blocks = BlockWriter::<FileEntry>::new(Charge::Nobody);
+    fn no_room_without_reservation() -> Result {
+        let kho = Kho::get().ok_or(ENODEV)?;
+        let mut blocks = BlockWriter::<FileEntry>::new(kho, Charge::Nobody);
         assert_eq!(blocks.push(&entry(1)), Err(ENOSPC));
         assert_eq!(blocks.reserve(MAX_BLOCKS * PER_BLOCK + 1), Err(ENOSPC));
+        Ok(())
     }
 
     #[test]
     fn rewound_and_shrunk() -> Result {
-        let mut blocks = BlockWriter::new(Charge::Nobody);
+        let mut blocks = BlockWriter::new(Kho::get().ok_or(ENODEV)?, Charge::Nobody);
         blocks.reserve(3 * PER_BLOCK)?;
         for token in 0..2 * PER_BLOCK as u64 {
             blocks.push(&entry(token))?;

@@ -19,15 +19,15 @@ use crate::{
     abi::{
         chain,
         luo::FileEntry,
-        PhysAddr,
         Damage, //
+        PhysAddr,
     },
     file_handlers::{
         self,
         Failure,
         Handler, //
     },
-    kapi::kho::Handover,
+    kapi::handover::Handover,
 };
 
 /// The files of a session that nobody has.
@@ -68,12 +68,12 @@ impl FileList {
 
 impl Unread {
     /// Takes the list out of the memory of the previous kernel.
-    pub(super) fn read(self) -> Result<Files, NotRead> {
-        let survey = chain::survey::<FileEntry>(&Handover, self.first)
+    pub(super) fn read(self, handover: &Handover) -> Result<Files, NotRead> {
+        let survey = chain::survey::<FileEntry>(handover, self.first)
             .and_then(|found| found.expect(self.said))?;
         let mut files =
             KVVec::with_capacity(survey.entries, GFP_KERNEL).map_err(|_| NotRead::OutOfMemory)?;
-        blocks::claim(self.first, survey, |entry| {
+        blocks::claim(handover, self.first, survey, |entry| {
             // There is room for all that was surveyed.
             let _ = files.push_within_capacity(IncomingFile::new(entry));
             Ok(())
@@ -110,7 +110,9 @@ impl Files {
             files.sort_unstable_by_key(IncomingFile::token);
             let mut pairs = Iterator::zip(files.iter(), files.iter().skip(1));
             if let Some((file, _)) = pairs.find(|(a, b)| a.token() == b.token()) {
-                return Err(Damage::DuplicateToken(file.token()));
+                return Err(Damage::DuplicateToken {
+                    token: file.token(),
+                });
             }
         }
         // INVARIANT: They were sorted, or are now.
@@ -213,9 +215,11 @@ impl IncomingFile {
     }
 
     /// Frees what nobody asked for.
-    pub(super) fn discard(&self) -> Result<(), Damage> {
+    pub(super) fn discard(&self, handover: &Handover) -> Result<(), Damage> {
         match self.state {
-            FileState::Pending => handler(&self.entry)?.discard(PhysAddr(self.entry.data)),
+            FileState::Pending => {
+                handler(&self.entry)?.discard(handover, PhysAddr(self.entry.data))
+            }
             _ => Ok(()),
         }
     }
@@ -233,7 +237,9 @@ impl IncomingFile {
 }
 
 fn handler(entry: &FileEntry) -> Result<Handler, Damage> {
-    Handler::find(&entry.compatible).ok_or(Damage::Handler(entry.compatible))
+    Handler::find(&entry.compatible).ok_or(Damage::Handler {
+        name: entry.compatible,
+    })
 }
 
 /// The only attempt to retrieve a file.
@@ -244,8 +250,8 @@ pub(super) struct Retrieval {
 
 impl Retrieval {
     /// Makes the file. May sleep, and take as long as the file is large.
-    pub(super) fn run(self) -> Result<(Claim, ARef<File>), Failure> {
-        let file = handler(&self.entry)?.retrieve(PhysAddr(self.entry.data))?;
+    pub(super) fn run(self, handover: &Handover) -> Result<(Claim, ARef<File>), Failure> {
+        let file = handler(&self.entry)?.retrieve(handover, PhysAddr(self.entry.data))?;
         let (_, id) = file_handlers::identify(&file).ok_or(EIO)?;
         Ok((self.ticket.claim(id)?, file))
     }
@@ -300,7 +306,10 @@ mod tests {
     fn tokens_of_two() -> Result {
         for tokens in [&[3, 3][..], &[1, 2, 3, 1][..], &[1, 3, 3, 4][..]] {
             let damage = files(tokens)?.err();
-            assert!(matches!(damage, Some(Damage::DuplicateToken(1 | 3))));
+            assert!(matches!(
+                damage,
+                Some(Damage::DuplicateToken { token: 1 | 3 })
+            ));
         }
         Ok(())
     }

@@ -123,7 +123,7 @@ impl Session {
         let list = incoming.lock().take(&self.name)?;
         let files = match list {
             FileList::Read(files) => files,
-            FileList::Unread(unread) => match unread.read() {
+            FileList::Unread(unread) => match unread.read(&self.orchestrator.handover) {
                 Ok(files) => files,
                 Err(NotRead::OutOfMemory) => {
                     incoming.lock().put_back(&self.name, list);
@@ -169,12 +169,14 @@ impl Session {
         };
         state.retrieving += 1;
         drop(state);
-        let result = retrieval.run().map_err(|failure| {
-            if let Failure::Damaged(why) = &failure {
-                self.refused_file(token, why);
-            }
-            failure.errno()
-        });
+        let result = retrieval
+            .run(&self.orchestrator.handover)
+            .map_err(|failure| {
+                if let Failure::Damaged(why) = &failure {
+                    self.refused_file(token, why);
+                }
+                failure.errno()
+            });
         let mut state = self.state.lock();
         state.retrieving -= 1;
         // Nobody finishes the session while a file is being retrieved, so it is there.
@@ -226,7 +228,7 @@ impl Session {
         let files = core::mem::replace(&mut state.files, Files::none());
         drop(state);
         for file in files.iter() {
-            if let Err(why) = file.discard() {
+            if let Err(why) = file.discard(&self.orchestrator.handover) {
                 self.refused_file(file.token(), &why);
             }
         }

@@ -58,7 +58,10 @@ use crate::{
             AnonFile, //
         },
         fd,
-        kho::Charge,
+        kho::{
+            Charge,
+            Kho, //
+        },
         uarg::{
             liveupdate_ioctl_create_session,
             liveupdate_session_preserve_fd,
@@ -84,11 +87,11 @@ pub(super) struct Written {
 
 impl Registry {
     /// There are never more than `most` sessions, where 0 is no limit.
-    pub(super) fn new(most: u32) -> Self {
+    pub(super) fn new(kho: Kho, most: u32) -> Self {
         Self {
             most: if most == 0 { usize::MAX } else { most as usize },
             sessions: Table::new(),
-            blocks: BlockWriter::new(Charge::Nobody),
+            blocks: BlockWriter::new(kho, Charge::Nobody),
         }
     }
 
@@ -167,11 +170,11 @@ struct Files {
 }
 
 impl Files {
-    fn new() -> Self {
+    fn new(kho: Kho) -> Self {
         Self {
             by_token: RBTree::new(),
             count: 0,
-            blocks: BlockWriter::new(Charge::Caller),
+            blocks: BlockWriter::new(kho, Charge::Caller),
         }
     }
 
@@ -219,7 +222,7 @@ impl Session {
         let identity = self.orchestrator.identities.ticket()?.claim(id)?;
         let share = self.orchestrator.file_limit.take()?;
         let preserved = PreservedFile {
-            outgoing: Outgoing::preserve(handler, file.clone())?,
+            outgoing: Outgoing::preserve(self.orchestrator.kho, handler, file.clone())?,
             handler,
             _identity: identity,
             _share: share,
@@ -273,7 +276,7 @@ impl<'a> ReservedToken<'a> {
     /// `EEXIST` if the token is in use, `ENOSPC` if the session is full, `ENOMEM`.
     fn new(session: &'a Session, token: u64) -> Result<Self> {
         let mut files = session.files.lock();
-        let files = files.get_or_insert_with(Files::new);
+        let files = files.get_or_insert_with(|| Files::new(session.orchestrator.kho));
         let Entry::Vacant(place) = files.by_token.entry(token) else {
             return Err(EEXIST);
         };

@@ -4,7 +4,6 @@
 #include <linux/io.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
-#include <linux/mutex.h>
 #include <linux/pagemap.h>
 #include <linux/swap.h>
 
@@ -39,17 +38,6 @@ void *lu_kho_alloc(bool charge)
  */
 #define KHO_PAGE_MAGIC	0x4b484f50UL
 #define KHO_MARK(order)	((KHO_PAGE_MAGIC << 32) + (order))
-
-/*
- * KHO checks and clears the mark without a lock, which is enough as long as
- * nobody asks for the same page twice. Bad data can make two callers do so. It
- * also counts what it gives back in steps that are not for two CPUs at once.
- *
- * Those who restore a file spend a fifth of their time in here. For a spinlock,
- * which is fair, each of them would wait in line even for one that the host of a
- * guest does not run; a mutex goes to who runs.
- */
-static DEFINE_MUTEX(claim_lock);
 
 /* The order in the mark of the page at @pfn, or -1 if it has none. */
 static int kho_mark(unsigned long pfn)
@@ -111,14 +99,13 @@ static bool kho_claimable(phys_addr_t phys, unsigned int order)
 {
 	unsigned long pfn = PHYS_PFN(phys);
 
-	return PAGE_ALIGNED(phys) && kho_mark(pfn) == order &&
+	return PAGE_ALIGNED(phys) && order <= MAX_PAGE_ORDER && kho_mark(pfn) == (int)order &&
 	       kho_alone(pfn_to_page(pfn), pfn, order);
 }
 
 /* Copies @len bytes, a page at the most, of what was handed over at @phys. */
 int lu_kho_peek(phys_addr_t phys, void *to, size_t len)
 {
-	guard(mutex)(&claim_lock);
 	if (lu_kho_order(phys) < 0 || len > PAGE_SIZE)
 		return -ENOENT;
 	memcpy(to, phys_to_virt(phys), len);
@@ -128,7 +115,6 @@ int lu_kho_peek(phys_addr_t phys, void *to, size_t len)
 /* The reverse: what was handed over stays so, with other content. */
 int lu_kho_poke(phys_addr_t phys, const void *from, size_t len)
 {
-	guard(mutex)(&claim_lock);
 	if (lu_kho_order(phys) < 0 || len > PAGE_SIZE)
 		return -ENOENT;
 	memcpy(phys_to_virt(phys), from, len);
@@ -170,7 +156,6 @@ void lu_kho_orders(const u64 *pfns, unsigned int nr, u64 root, u8 *orders)
 unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
 				 struct folio **folios)
 {
-	guard(mutex)(&claim_lock);
 	for (unsigned int i = 0; i < nr; i++) {
 		struct page *page = pfn_to_page(pfns[i]);
 
@@ -197,10 +182,8 @@ void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order)
 {
 	struct page *page = NULL;
 
-	scoped_guard(mutex, &claim_lock) {
-		if (kho_claimable(phys, order))
-			page = kho_restore_pages(phys, 1UL << order);
-	}
+	if (kho_claimable(phys, order))
+		page = kho_restore_pages(phys, 1UL << order);
 	return page ? page_address(page) : NULL;
 }
 

@@ -10,7 +10,7 @@ use crate::{
         luo::{until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
         vmalloc::{self, PARTS_PER_CHUNK},
-        Memory, PhysAddr, Record, Damage, PAGE_SIZE,
+        Damage, Memory, PhysAddr, Record, PAGE_SIZE,
     },
     memory::Pages,
 };
@@ -50,11 +50,13 @@ pub fn root(data: &[u8]) {
     let at = PhysAddr(u64::from_ne_bytes(*at));
     let expected = Root::load(&page);
     let expected = if size < Root::SIZE as u64 {
-        Err(Damage::RootSize(size))
+        Err(Damage::RootSize { size })
     } else if at.0 != PAGE_SIZE as u64 {
-        Err(Damage::Address(at))
+        Err(Damage::Address { at })
     } else if expected.compatible != COMPATIBLE {
-        Err(Damage::RootVersion(expected.compatible))
+        Err(Damage::RootVersion {
+            version: expected.compatible,
+        })
     } else {
         Ok(expected)
     };
@@ -82,7 +84,9 @@ fn expected_chain<E: Record>(memory: &Pages, head: PhysAddr) -> Result<Survey, D
         }
         let header: BlockHeader = memory.record(at)?;
         if !(1..=chain::entries_per_block::<E>() as u64).contains(&header.count) {
-            return Err(Damage::BlockCount(header.count));
+            return Err(Damage::BlockCount {
+                count: header.count,
+            });
         }
         found.blocks += 1;
         found.entries += header.count as usize;
@@ -102,7 +106,7 @@ fn chain_of<E: Record>(memory: &Pages, head: PhysAddr, patient: bool) {
     let found = chain::survey::<E>(memory, head);
     memory.limit(usize::MAX);
     if circle && !patient {
-        assert!(matches!(found, Err(Damage::Address(_))));
+        assert!(matches!(found, Err(Damage::Address { at: _ })));
         return;
     }
     assert_eq!(found, expected);
@@ -201,7 +205,7 @@ pub fn folios(data: &[u8]) {
             assert!(end < memfd.pages() && end % (1 << order) == 0);
             assert_eq!(
                 memory.order(PhysAddr(at)),
-                Err(Damage::Address(PhysAddr(at)))
+                Err(Damage::Address { at: PhysAddr(at) })
             );
             end += 1 << order;
             count += 1;

@@ -4,7 +4,7 @@
 
 use std::{cell::Cell, collections::BTreeMap};
 
-use crate::abi::{memory::NO_ORDER, ClaimMemory, Memory, PhysAddr, Damage, PAGE_SIZE};
+use crate::abi::{memory::NO_ORDER, ClaimMemory, Damage, Memory, PhysAddr, PAGE_SIZE};
 
 /// What was handed over by address; everything else was not.
 pub(crate) struct Pages {
@@ -71,13 +71,13 @@ impl Pages {
         self.pages
             .get(&at.0)
             .filter(|piece| !piece.claimed.get())
-            .ok_or(Damage::Address(at))
+            .ok_or(Damage::Address { at })
     }
 
     /// As [`Pages::find`], but never at the null address.
     fn find_to_claim(&self, at: PhysAddr) -> Result<&Piece, Damage> {
         if at.is_null() {
-            return Err(Damage::Address(at));
+            return Err(Damage::Address { at });
         }
         self.find(at)
     }
@@ -90,7 +90,7 @@ impl Pages {
     fn claim(&self, at: PhysAddr, order: u32) -> Result<&Piece, Damage> {
         let piece = self.find_to_claim(at)?;
         if piece.order != order {
-            return Err(Damage::Address(at));
+            return Err(Damage::Address { at });
         }
         piece.claimed.set(true);
         Ok(piece)
@@ -103,11 +103,11 @@ impl Memory for Pages {
             .looks
             .get()
             .checked_sub(1)
-            .ok_or(Damage::Address(at))?;
+            .ok_or(Damage::Address { at })?;
         self.looks.set(looks);
         let piece = self.find(at)?;
         if into.len() > PAGE_SIZE {
-            return Err(Damage::Address(at));
+            return Err(Damage::Address { at });
         }
         let len = piece.content.len().min(into.len());
         into.fill(0);

@@ -12,7 +12,7 @@ use crate::{
         luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
         vmalloc::{self, Descriptor},
-        PhysAddr, Record, Damage, PAGE_SIZE,
+        Damage, PhysAddr, Record, PAGE_SIZE,
     },
     memory::Pages,
     tests::bytes_of,
@@ -101,15 +101,15 @@ fn damaged_chain<E: Record>(
     let expected = match damage {
         Change::Count(count) => {
             put(0, count);
-            Damage::BlockCount(count)
+            Damage::BlockCount { count }
         }
         Change::Link(next) => {
             put(next, count);
-            Damage::Address(PhysAddr(next))
+            Damage::Address { at: PhysAddr(next) }
         }
         Change::Gone => {
             memory.remove(at);
-            Damage::Address(PhysAddr(at))
+            Damage::Address { at: PhysAddr(at) }
         }
         Change::Circle => {
             put(place(which / 2), count);
@@ -145,32 +145,43 @@ fn refused_headers() -> impl Strategy<Value = (Header, Damage)> {
         let why = match what {
             0 => {
                 h.size = random | 1 << 63;
-                Damage::FileSize(h.size)
+                Damage::FileSize { size: h.size }
             }
             1 => {
                 h.pos = random | 1 << 63;
-                Damage::FileSize(h.pos)
+                Damage::FileSize { size: h.pos }
             }
             2 => {
                 h.seals |= 1 << (6 + random % 26);
-                Damage::Seals(h.seals)
+                Damage::Seals { seals: h.seals }
             }
             3 => {
                 h.flags = 1 << (random % 32);
-                Damage::Flags(h.flags.into())
+                Damage::Flags {
+                    flags: h.flags.into(),
+                }
             }
             4 => {
                 h.nr_folios = h.size.div_ceil(PAGE) + 1 + random % (1 << 60);
-                Damage::FolioCount(h.nr_folios, h.size.div_ceil(PAGE))
+                Damage::FolioCount {
+                    folios: h.nr_folios,
+                    pages: h.size.div_ceil(PAGE),
+                }
             }
             5 => {
                 // A part more, or more than that.
                 h.total_pages += (1 + random as u32 % 1000) << h.order;
-                Damage::ArrayLength(h.nr_folios, u64::from(h.total_pages) * 256)
+                Damage::ArrayLength {
+                    entries: h.nr_folios,
+                    capacity: u64::from(h.total_pages) * 256,
+                }
             }
             _ => {
                 h.total_pages -= 1 << h.order;
-                Damage::ArrayLength(h.nr_folios, u64::from(h.total_pages) * 256)
+                Damage::ArrayLength {
+                    entries: h.nr_folios,
+                    capacity: u64::from(h.total_pages) * 256,
+                }
             }
         };
         (h, why)
@@ -199,13 +210,13 @@ proptest! {
         let small = size % Root::SIZE as u64;
         for (size, expected) in [
             (size.max(Root::SIZE as u64), Ok(root)),
-            (small, Err(Damage::RootSize(small))),
+            (small, Err(Damage::RootSize { size: small })),
         ] {
             prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), size), expected);
         }
         root.compatible[byte] ^= 1u8 << bit;
         memory.put(PAGE, &bytes_of(&root));
-        let refused = Err(Damage::RootVersion(root.compatible));
+        let refused = Err(Damage::RootVersion { version: root.compatible });
         prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), 32), refused);
     }
 

@@ -10,7 +10,7 @@ use crate::{
         memfd::{FolioEntry, Header, Memfd},
         memory::NO_ORDER,
         vmalloc::{self, Descriptor},
-        Memory, PhysAddr, Record, Damage, PAGE_SIZE,
+        Damage, Memory, PhysAddr, Record, PAGE_SIZE,
     },
     memory::Pages,
 };
@@ -55,15 +55,17 @@ fn root_of_a_wrong_size_or_version_or_place() {
     memory.put(2 * PAGE, &bytes_of(&other));
     assert_eq!(
         Root::read(&memory, PhysAddr(PAGE), 31),
-        Err(Damage::RootSize(31))
+        Err(Damage::RootSize { size: 31 })
     );
     assert_eq!(
         Root::read(&memory, PhysAddr(2 * PAGE), 32),
-        Err(Damage::RootVersion(*b"luo-v6\0\0"))
+        Err(Damage::RootVersion {
+            version: *b"luo-v6\0\0"
+        })
     );
     for at in [0, PAGE + 8, 3 * PAGE, u64::MAX] {
         let at = PhysAddr(at);
-        assert_eq!(Root::read(&memory, at, 32), Err(Damage::Address(at)));
+        assert_eq!(Root::read(&memory, at, 32), Err(Damage::Address { at }));
     }
 }
 
@@ -77,18 +79,21 @@ fn flbs_of_a_wrong_length() {
     assert_eq!(read(1, 0), Ok(0));
     assert_eq!(read(1, 63), Ok(63));
     for (pages, count) in [(0, 0), (2, 0), (1, 64), (1, u64::MAX)] {
-        assert_eq!(read(pages, count), Err(Damage::FlbList(pages, count)));
+        assert_eq!(read(pages, count), Err(Damage::FlbList { pages, count }));
     }
 }
 
 #[test]
 fn strings_are_escaped_and_bounded() {
     assert_eq!(
-        Damage::RootVersion(*b"luo\n\x1b\xff\0x").to_string(),
+        Damage::RootVersion {
+            version: *b"luo\n\x1b\xff\0x"
+        }
+        .to_string(),
         "the root is \"luo\\n\\x1b\\xff\" and not \"luo-v5\""
     );
     assert_eq!(
-        Damage::Handler([b'x'; 48]).to_string(),
+        Damage::Handler { name: [b'x'; 48] }.to_string(),
         format!("no handler for \"{}\"", "x".repeat(48))
     );
 }
@@ -118,7 +123,7 @@ fn chain_with_a_damaged_link() {
     for next in [PAGE / 2, 7 * PAGE, u64::MAX] {
         let mut memory = Pages::default();
         memory.put(PAGE, &block(next, 1));
-        let damage = Err(Damage::Address(PhysAddr(next)));
+        let damage = Err(Damage::Address { at: PhysAddr(next) });
         assert_eq!(chain::survey::<FileEntry>(&memory, PhysAddr(PAGE)), damage);
     }
 }
@@ -166,7 +171,7 @@ fn block_counts() {
         let expected = if fits {
             Ok(header)
         } else {
-            Err(Damage::BlockCount(count))
+            Err(Damage::BlockCount { count })
         };
         assert_eq!(chain::check::<FileEntry>(header), expected);
     }
@@ -190,7 +195,13 @@ fn chain_and_count_of_its_owner() {
     };
     assert_eq!(found.expect(64), Ok(found));
     for said in [0, 63, 65, u64::MAX] {
-        assert_eq!(found.expect(said), Err(Damage::EntryCount(said, 64)));
+        assert_eq!(
+            found.expect(said),
+            Err(Damage::EntryCount {
+                expected: said,
+                found: 64
+            })
+        );
     }
     assert_eq!(Survey::default().expect(0), Ok(Survey::default()));
 }
@@ -242,7 +253,7 @@ fn memory_is_read_where_a_page_begins() {
         })
     );
     for at in [0, 1, PAGE + 1, PAGE + 16, 2 * PAGE, 1 << 63, u64::MAX] {
-        assert_eq!(read(at), Err(Damage::Address(PhysAddr(at))));
+        assert_eq!(read(at), Err(Damage::Address { at: PhysAddr(at) }));
     }
     // Nothing that large is read on its own.
     assert!(memory.record::<SessionEntry>(PhysAddr(PAGE)).is_err());
@@ -252,25 +263,59 @@ fn memory_is_read_where_a_page_begins() {
 #[test]
 fn refusals_name_the_value() {
     for (damage, value) in [
-        (Damage::Address(PhysAddr(0xabc)), "0xabc"),
-        (Damage::RootSize(31), "31"),
-        (Damage::RootVersion(*b"luo-v9\n\0"), "luo-v9\\n"),
-        (Damage::RootVersion([b'x'; 8]), "\"xxxxxxxx\""),
-        (Damage::BlockCount(64), "64"),
+        (
+            Damage::Address {
+                at: PhysAddr(0xabc),
+            },
+            "0xabc",
+        ),
+        (Damage::RootSize { size: 31 }, "31"),
+        (
+            Damage::RootVersion {
+                version: *b"luo-v9\n\0",
+            },
+            "luo-v9\\n",
+        ),
+        (Damage::RootVersion { version: [b'x'; 8] }, "\"xxxxxxxx\""),
+        (Damage::BlockCount { count: 64 }, "64"),
         (Damage::ChainLength, "chain"),
-        (Damage::EntryCount(77, 88), "88 entries instead of 77"),
+        (
+            Damage::EntryCount {
+                expected: 77,
+                found: 88,
+            },
+            "88 entries instead of 77",
+        ),
         (Damage::SessionName, "name"),
         (Damage::DuplicateSession, "same name"),
-        (Damage::DuplicateToken(0xabc), "0xabc"),
-        (Damage::FlbList(2, 70), "70 objects in 2 pages"),
-        (Damage::Handler([b'x'; 48]), "xxx\""),
-        (Damage::FolioCount(3, 2), "3"),
-        (Damage::FolioOrder(10), "10"),
-        (Damage::FileSize(1 << 63), "0x8000000000000000"),
-        (Damage::Seals(0x40), "0x40"),
-        (Damage::Flags(0x80), "0x80"),
-        (Damage::FolioIndex(0x123), "0x123"),
-        (Damage::ArrayLength(300, 256), "256 for 300"),
+        (Damage::DuplicateToken { token: 0xabc }, "0xabc"),
+        (
+            Damage::FlbList {
+                pages: 2,
+                count: 70,
+            },
+            "70 objects in 2 pages",
+        ),
+        (Damage::Handler { name: [b'x'; 48] }, "xxx\""),
+        (
+            Damage::FolioCount {
+                folios: 3,
+                pages: 2,
+            },
+            "3",
+        ),
+        (Damage::FolioOrder { order: 10 }, "10"),
+        (Damage::FileSize { size: 1 << 63 }, "0x8000000000000000"),
+        (Damage::Seals { seals: 0x40 }, "0x40"),
+        (Damage::Flags { flags: 0x80 }, "0x80"),
+        (Damage::FolioIndex { index: 0x123 }, "0x123"),
+        (
+            Damage::ArrayLength {
+                entries: 300,
+                capacity: 256,
+            },
+            "256 for 300",
+        ),
         (Damage::ArrayForm, "array"),
     ] {
         let text = damage.to_string();
@@ -304,27 +349,42 @@ fn memfd_headers() {
     assert_eq!(refused(|_| ()), None);
     assert_eq!(
         refused(|h| h.size = 1 << 63),
-        Some(Damage::FileSize(1 << 63))
+        Some(Damage::FileSize { size: 1 << 63 })
     );
     for pos in [1 << 63, u64::MAX] {
-        assert_eq!(refused(|h| h.pos = pos), Some(Damage::FileSize(pos)));
+        assert_eq!(
+            refused(|h| h.pos = pos),
+            Some(Damage::FileSize { size: pos })
+        );
     }
     assert_eq!(refused(|h| h.pos = (1 << 63) - 1), None);
     assert_eq!(refused(|h| h.seals = 0x3f), None);
-    assert_eq!(refused(|h| h.seals = 0x40), Some(Damage::Seals(0x40)));
-    assert_eq!(refused(|h| h.flags = 1), Some(Damage::Flags(1)));
+    assert_eq!(
+        refused(|h| h.seals = 0x40),
+        Some(Damage::Seals { seals: 0x40 })
+    );
+    assert_eq!(refused(|h| h.flags = 1), Some(Damage::Flags { flags: 1 }));
     assert_eq!(
         refused(|h| h.size = 299 * PAGE),
-        Some(Damage::FolioCount(300, 299))
+        Some(Damage::FolioCount {
+            folios: 300,
+            pages: 299
+        })
     );
     assert_eq!(refused(|h| h.size = 299 * PAGE + 1), None);
     assert_eq!(
         refused(|h| h.total_pages = 1),
-        Some(Damage::ArrayLength(300, 256))
+        Some(Damage::ArrayLength {
+            entries: 300,
+            capacity: 256
+        })
     );
     assert_eq!(
         refused(|h| h.total_pages = 3),
-        Some(Damage::ArrayLength(300, 768))
+        Some(Damage::ArrayLength {
+            entries: 300,
+            capacity: 768
+        })
     );
     // As many as fit in one part exactly, and one part more.
     for (order, nr) in [(0, 256), (1, 512), (3, 2048)] {
@@ -335,9 +395,18 @@ fn memfd_headers() {
         assert_eq!(refused(|h| form(h, 1)), None);
         assert_eq!(
             refused(|h| form(h, 2)),
-            Some(Damage::ArrayLength(nr, 2 * nr))
+            Some(Damage::ArrayLength {
+                entries: nr,
+                capacity: 2 * nr
+            })
         );
-        assert_eq!(refused(|h| form(h, 0)), Some(Damage::ArrayLength(nr, 0)));
+        assert_eq!(
+            refused(|h| form(h, 0)),
+            Some(Damage::ArrayLength {
+                entries: nr,
+                capacity: 0
+            })
+        );
     }
     assert_eq!(
         refused(|h| (h.size, h.nr_folios, h.total_pages, h.first) = (0, 0, 0, 0)),
@@ -345,11 +414,17 @@ fn memfd_headers() {
     );
     assert_eq!(
         refused(|h| h.nr_folios = 0),
-        Some(Damage::ArrayLength(0, 512))
+        Some(Damage::ArrayLength {
+            entries: 0,
+            capacity: 512
+        })
     );
     assert_eq!(
         refused(|h| (h.nr_folios, h.total_pages) = (0, 0)),
-        Some(Damage::ArrayLength(0, 0))
+        Some(Damage::ArrayLength {
+            entries: 0,
+            capacity: 0
+        })
     );
 }
 
@@ -383,22 +458,39 @@ fn folios_in_order() {
     let entry = |index| FolioEntry::new(1, 3, index);
     let mut order = FolioOrder::to_the_end(0..1026, 9);
     assert_eq!(order.begin(&entry(0), 0).map(|run| run.pages), Ok(1));
-    assert_eq!(order.begin(&entry(0), 0), Err(Damage::FolioIndex(0)));
-    assert_eq!(order.begin(&entry(1), 9), Err(Damage::FolioIndex(1)));
-    assert_eq!(order.begin(&entry(0), 10), Err(Damage::FolioOrder(10)));
+    assert_eq!(
+        order.begin(&entry(0), 0),
+        Err(Damage::FolioIndex { index: 0 })
+    );
+    assert_eq!(
+        order.begin(&entry(1), 9),
+        Err(Damage::FolioIndex { index: 1 })
+    );
+    assert_eq!(
+        order.begin(&entry(0), 10),
+        Err(Damage::FolioOrder { order: 10 })
+    );
     assert_eq!(order.begin(&entry(512), 9).map(|run| run.pages), Ok(512));
-    let absent = Err(Damage::Address(entry(0).addr()));
+    let absent = Err(Damage::Address {
+        at: entry(0).addr(),
+    });
     assert_eq!(order.begin(&entry(1024), NO_ORDER), absent);
-    assert_eq!(order.begin(&entry(600), 0), Err(Damage::FolioIndex(600)));
-    assert_eq!(order.begin(&entry(1026), 0), Err(Damage::FolioIndex(1026)));
+    assert_eq!(
+        order.begin(&entry(600), 0),
+        Err(Damage::FolioIndex { index: 600 })
+    );
+    assert_eq!(
+        order.begin(&entry(1026), 0),
+        Err(Damage::FolioIndex { index: 1026 })
+    );
     assert_eq!(
         order.begin(&FolioEntry::new(1, 4, 1025), 0),
-        Err(Damage::Flags(4))
+        Err(Damage::Flags { flags: 4 })
     );
     assert_eq!(order.begin(&entry(1025), 0).map(|run| run.pages), Ok(1));
     assert_eq!(
         order.begin(&entry(u64::MAX), 0),
-        Err(Damage::FolioIndex(u64::MAX))
+        Err(Damage::FolioIndex { index: u64::MAX })
     );
 }
 
@@ -410,7 +502,9 @@ fn folios_at_the_end_of_all_indexes() {
     assert_eq!(order.begin(&last, 10).map(|run| run.pages), Ok(1024));
     assert_eq!(
         order.begin(&last, 0),
-        Err(Damage::FolioIndex(u64::MAX - 1023))
+        Err(Damage::FolioIndex {
+            index: u64::MAX - 1023
+        })
     );
     let mut order = FolioOrder::to_the_end(0..u64::MAX, 63);
     assert_eq!(
@@ -421,7 +515,7 @@ fn folios_at_the_end_of_all_indexes() {
     );
     assert_eq!(
         order.begin(&FolioEntry::new(1, 3, 1 << 63), 64),
-        Err(Damage::FolioOrder(64))
+        Err(Damage::FolioOrder { order: 64 })
     );
 }
 
@@ -431,15 +525,33 @@ fn folios_between_others() {
     let entry = |index| FolioEntry::new(1, 3, index);
     let pages = |run: FolioRun| run.pages;
     let mut order = FolioOrder::within(8..18, 9);
-    assert_eq!(order.begin(&entry(0), 3), Err(Damage::FolioIndex(0)));
-    assert_eq!(order.begin(&entry(7), 0), Err(Damage::FolioIndex(7)));
-    assert_eq!(order.begin(&entry(8), 4), Err(Damage::FolioIndex(8)));
+    assert_eq!(
+        order.begin(&entry(0), 3),
+        Err(Damage::FolioIndex { index: 0 })
+    );
+    assert_eq!(
+        order.begin(&entry(7), 0),
+        Err(Damage::FolioIndex { index: 7 })
+    );
+    assert_eq!(
+        order.begin(&entry(8), 4),
+        Err(Damage::FolioIndex { index: 8 })
+    );
     assert_eq!(order.begin(&entry(8), 3).map(pages), Ok(8));
-    assert_eq!(order.begin(&entry(16), 2), Err(Damage::FolioIndex(16)));
+    assert_eq!(
+        order.begin(&entry(16), 2),
+        Err(Damage::FolioIndex { index: 16 })
+    );
     assert_eq!(order.begin(&entry(16), 1).map(pages), Ok(2));
-    assert_eq!(order.begin(&entry(18), 0), Err(Damage::FolioIndex(18)));
+    assert_eq!(
+        order.begin(&entry(18), 0),
+        Err(Damage::FolioIndex { index: 18 })
+    );
     // The end of the file may be within one.
     let mut order = FolioOrder::to_the_end(8..18, 9);
     assert_eq!(order.begin(&entry(16), 2).map(pages), Ok(4));
-    assert_eq!(order.begin(&entry(18), 0), Err(Damage::FolioIndex(18)));
+    assert_eq!(
+        order.begin(&entry(18), 0),
+        Err(Damage::FolioIndex { index: 18 })
+    );
 }

@@ -9,7 +9,7 @@ use crate::{
     abi::{
         memfd::{FolioEntry, Header, Memfd},
         vmalloc::{self, PARTS_PER_CHUNK},
-        PhysAddr, Record, Damage, PAGE_SIZE,
+        Damage, PhysAddr, Record, PAGE_SIZE,
     },
     memory::Pages,
     tests::bytes_of,
@@ -155,7 +155,7 @@ proptest! {
         prop_assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
         prop_assert_eq!(memory.left(), 0);
         // Once.
-        let again = Err(Damage::Address(PhysAddr(LISTS)));
+        let again = Err(Damage::Address { at: PhysAddr(LISTS) });
         prop_assert_eq!(state.walk(&memory), (0, again));
     }
 
@@ -163,30 +163,30 @@ proptest! {
     fn damaged_entry(mut state in states(), which: prop::sample::Index, damage in damage()) {
         let which = which.index(state.folios.len());
         let (entry, order) = state.folios[which];
-        let gone = Damage::Address(entry.addr());
+        let gone = Damage::Address { at: entry.addr() };
         let with = |pfn, flags, index| (FolioEntry::new(pfn, flags, index), order);
         let (damaged, why) = match damage {
             Change::Frame(pfn) => (
                 with(pfn, entry.flags(), entry.index),
-                Damage::Address(PhysAddr(pfn * PAGE)),
+                Damage::Address { at: PhysAddr(pfn * PAGE) },
             ),
             Change::Gone => ((entry, order), gone),
             Change::Before if which > 0 => {
                 let index = state.folios[which - 1].0.index;
-                (with(entry.pfn(), entry.flags(), index), Damage::FolioIndex(index))
+                (with(entry.pfn(), entry.flags(), index), Damage::FolioIndex { index })
             }
             Change::Before => return Ok(()),
             Change::PastEnd(more) => {
                 let index = (state.header.size / PAGE).next_multiple_of(16) + more * 16;
-                (with(entry.pfn(), entry.flags(), index), Damage::FolioIndex(index))
+                (with(entry.pfn(), entry.flags(), index), Damage::FolioIndex { index })
             }
             Change::Flags(bit) => {
                 let flags = entry.flags() | 1 << bit;
-                (with(entry.pfn(), flags, entry.index), Damage::Flags(flags))
+                (with(entry.pfn(), flags, entry.index), Damage::Flags { flags })
             }
             Change::Twice if which > 0 => {
                 let other = state.folios[which - 1].0;
-                (with(other.pfn(), entry.flags(), entry.index), Damage::Address(other.addr()))
+                (with(other.pfn(), entry.flags(), entry.index), Damage::Address { at: other.addr() })
             }
             Change::Twice => return Ok(()),
         };
@@ -218,7 +218,8 @@ proptest! {
             prop_assert!(visited <= which);
             // It is looked at before it is claimed the first time, and may be too large for its
             // second place.
-            prop_assert!(end == Err(why) || end == Err(Damage::FolioIndex(entry.index)));
+            let too_large = Damage::FolioIndex { index: entry.index };
+            prop_assert!(end == Err(why) || end == Err(too_large));
         } else {
             prop_assert_eq!((visited, end), (which, Err(why)));
         }
@@ -234,7 +235,7 @@ proptest! {
         let index = entry.index + 1;
         state.folios[which].0 = FolioEntry::new(entry.pfn(), entry.flags(), index);
         let memory = state.memory();
-        prop_assert_eq!(state.walk(&memory), (which, Err(Damage::FolioIndex(index))));
+        prop_assert_eq!(state.walk(&memory), (which, Err(Damage::FolioIndex { index })));
     }
 
     #[test]
@@ -246,7 +247,7 @@ proptest! {
             true => memory.put_order(at, u32::from(state.header.order) + 1, &[]),
             false => memory.remove(at),
         }
-        let expected = (which * state.per_part(), Err(Damage::Address(PhysAddr(at))));
+        let expected = (which * state.per_part(), Err(Damage::Address { at: PhysAddr(at) }));
         prop_assert_eq!(state.walk(&memory), expected);
     }
 
@@ -260,7 +261,7 @@ proptest! {
         }
         memory.put(LISTS, &list);
         let found = which * state.per_part();
-        let why = Damage::ArrayLength(state.header.nr_folios, found as u64);
+        let why = Damage::ArrayLength { entries: state.header.nr_folios, capacity: found as u64 };
         prop_assert_eq!(state.walk(&memory), (found, Err(why)));
     }
 
@@ -351,7 +352,7 @@ fn part_that_begins_before_the_former() {
     for index in [0, u64::MAX, 512] {
         let mut state = large(2);
         state.folios[256].0 = FolioEntry::new(FOLIOS / PAGE + 256, 3, index);
-        let why = Damage::FolioIndex(index);
+        let why = Damage::FolioIndex { index };
         assert_eq!(state.walk(&state.memory()), (256, Err(why)), "{index}");
         assert_eq!(backwards(&state, &state.memory()).1, [(2, why)], "{index}");
     }
@@ -359,7 +360,7 @@ fn part_that_begins_before_the_former() {
     for index in [1, 64, 255] {
         let mut state = large(2);
         state.folios[256].0 = FolioEntry::new(FOLIOS / PAGE + 256, 3, index);
-        let why = Damage::FolioIndex(index);
+        let why = Damage::FolioIndex { index };
         assert_eq!(state.walk(&state.memory()), (index as usize, Err(why)));
         let (claimed, refused) = backwards(&state, &state.memory());
         assert_eq!(refused[0], (1, why));
@@ -378,7 +379,7 @@ fn folio_that_reaches_into_the_next_part() {
         *entry = FolioEntry::new(entry.pfn(), 3, 260 + i as u64);
     }
     state.header.size += 8 * PAGE;
-    let why = Damage::FolioIndex(256);
+    let why = Damage::FolioIndex { index: 256 };
     assert_eq!(state.walk(&state.memory()), (255, Err(why)));
     assert_eq!(backwards(&state, &state.memory()).1, [(1, why)]);
     // As the last of a run, too.
@@ -426,7 +427,9 @@ fn list_that_goes_on() {
 
     let mut memory = state.memory();
     memory.remove(State::list(1));
-    let why = Damage::Address(PhysAddr(State::list(1)));
+    let why = Damage::Address {
+        at: PhysAddr(State::list(1)),
+    };
     assert_eq!(state.walk(&memory), (PARTS_PER_CHUNK * 256, Err(why)));
 }
 
@@ -464,7 +467,9 @@ fn lists_without_an_end() {
     let mut list = vec![0; PAGE_SIZE];
     vmalloc::set_next(&mut list, LISTS);
     memory.put(LISTS, &list);
-    let why = Damage::Address(PhysAddr(LISTS));
+    let why = Damage::Address {
+        at: PhysAddr(LISTS),
+    };
     assert_eq!(state.walk(&memory), (0, Err(why)));
 }
 
@@ -474,7 +479,13 @@ fn file_without_folios() {
     let mut state = large(1);
     state.header.nr_folios = 0;
     let refused = Memfd::new(state.header).err();
-    assert_eq!(refused, Some(Damage::ArrayLength(0, 256)));
+    assert_eq!(
+        refused,
+        Some(Damage::ArrayLength {
+            entries: 0,
+            capacity: 256
+        })
+    );
     (state.header.first, state.header.total_pages) = (0, 0);
     let memory = state.memory();
     assert_eq!(state.walk(&memory), (0, Ok(())));
@@ -500,7 +511,10 @@ fn array_with_anything_behind_its_end() {
         let mut memory = state.memory();
         part[count * FolioEntry::SIZE] = 1;
         memory.put_order(state.part(0), 0, &part);
-        let refused = Damage::ArrayLength(count as u64, count as u64 + 1);
+        let refused = Damage::ArrayLength {
+            entries: count as u64,
+            capacity: count as u64 + 1,
+        };
         assert_eq!(state.walk(&memory).1, Err(refused), "{count}");
     }
 }

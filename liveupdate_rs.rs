@@ -2,18 +2,18 @@
 
 //! The Live Update Orchestrator as a module: files that survive kexec.
 //!
-//! This file owns what happens when the module is loaded and unloaded. `session.rs` is the place
-//! to go on reading.
+//! This file owns what happens when the module is loaded and unloaded. `session.rs` is where to read on.
+
+#![deny(unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
 use core::borrow::Borrow;
 
-use kernel::{
-    c_str,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 mod abi;
 mod file_handlers;
+#[allow(unsafe_code)]
 mod kapi;
 mod session;
 
@@ -39,21 +39,22 @@ module! {
     params: {
         max_sessions: u32 {
             default: 0,
-            description: "how many sessions can go out (0: as many as the format has room for)",
+            description: "maximum number of outgoing sessions (0: as many as the format can hold)",
         },
         max_files: u32 {
             default: 0,
-            description: "how many files can be preserved in all sessions (0: no limit)",
+            description: "maximum number of files that are preserved in all sessions (0: no limit)",
         },
     },
 }
 
-/// The value of a parameter, or what a reference to it leads to: kernel crates differ.
-fn number(value: impl Borrow<u32>) -> u32 {
+/// The value of a parameter: Linux 7.2 gives a reference to it, 7.3 a copy.
+fn copied(value: impl Borrow<u32>) -> u32 {
     *value.borrow()
 }
 
-/// The loaded module. Fields are dropped in order: nobody comes in any more before anything goes.
+/// The loaded module. Fields are dropped in order: first no user can open the device any more, then no
+/// kexec asks the orchestrator, and then the orchestrator is freed.
 #[pin_data]
 struct LiveUpdate {
     #[pin]
@@ -71,12 +72,12 @@ impl kernel::InPlaceModule for LiveUpdate {
             };
             let orchestrator = Orchestrator::new(
                 kho,
-                number(module_parameters::max_sessions.value()),
-                number(module_parameters::max_files.value()),
+                copied(module_parameters::max_sessions.value()),
+                copied(module_parameters::max_files.value()),
             )?;
             Ok(try_pin_init!(Self {
                 kexec <- Registration::new(orchestrator.clone()),
-                device <- Device::register(c_str!("liveupdate"), orchestrator),
+                device <- Device::register(c"liveupdate", orchestrator),
             }? Error))
         })
     }

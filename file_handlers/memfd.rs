@@ -31,7 +31,11 @@ use kernel::{
 };
 use pin_init::stack_pin_init;
 
-use super::Failure;
+use super::{
+    Failure,
+    FileHandler,
+    PreservedFile, //
+};
 use crate::{
     abi::{
         folios::{
@@ -42,7 +46,8 @@ use crate::{
         memfd::{
             Header,
             Memfd,
-            ALL_SEALS, //
+            ALL_SEALS,
+            COMPATIBLE, //
         },
         Damage,
         Memory,
@@ -80,7 +85,42 @@ use crate::{
     }, //
 };
 
-pub(crate) use crate::abi::memfd::COMPATIBLE;
+/// The handler.
+pub(super) struct MemfdHandler;
+
+impl FileHandler for MemfdHandler {
+    type Preserved = Preserved;
+
+    fn compatible(&self) -> &'static str {
+        COMPATIBLE
+    }
+
+    fn identify(&self, file: &File) -> Option<usize> {
+        identify(file)
+    }
+
+    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<Preserved> {
+        Preserved::preserve(kho, file)
+    }
+
+    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
+        retrieve(handover, PhysAddr(data))
+    }
+
+    fn discard(&self, handover: &Handover, data: u64) -> Result<(), Damage> {
+        discard(handover, PhysAddr(data))
+    }
+}
+
+impl PreservedFile for Preserved {
+    fn data(&self) -> u64 {
+        Preserved::data(self).0
+    }
+
+    fn freeze(&mut self) -> Result {
+        Preserved::freeze(self)
+    }
+}
 
 /// No more folios than this: the C implementation counts them in 32 bits.
 const MAX_PAGES: u64 = u32::MAX as u64;

@@ -13,6 +13,7 @@
 #include "helpers/account.c"
 #include "helpers/file.c"
 #include "helpers/kho.c"
+#include "helpers/module.c"
 #include "helpers/pin.c"
 #include "helpers/shmem.c"
 #include "helpers/sync.c"

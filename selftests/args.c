@@ -327,6 +327,48 @@ TEST_F(live, names)
 	close(session);
 }
 
+TEST_F(live, no_such_name_can_be_retrieved)
+{
+	struct liveupdate_ioctl_retrieve_session arg = { .size = sizeof(arg) };
+
+	EXPECT_EQ(-ENOENT, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, &arg))
+		TH_LOG("retrieve, empty name");
+	memset(arg.name, 'x', sizeof(arg.name));
+	EXPECT_EQ(-ENOENT, luo_ioctl(self->dev, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, &arg))
+		TH_LOG("retrieve, no NUL");
+}
+
+/* preserve_fd with an argument in memory that cannot be written to. */
+static int preserve_readonly(int session, int fd, __u64 token)
+{
+	struct liveupdate_session_preserve_fd arg = {
+		.size = sizeof(arg), .fd = fd, .token = token,
+	};
+	void *ptr = luo_readonly(&arg, sizeof(arg));
+
+	return ptr ? luo_ioctl(session, LIVEUPDATE_SESSION_PRESERVE_FD, ptr) : -ENOMEM;
+}
+
+TEST_F(live, what_is_wrong_comes_before_efault)
+{
+	int session = luo_create(self->dev, "args-efault");
+	int a = luo_memfd(0, LUO_PAGE, 1), b = luo_memfd(0, LUO_PAGE, 2);
+
+	ASSERT_GE(session, 0);
+	ASSERT_EQ(0, luo_preserve(session, a, 1));
+	EXPECT_EQ(-EEXIST, preserve_readonly(session, b, 1));
+	EXPECT_EQ(-EEXIST, preserve_readonly(session, -1, 1));
+	EXPECT_EQ(-EBADF, preserve_readonly(session, -1, 2));
+	EXPECT_EQ(-ENOENT, preserve_readonly(session, session, 2));
+	EXPECT_EQ(-EBUSY, preserve_readonly(session, a, 2));
+	EXPECT_EQ(-EFAULT, preserve_readonly(session, b, 2));
+	/* The last one has changed nothing either. */
+	EXPECT_EQ(0, luo_preserve(session, b, 2));
+	close(session);
+	close(a);
+	close(b);
+}
+
 TEST_F(live, no_room_for_an_fd)
 {
 	struct rlimit limit, low;
@@ -340,6 +382,9 @@ TEST_F(live, no_room_for_an_fd)
 	low.rlim_cur = top;
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &low));
 	EXPECT_EQ(-EMFILE, luo_create(self->dev, "args-emfile"));
+	/* The fd comes before the name. */
+	EXPECT_EQ(-EMFILE, luo_create(self->dev, ""));
+	EXPECT_EQ(-EMFILE, luo_retrieve(self->dev, ""));
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 	session = luo_create(self->dev, "args-emfile");
 	EXPECT_GE(session, 0)

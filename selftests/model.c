@@ -204,7 +204,7 @@ static struct answer retrieve(struct model *m, const struct step *step)
 	struct model_session *s = &m->sessions[step->arg];
 
 	if (step->arg >= MODEL_NAMES)
-		return refuse(step, -EINVAL);
+		return refuse(step, -ENOENT);
 	if (step->arg >= MODEL_INCOMING || s->incoming == INCOMING_GONE)
 		return refuse(step, -ENOENT);
 	if (s->incoming == INCOMING_HELD)

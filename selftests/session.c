@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #define MANY	2000
+#define LISTED	512
 
 /* Exit status of the program that was executed with a session as fd argv[2]. */
 static int held_session(int argc, char **argv)
@@ -267,6 +268,51 @@ TEST_F(live, fdinfo)
 		close(fds[i]);
 	}
 	close(session);
+}
+
+/* How many lines of a text begin like that. */
+static int count_prefix(const char *text, const char *prefix)
+{
+	int count = 0;
+
+	for (; (text = strstr(text, prefix)); text++)
+		count++;
+	return count;
+}
+
+/* Beyond LISTED files, their number is shown: each line is printed under a lock. */
+TEST_F_TIMEOUT(live, fdinfo_of_many_files, 120)
+{
+	int session = luo_create(self->dev, "session-fdinfo-many");
+	static char text[LISTED * 64];
+	int fds[LISTED + 1];
+	int i;
+
+	ASSERT_GE(session, 0);
+	ASSERT_EQ(0, luo_nofile(ARRAY_SIZE(fds)));
+	for (i = 0; i < LISTED; i++) {
+		fds[i] = luo_memfd(0, LUO_PAGE, i);
+		ASSERT_EQ(0, luo_preserve(session, fds[i], i))
+			TH_LOG("file %d", i);
+	}
+	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
+	EXPECT_EQ(LISTED, count_prefix(text, "luo-file:\t"));
+	EXPECT_EQ(0, count_prefix(text, "luo-files:\t"));
+	for (i = 0; i < LISTED; i++) {
+		ASSERT_EQ(1, luo_count_line(text, luo_file_line(i, LUO_MEMFD, "preserved")))
+			TH_LOG("file %d", i);
+	}
+
+	fds[LISTED] = luo_memfd(0, LUO_PAGE, LISTED);
+	ASSERT_EQ(0, luo_preserve(session, fds[LISTED], LISTED));
+	ASSERT_EQ(0, luo_fdinfo(session, text, sizeof(text)));
+	EXPECT_EQ(0, count_prefix(text, "luo-file:\t"));
+	EXPECT_EQ(1, luo_count_line(text, "luo-files:\tpreserved=513"))
+		TH_LOG("seen:\n%s", text);
+	EXPECT_EQ(1, luo_count_line(text, "luo-name:\tsession-fdinfo-many"));
+	close(session);
+	for (i = 0; i <= LISTED; i++)
+		close(fds[i]);
 }
 
 TEST_F(live, fdinfo_name_cannot_forge_a_line)

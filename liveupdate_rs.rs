@@ -2,7 +2,8 @@
 
 //! The Live Update Orchestrator as a module: files that survive kexec.
 //!
-//! This file owns what happens when the module is loaded and unloaded. `session.rs` is where to read on.
+//! This file owns what happens when the module is loaded and unloaded. `session.rs` is where to
+//! read on.
 
 #![deny(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks)]
@@ -53,8 +54,8 @@ fn copied(value: impl Borrow<u32>) -> u32 {
     *value.borrow()
 }
 
-/// The loaded module. Fields are dropped in order: first no user can open the device any more, then no
-/// kexec asks the orchestrator, and then the orchestrator is freed.
+/// The loaded module. Fields are dropped in order: first no user can open the device any more, then
+/// no kexec asks the orchestrator, and then the orchestrator is freed.
 #[pin_data]
 struct LiveUpdate {
     #[pin]

@@ -2,9 +2,9 @@
 
 //! Sessions: named sets of files that cross a live update together.
 //!
-//! A live update replaces the kernel by kexec under running workloads. An agent in userspace puts the
-//! files that must survive into sessions before, and takes them out of the sessions of the same names
-//! afterwards.
+//! A live update replaces the kernel by kexec under running workloads. An agent in userspace puts
+//! the files that must survive into sessions before, and takes them out of the sessions of the same
+//! names afterwards.
 //!
 //! # The life of a session and of a file
 //!
@@ -35,53 +35,57 @@
 //!    kexec ───────────── KHO memory ─────────────► ...
 //! ```
 //!
-//! Both directions have the same files: `registry.rs` (all sessions, by name), `session.rs` (the open file
-//! of a session: ioctls and closing) and `files.rs` (the files of a session, by token). In an outgoing
-//! session, where files come and go, both collections are red-black trees. In an incoming one,
-//! which is read at once, they are sorted vectors. The two kinds of session are different types with different
-//! file operations, so that a call for the wrong direction has nowhere to go.
+//! Both directions have the same files: `registry.rs` (all sessions, by name), `session.rs` (the
+//! open file of a session: ioctls and closing) and `files.rs` (the files of a session, by token).
+//! In an outgoing session, where files come and go, both collections are red-black trees. In an
+//! incoming one, which is read at once, they are sorted vectors. The two kinds of session are
+//! different types with different file operations, so that a call for the wrong direction has
+//! nowhere to go.
 //!
-//! What crosses is a root (`root.rs`), which KHO finds by name, a chain of blocks of sessions, for each
-//! session a chain of blocks of files (`blocks.rs`), and for each file what its handler has made of it
-//! (`file_handlers/`). `abi/` describes the bytes.
+//! What crosses is a root (`root.rs`), which KHO finds by name, a chain of blocks of sessions, for
+//! each session a chain of blocks of files (`blocks.rs`), and for each file what its handler has
+//! made of it (`file_handlers/`). `abi/` describes the bytes.
 //!
 //! # When something fails
 //!
-//! - A call that reports failure has changed nothing, so it can be repeated. Calls reserve what they
-//!   need, including the fd of the answer, then act, copy the answer out, and commit.
+//! - A call that reports failure has changed nothing, so it can be repeated. Calls reserve what
+//!   they need, including the fd of the answer, then act, copy the answer out, and commit.
 //! - An outgoing session that is closed gives everything back.
-//! - A file that cannot be frozen refuses the kexec: `reboot(2)` returns the error, and everything goes on
-//!   as before. So does a refusal by anybody else on the chain that `kernel_kexec()` asks.
-//! - What is damaged in the incoming state costs as little as possible: a file, a session, or all of
-//!   them. The answer is `EIO`, one line in the log says why, and memory that nobody can make sense of stays
-//!   reserved. See `incoming/`.
+//! - A file that cannot be frozen refuses the kexec: `reboot(2)` returns the error, and everything
+//!   goes on as before. So does a refusal by anybody else on the chain that `kernel_kexec()` asks.
+//! - What is damaged in the incoming state costs as little as possible: a file, a session, or all
+//!   of them. The answer is `EIO`, one line in the log says why, and memory that nobody can make
+//!   sense of stays reserved. See `incoming/`.
 //! - A user that dies closes its files: outgoing sessions are given back, incoming ones finished.
 //!
 //! # Locks
 //!
-//! From the outermost to the innermost. A task takes a lock only while it holds none of those below it.
-//! All of them sleep. None is held while user memory is accessed, because a page fault can take as long as
-//! the provider of that memory likes, and `reboot(2)` waits for lock 1. The kernel holds `misc_mtx`
-//! outside of all when the device is opened.
+//! From the outermost to the innermost. A task takes a lock only while it holds none of those below
+//! it. All of them sleep. None is held while user memory is accessed, because a page fault can take
+//! as long as the provider of that memory likes, and `reboot(2)` waits for lock 1. The kernel holds
+//! `misc_mtx` outside of all when the device is opened.
 //!
-//! 1. [`freeze::FreezeLock`]. Everything that changes a session holds it for reading, as `Running` proves;
-//!    `reboot(2)` holds it for writing from the moment when a kexec is entered. If the kexec goes through, the
-//!    lock is never released: tasks that wait for it wait for a kernel that does not return.
-//! 2. `outgoing::Registry::sessions` and `incoming::Registry::sessions`: for one lookup, insertion or
-//!    removal. The first also while sessions are serialized, the second while the list of them is read; that
-//!    is when the device is first opened, and without lock 1. Nobody holds both.
-//! 3. The files of a session: `outgoing::FileSet::files` and `incoming::Session::state`: for one lookup or
-//!    change. They are not held while the pages of a file are walked, except by `reboot(2)`, which holds
-//!    locks 1 to 3 while it freezes a file. A file that is being retrieved is in a state of its own meanwhile.
-//!    A task that wants that file, or to finish the session, waits on `incoming::Session::retrieved`, which
-//!    releases the lock.
+//! 1. [`freeze::FreezeLock`]. Everything that changes a session holds it for reading, as `Running`
+//!    proves; `reboot(2)` holds it for writing from the moment when a kexec is entered. If the
+//!    kexec goes through, the lock is never released: tasks that wait for it wait for a kernel that
+//!    does not return.
+//! 2. `outgoing::Registry::sessions` and `incoming::Registry::sessions`: for one lookup, insertion
+//!    or removal. The first also while sessions are serialized, the second while the list of them
+//!    is read; that is when the device is first opened, and without lock 1. Nobody holds both.
+//! 3. The files of a session: `outgoing::FileSet::files` and `incoming::Session::state`: for one
+//!    lookup or change. They are not held while the pages of a file are walked, except by
+//!    `reboot(2)`, which holds locks 1 to 3 while it freezes a file. A file that is being retrieved
+//!    is in a state of its own meanwhile. A task that wants that file, or to finish the session,
+//!    waits on `incoming::Session::retrieved`, which releases the lock.
 //! 4. The lock of an inode whose file is being preserved, unpreserved or retrieved. Its holder has
 //!    lock 1 for reading, and neither 2 nor 3.
-//! 5. [`identities::Identities`], and `Orchestrator::root`: for one operation that takes no other lock.
-//! 6. The rest of the array of a memfd that several CPUs retrieve: while one of them claims the next part.
-//!    Workers take locks 4, 6 and 7. The task they work for holds lock 1, and none of 2 to 7 while it waits for
-//!    them.
-//! 7. `kapi::handover::Handover::claims`: for one look at memory that was handed over, or one claim.
+//! 5. [`identities::Identities`], and `Orchestrator::root`: for one operation that takes no other
+//!    lock.
+//! 6. The rest of the array of a memfd that several CPUs retrieve: while one of them claims the
+//!    next part. Workers take locks 4, 6 and 7. The task they work for holds lock 1, and none of 2
+//!    to 7 while it waits for them.
+//! 7. `kapi::handover::Handover::claims`: for one look at memory that was handed over, or one
+//!    claim.
 
 mod blocks;
 mod commands;

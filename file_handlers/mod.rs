@@ -2,10 +2,10 @@
 
 //! Kinds of files that can cross a live update.
 //!
-//! A kind of file has a handler, a value whose type implements [`FileHandler`]; `HANDLERS` lists them all.
-//! The orchestrator (`session/`) knows no kind of file: it finds the handler of a file once, when the
-//! file is preserved or when its entry is read in the next kernel, and calls the handler from then
-//! on.
+//! A kind of file has a handler, a value whose type implements [`FileHandler`]; `HANDLERS` lists
+//! them all. The orchestrator (`session/`) knows no kind of file: it finds the handler of a file
+//! once, when the file is preserved or when its entry is read in the next kernel, and calls the
+//! handler from then on.
 //!
 //! # What a handler does, in the order in which it is called
 //!
@@ -28,32 +28,33 @@
 //! 1. [`FileHandler::identify`] tells whether the handler preserves a file, and what distinguishes
 //!    the file from all others: two open files with the same number are one file to the handler. It
 //!    is called for every file that any user wants to preserve, so it only looks.
-//! 2. [`FileHandler::preserve`] makes the file survive and stay usable: it pins memory, gives it to KHO
-//!    and forbids what could take it away. Whatever can fail must be tried here, as long as the user can
-//!    still do something about it. What it returns is kept as long as the file is preserved.
+//! 2. [`FileHandler::preserve`] makes the file survive and stay usable: it pins memory, gives it to
+//!    KHO and forbids what could take it away. Whatever can fail must be tried here, as long as the
+//!    user can still do something about it. What it returns is kept as long as the file is
+//!    preserved.
 //! 3. [`PreservedFile::data`] is called once, and tells 64 bits that cross; for all handlers so
 //!    far, the physical address of a preserved page whose layout `abi/` describes.
 //! 4. [`PreservedFile::freeze`] is called when a kexec is entered: once for each attempt, and an
-//!    attempt can end without a kexec. An error refuses the kexec. It may only fail for a reason that
-//!    `preserve` could not know.
+//!    attempt can end without a kexec. An error refuses the kexec. It may only fail for a reason
+//!    that `preserve` could not know.
 //! 5. Dropping the [`PreservedFile`] unpreserves the file. It happens when the session is closed,
 //!    frozen before or not, and leaves the file as if it had not been preserved.
-//! 6. In the next kernel, [`FileHandler::compatible`] tells whether the handler wrote an entry. Then
-//!    either [`FileHandler::retrieve`] makes a file, or [`FileHandler::discard`] frees the memory,
-//!    and neither is called again for that entry, whatever it answered. Both must expect arbitrary `data`,
-//!    and arbitrary memory where it leads to: see [`Handover`].
+//! 6. In the next kernel, [`FileHandler::compatible`] tells whether the handler wrote an entry.
+//!    Then either [`FileHandler::retrieve`] makes a file, or [`FileHandler::discard`] frees the
+//!    memory, and neither is called again for that entry, whatever it answered. Both must expect
+//!    arbitrary `data`, and arbitrary memory where it leads to: see [`Handover`].
 //!
 //! # What a handler may rely on
 //!
-//! - All calls are made in process context and may sleep, without a lock that another handler needs.
-//!   `session.rs` describes the locks: those of the orchestrator that are held are 1, and during
-//!   `freeze` 2 and 3.
+//! - All calls are made in process context and may sleep, without a lock that another handler
+//!   needs. `session.rs` describes the locks: those of the orchestrator that are held are 1, and
+//!   during `freeze` 2 and 3.
 //! - Calls for one file follow one after the other; calls for different files may be concurrent.
-//! - No two sessions have files of the same number at a time. A file that was retrieved counts until
-//!   its session is finished.
+//! - No two sessions have files of the same number at a time. A file that was retrieved counts
+//!   until its session is finished.
 //! - The open file exists as long as it is preserved.
-//! - Nothing else runs in the orchestrator during `freeze`. Users of the file itself, other tasks and
-//!   hardware, go on until the kernel stops them.
+//! - Nothing else runs in the orchestrator during `freeze`. Users of the file itself, other tasks
+//!   and hardware, go on until the kernel stops them.
 
 mod memfd;
 #[cfg(liveupdate_test)]
@@ -84,7 +85,8 @@ const HANDLERS: &[Handler] = &[
     &test::DevFullHandler,
 ];
 
-/// A kind of file that can cross a live update. The module documentation tells the order of the calls.
+/// A kind of file that can cross a live update. The module documentation tells the order of the
+/// calls.
 pub(crate) trait FileHandler: Send + Sync + 'static {
     /// What is kept as long as a file is preserved.
     type Preserved: PreservedFile;
@@ -92,8 +94,8 @@ pub(crate) trait FileHandler: Send + Sync + 'static {
     /// The name and version of what the handler writes: 1 to 47 bytes, none of them NUL.
     fn compatible(&self) -> &'static str;
 
-    /// The number that distinguishes a file from all others of this handler, if the handler preserves
-    /// such files.
+    /// The number that distinguishes a file from all others of this handler, if the handler
+    /// preserves such files.
     ///
     /// # Context
     ///
@@ -135,8 +137,8 @@ pub(crate) trait PreservedFile: Send + 'static {
     /// [`FileHandler::discard`].
     fn data(&self) -> u64;
 
-    /// Writes what may have changed since the file was preserved. Counts only for the current attempt
-    /// to enter a kexec.
+    /// Writes what may have changed since the file was preserved. Counts only for the current
+    /// attempt to enter a kexec.
     ///
     /// # Context
     ///
@@ -191,8 +193,8 @@ impl<H: FileHandler> AnyHandler for H {
     }
 }
 
-/// The handler that wrote an entry of the previous kernel. What follows the first NUL of the field is
-/// ignored, as in C.
+/// The handler that wrote an entry of the previous kernel. What follows the first NUL of the field
+/// is ignored, as in C.
 pub(crate) fn find(compatible: &[u8; 48]) -> Option<Handler> {
     let name = until_nul(compatible)?;
     let mut handlers = HANDLERS.iter().copied();
@@ -226,7 +228,8 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// The error that the user gets: `EOPNOTSUPP` for what another version may know, `EIO` for damage.
+    /// The error that the user gets: `EOPNOTSUPP` for what another version may know, `EIO` for
+    /// damage.
     pub(crate) fn errno(&self) -> Error {
         match self {
             Self::Damaged(Damage::Handler { .. } | Damage::Seals { .. } | Damage::Flags { .. }) => {

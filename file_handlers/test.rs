@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A handler for tests, which a shipped module does not have: open files of `/dev/full`. It is also the
-//! smallest example of a handler.
+//! A handler for tests, which a shipped module does not have: open files of `/dev/full`. It is also
+//! the smallest example of a handler.
 //!
 //! It cannot freeze (`EBUSY`) an open file that has `O_NONBLOCK` set. It cannot retrieve a file
 //! (`ENODEV`), and a session cannot be finished before somebody has tried that.

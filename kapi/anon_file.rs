@@ -111,8 +111,8 @@ impl FdInfo<'_> {
     /// Whether something did not fit. The kernel will ask for all of it again, with a larger
     /// buffer; writing any more now is in vain.
     pub(crate) fn is_full(&self) -> bool {
-        // SAFETY: By the type invariant `raw` is valid, and only this thread has access to it. This is
-        // what `seq_has_overflowed()` does, an inline function.
+        // SAFETY: By the type invariant `raw` is valid, and only this thread has access to it. This
+        // is what `seq_has_overflowed()` does, an inline function.
         unsafe { (*self.raw).count == (*self.raw).size }
     }
 }
@@ -151,15 +151,15 @@ impl<T: AnonFile> Operations<T> {
 
     /// # Safety
     ///
-    /// `file` was made by [`open`] for the same `T`, and the caller, `ioctl(2)`, holds a reference to
-    /// it until this has returned.
+    /// `file` was made by [`open`] for the same `T`, and the caller, `ioctl(2)`, holds a reference
+    /// to it until this has returned.
     unsafe extern "C" fn ioctl(
         file: *mut kernel_bindings::file,
         cmd: c_uint,
         arg: c_ulong,
     ) -> c_long {
-        // SAFETY: By the requirements the private data is that of `open`, and is not released before
-        // this has returned.
+        // SAFETY: By the requirements the private data is that of `open`, and is not released
+        // before this has returned.
         let value = unsafe { <Arc<T> as ForeignOwnable>::borrow((*file).private_data) };
         // SAFETY: This is the ioctl operation of such a file, and `call` ends before it returns.
         let call = unsafe { Ioctl::new(cmd, arg) };
@@ -178,8 +178,8 @@ impl<T: AnonFile> Operations<T> {
         to: *mut kernel_bindings::seq_file,
         file: *mut kernel_bindings::file,
     ) {
-        // SAFETY: By the requirements the private data is that of `open`, and is not released before
-        // this has returned.
+        // SAFETY: By the requirements the private data is that of `open`, and is not released
+        // before this has returned.
         let value = unsafe { <Arc<T> as ForeignOwnable>::borrow((*file).private_data) };
         // INVARIANT: Both are `to`.
         let to = FdInfo {

@@ -88,8 +88,8 @@ impl<T: DeviceFile> MiscDevice for Opened<T> {
         let device = unsafe { &*container_of!(registration, Device<T>, registration) };
         // SAFETY: The file is valid and being opened by `misc_open()`, which holds `misc_mtx`.
         to_result(unsafe { bindings::lu_file_pin_module(file.as_ptr()) })?;
-        // SAFETY: The operations of the file have this module as their owner, to which the VFS holds
-        // a reference until the file is gone or, if this fails, has been cleaned up.
+        // SAFETY: The operations of the file have this module as their owner, to which the VFS
+        // holds a reference until the file is gone or, if this fails, has been cleaned up.
         let entered = unsafe { Entered::new() };
         // Allocated first, because closing what `T::open()` has opened may have effects.
         let slot = KBox::new_uninit(GFP_KERNEL)?;

@@ -184,8 +184,8 @@ impl UserArg {
 impl<T: FromBytes + AsBytes> UserArg<T> {
     /// Reads the structure as `copy_struct_from_user()` does.
     ///
-    /// `EINVAL` if it is smaller than `T`, `E2BIG` if it is larger and has a byte beyond `T` that is
-    /// not zero, `EFAULT` if it cannot be read.
+    /// `EINVAL` if it is smaller than `T`, `E2BIG` if it is larger and has a byte beyond `T` that
+    /// is not zero, `EFAULT` if it cannot be read.
     ///
     /// # Context
     ///

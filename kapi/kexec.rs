@@ -27,8 +27,8 @@ use super::bindings;
 
 /// A participant in the preparation of a kexec.
 pub(crate) trait KexecPrepare: Send + Sync {
-    /// A task has called `reboot(2)`, and nothing is lost yet. An error refuses the kexec and becomes
-    /// the result of `reboot(2)`.
+    /// A task has called `reboot(2)`, and nothing is lost yet. An error refuses the kexec and
+    /// becomes the result of `reboot(2)`.
     ///
     /// # Context
     ///
@@ -89,8 +89,8 @@ impl<T: KexecPrepare> Registration<T> {
                     bindings::register_kexec_prepare_notifier(&raw mut (*slot).block)
                 });
                 if result.is_err() {
-                    // SAFETY: The pointer came from `into_foreign()` above, and the block that holds
-                    // it is not on the chain.
+                    // SAFETY: The pointer came from `into_foreign()` above, and the block that
+                    // holds it is not on the chain.
                     drop(unsafe { Arc::<T>::from_foreign(context) });
                 }
                 result
@@ -109,8 +109,8 @@ impl<T: KexecPrepare> Registration<T> {
     ) -> c_int {
         // SAFETY: By the requirements `block` is the field of a valid `Notifier`.
         let context = unsafe { (*container_of!(block, Notifier, block)).context };
-        // SAFETY: By the type invariant the context came from `into_foreign()`. It is taken back only
-        // after the block has left the chain, which waits for calls to return.
+        // SAFETY: By the type invariant the context came from `into_foreign()`. It is taken back
+        // only after the block has left the chain, which waits for calls to return.
         let context = unsafe { Arc::<T>::borrow(context) };
         if event == bindings::kexec_prepare_event_KEXEC_PREPARE as c_ulong {
             match context.prepare() {
@@ -134,8 +134,8 @@ impl<T: KexecPrepare> PinnedDrop for Registration<T> {
         let notifier = self.notifier.get();
         // SAFETY: By the type invariant the block is on the chain.
         unsafe { bindings::unregister_kexec_prepare_notifier(&raw mut (*notifier).block) };
-        // SAFETY: By the type invariant the context came from `into_foreign()`. The block has left the
-        // chain, so that no call borrows it.
+        // SAFETY: By the type invariant the context came from `into_foreign()`. The block has left
+        // the chain, so that no call borrows it.
         drop(unsafe { Arc::<T>::from_foreign((*notifier).context) });
     }
 }

@@ -2,9 +2,9 @@
 
 //! The kernel's C made safe: one small file for each C API.
 //!
-//! All `unsafe` and all FFI of the module live here. A safe function of a file below is sound whatever
-//! its caller does; where C asks its caller for a promise, a parameter proves that it is kept
-//! ([`ioctl::Ioctl`], [`module::Entered`]).
+//! All `unsafe` and all FFI of the module live here. A safe function of a file below is sound
+//! whatever its caller does; where C asks its caller for a promise, a parameter proves that it is
+//! kept ([`ioctl::Ioctl`], [`module::Entered`]).
 
 pub(crate) mod anon_file;
 #[cfg(liveupdate_test)]

@@ -2,9 +2,9 @@
 
 //! Keeping the module loaded.
 //!
-//! The last reference to a module must not be put by the code of that module: `rmmod` could free the
-//! code before it returns. A reference is therefore only put by code that can show [`Entered`]: proof
-//! that its caller holds another one.
+//! The last reference to a module must not be put by the code of that module: `rmmod` could free
+//! the code before it returns. A reference is therefore only put by code that can show [`Entered`]:
+//! proof that its caller holds another one.
 //!
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
@@ -31,8 +31,8 @@ pub(crate) struct Entered<'a> {
 impl Entered<'_> {
     /// # Safety
     ///
-    /// The caller was called from outside of the module, by code that holds a reference to the module
-    /// until the call has returned.
+    /// The caller was called from outside of the module, by code that holds a reference to the
+    /// module until the call has returned.
     pub(super) unsafe fn new() -> Self {
         // INVARIANT: The caller of this function vouches for it.
         Self {

@@ -45,7 +45,8 @@ unsafe impl Sync for RwSem {}
 impl RwSem {
     /// Initializes a semaphore that nobody holds.
     pub(crate) fn new() -> impl PinInit<Self> {
-        // INVARIANT: The semaphore is initialized in place, and pinned from then on. It is not held.
+        // INVARIANT: The semaphore is initialized in place, and pinned from then on. It is not
+        // held.
         pin_init!(Self {
             // SAFETY: `ffi_init` gives a pointer to valid memory for the semaphore.
             inner <- Opaque::ffi_init(|sem| unsafe { bindings::lu_rwsem_init(sem) }),

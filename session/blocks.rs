@@ -132,8 +132,8 @@ impl<E: Record> BlockWriter<E> {
 /// Claims the chain at `head`, whose length `survey` has found, and calls `each` with every entry.
 /// Each block is freed after its entries have been read.
 ///
-/// After an error the rest of the chain stays where it is. This allocates nothing, so that its caller
-/// can do whatever may fail for lack of memory before anything is claimed.
+/// After an error the rest of the chain stays where it is. This allocates nothing, so that its
+/// caller can do whatever may fail for lack of memory before anything is claimed.
 pub(super) fn claim<E: Record>(
     handover: &Handover,
     head: PhysAddr,

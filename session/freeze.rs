@@ -43,13 +43,13 @@ impl FreezeLock {
         })
     }
 
-    /// Calls `change`, which may change sessions. Waits while a kexec is being entered: if that goes
-    /// through, for good.
+    /// Calls `change`, which may change sessions. Waits while a kexec is being entered: if that
+    /// goes through, for good.
     ///
     /// # Context
     ///
-    /// Process context; sleeps. `change` must not access user memory: the owner of that memory could
-    /// hold up `reboot(2)`.
+    /// Process context; sleeps. `change` must not access user memory: the owner of that memory
+    /// could hold up `reboot(2)`.
     pub(super) fn run<R>(
         &self,
         entered: &Entered<'_>,
@@ -79,7 +79,8 @@ impl FreezeLock {
 }
 
 impl Frozen<'_> {
-    /// Leaves everything frozen until [`FreezeLock::thaw`]. If the kexec goes through, nobody calls it.
+    /// Leaves everything frozen until [`FreezeLock::thaw`]. If the kexec goes through, nobody calls
+    /// it.
     pub(super) fn keep(self) {
         self.guard.keep();
     }

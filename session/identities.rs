@@ -2,9 +2,9 @@
 
 //! Which files some session has, in either direction: no two sessions have the same one.
 //!
-//! A file is known by the number that its handler gives it (`FileHandler::identify`). A session claims
-//! the number in two steps: [`Identities::ticket`] may fail for lack of memory, [`Ticket::claim`] only
-//! because the number is taken.
+//! A file is known by the number that its handler gives it (`FileHandler::identify`). A session
+//! claims the number in two steps: [`Identities::ticket`] may fail for lack of memory,
+//! [`Ticket::claim`] only because the number is taken.
 
 use kernel::{
     new_mutex,

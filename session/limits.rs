@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The number of files in all sessions that the administrator allows (module parameter `max_files`).
+//! The number of files in all sessions that the administrator allows (module parameter
+//! `max_files`).
 
 use kernel::{
     prelude::*,
@@ -35,7 +36,8 @@ impl Limit {
     /// Counts one more file. `ENOSPC` if there are as many as allowed.
     pub(super) fn take(self: &Arc<Self>) -> Result<Share> {
         let before = self.used.fetch_add(1, Relaxed);
-        // INVARIANT: The file was counted. If that was one too many, dropping the share corrects it.
+        // INVARIANT: The file was counted. If that was one too many, dropping the share corrects
+        // it.
         let share = Share(self.clone());
         if before >= self.max {
             return Err(ENOSPC);

@@ -2,8 +2,8 @@
 
 //! The orchestrator: all sessions of both directions, and the root of the outgoing ones.
 //!
-//! It is the context of the device (`device.rs`) and of the kexec notifier (`kexec.rs`). Sessions do
-//! not refer to it, only to the registry that they are in.
+//! It is the context of the device (`device.rs`) and of the kexec notifier (`kexec.rs`). Sessions
+//! do not refer to it, only to the registry that they are in.
 
 use kernel::{
     new_mutex,
@@ -38,8 +38,8 @@ pub(crate) struct Orchestrator {
 impl Orchestrator {
     /// Surveys the incoming sessions, and announces the outgoing ones.
     ///
-    /// `max_sessions` and `max_files` bound the outgoing sessions, and the files in all of them; 0 is
-    /// no limit.
+    /// `max_sessions` and `max_files` bound the outgoing sessions, and the files in all of them; 0
+    /// is no limit.
     ///
     /// `EEXIST` if the kernel has a Live Update Orchestrator, `EBUSY` if this function has made an
     /// orchestrator that still exists, `ENOMEM`.

@@ -33,7 +33,8 @@ pub(super) struct OutgoingRoot {
 }
 
 impl OutgoingRoot {
-    /// `EEXIST` if the kernel has a Live Update Orchestrator, which has announced its own; `ENOMEM`.
+    /// `EEXIST` if the kernel has a Live Update Orchestrator, which has announced its own;
+    /// `ENOMEM`.
     pub(super) fn announce(kho: Kho, liveupdate_num: u64) -> Result<Self> {
         let mut flbs = PreservedPage::new(kho, Charge::Nobody)?;
         FlbHeader { pages: 1, count: 0 }.store(flbs.bytes_mut());
@@ -56,7 +57,8 @@ impl OutgoingRoot {
         })
     }
 
-    /// Makes the root lead to the sessions whose first block is at `head`, or to none if it is null.
+    /// Makes the root lead to the sessions whose first block is at `head`, or to none if it is
+    /// null.
     pub(super) fn set_sessions(&mut self, head: PhysAddr) {
         self.root.sessions = head.0;
         self.subtree.rewrite(&self.root);

@@ -66,7 +66,7 @@ impl From<Damage> for NotRead {
 }
 
 impl Unread {
-    /// Claims the list, and finds the handler of each file.
+    /// Claims the list.
     pub(super) fn read(self, handover: &Handover) -> Result<FileSet, NotRead> {
         let survey = chain::survey::<FileEntry>(handover, self.first)
             .and_then(|survey| survey.expect(self.count))?;
@@ -123,6 +123,11 @@ impl FileSet {
         self.sorted.iter()
     }
 
+    /// As [`FileSet::iter`]; tokens do not change.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut IncomingFile> {
+        self.sorted.iter_mut()
+    }
+
     /// The index of the file of `token`, which is valid as long as the files are in this set.
     pub(super) fn find(&mut self, token: u64) -> Option<usize> {
         let index = match self.sorted.get(self.next) {
@@ -142,7 +147,7 @@ impl FileSet {
     }
 
     /// See [`fdinfo`].
-    pub(super) fn show(&self, to: &FdInfo<'_>) {
+    pub(super) fn show(&mut self, to: &FdInfo<'_>) {
         if self.sorted.len() > fdinfo::MAX_LISTED {
             let count = |state| {
                 self.iter()
@@ -152,7 +157,7 @@ impl FileSet {
             let counts = STATE_NAMES.map(|state| (state, count(state)));
             return fdinfo::counts(to, &counts);
         }
-        for file in self.iter() {
+        for file in self.iter_mut() {
             if to.is_full() {
                 break;
             }
@@ -174,9 +179,10 @@ pub(super) struct IncomingFile {
 
 /// Which handler wrote the entry of a file.
 enum Origin {
-    Known(Handler),
-    /// This kernel has no handler of that name.
-    Unknown([u8; 48]),
+    /// The name in the entry, for which no handler has been found: nobody has looked for one, or
+    /// there is none.
+    Named([u8; 48]),
+    Found(Handler),
 }
 
 /// What has become of a file.
@@ -199,10 +205,7 @@ impl IncomingFile {
         Self {
             token: entry.token,
             data: entry.data,
-            origin: match file_handlers::find(&entry.compatible) {
-                Some(handler) => Origin::Known(handler),
-                None => Origin::Unknown(entry.compatible),
-            },
+            origin: Origin::Named(entry.compatible),
             state: FileState::Pending,
         }
     }
@@ -216,11 +219,15 @@ impl IncomingFile {
         &self.state
     }
 
-    fn handler(&self) -> Result<Handler, Damage> {
-        match self.origin {
-            Origin::Known(handler) => Ok(handler),
-            Origin::Unknown(name) => Err(Damage::Handler { name }),
-        }
+    /// The handler, which is looked for once.
+    fn handler(&mut self) -> Result<Handler, Damage> {
+        let name = match self.origin {
+            Origin::Found(handler) => return Ok(handler),
+            Origin::Named(name) => name,
+        };
+        let handler = file_handlers::find(&name).ok_or(Damage::Handler { name })?;
+        self.origin = Origin::Found(handler);
+        Ok(handler)
     }
 
     /// Begins the only attempt to retrieve the file.
@@ -251,15 +258,15 @@ impl IncomingFile {
     }
 
     /// Whether the session can be finished in this state of the file.
-    pub(super) fn can_finish(&self) -> bool {
-        match (&self.state, &self.origin) {
-            (FileState::Pending, Origin::Known(handler)) => handler.can_finish_pending(),
+    pub(super) fn can_finish(&mut self) -> bool {
+        match self.state {
+            FileState::Pending => self.handler().map_or(true, |h| h.can_finish_pending()),
             _ => true,
         }
     }
 
     /// Frees the memory of a file that nobody has asked for.
-    pub(super) fn discard(&self, handover: &Handover) -> Result<(), Damage> {
+    pub(super) fn discard(&mut self, handover: &Handover) -> Result<(), Damage> {
         match self.state {
             FileState::Pending => self.handler()?.discard(handover, self.data),
             _ => Ok(()),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! All incoming sessions, by name: surveyed when the module is loaded, read when the device is first
-//! opened, and left in a state in which loading the module again finds no sessions.
+//! All incoming sessions, by name: surveyed when the module is loaded, read when the device is
+//! first opened, and left in a state in which loading the module again finds no sessions.
 
 use kernel::{
     new_mutex,
@@ -78,6 +78,11 @@ struct Session {
     name: Name,
     state: State,
 }
+
+/// The place of a session whose files are taken: sessions stay where they are until the last of
+/// them is finished.
+#[derive(Clone, Copy)]
+pub(super) struct Place(usize);
 
 /// Where the files of a session are.
 enum State {
@@ -203,7 +208,8 @@ impl Registry {
         }
     }
 
-    /// Claims the chain of sessions, and sorts them by name into `sorted`, whose capacity is that of all.
+    /// Claims the chain of sessions, and sorts them by name into `sorted`, whose capacity is that
+    /// of all.
     ///
     /// An error leaves the rest of the chain where it is: nobody knows what it is.
     fn claim(
@@ -225,7 +231,7 @@ impl Registry {
         })?;
         // A kernel with this module writes them in ascending order.
         if !sorted.is_sorted_by(|a, b| a.name < b.name) {
-            sorted.sort_unstable_by_key(|session| session.name);
+            sorted.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             let mut pairs = Iterator::zip(sorted.iter(), sorted.iter().skip(1));
             if pairs.any(|(a, b)| a.name == b.name) {
                 return Err(Damage::DuplicateSession);
@@ -235,8 +241,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Leaves a root that leads to nothing, for when the module is loaded again: KHO goes on to tell
-    /// where the root is.
+    /// Leaves a root that leads to nothing, for when the module is loaded again: KHO goes on to
+    /// tell where the root is.
     fn retire_root(&self, root: &Root) {
         if let Err(why) = self.free_flbs(PhysAddr(root.flbs)) {
             report("list of objects bound to files", why);
@@ -267,42 +273,45 @@ impl Registry {
 
     /// Takes the files of a session, until somebody puts them back.
     ///
-    /// `ENOENT` if there is no such session, or if it is finished; `EINVAL` if its files are taken; `EIO` if
-    /// the list of them is damaged.
-    pub(super) fn take(&self, _running: &Running<'_>, name: &Name) -> Result<FileList> {
+    /// `ENOENT` if there is no such session, or if it is finished; `EINVAL` if its files are taken;
+    /// `EIO` if the list of them is damaged.
+    pub(super) fn take(&self, _running: &Running<'_>, name: &Name) -> Result<(Place, FileList)> {
         let mut sessions = self.sessions.lock();
-        let session = sessions.find(name).ok_or(ENOENT)?;
-        match session.state {
-            State::Taken => Err(EINVAL),
-            State::Finished => Err(ENOENT),
-            State::Damaged => Err(EIO),
-            State::Available(_) => match core::mem::replace(&mut session.state, State::Taken) {
-                State::Available(files) => Ok(files),
-                _ => Err(EINVAL),
-            },
+        let found = sessions
+            .sorted
+            .binary_search_by(|session| session.name.cmp(name));
+        let place = Place(found.map_err(|_| ENOENT)?);
+        let session = sessions.sorted.get_mut(place.0).ok_or(ENOENT)?;
+        match core::mem::replace(&mut session.state, State::Taken) {
+            State::Available(files) => Ok((place, files)),
+            state => {
+                let err = state.unavailable();
+                session.state = state;
+                Err(err)
+            }
         }
     }
 
     /// The reverse of [`Registry::take`].
-    pub(super) fn put_back(&self, _running: &Running<'_>, name: &Name, files: FileList) {
-        if let Some(session) = self.sessions.lock().find(name) {
+    pub(super) fn put_back(&self, _running: &Running<'_>, place: Place, files: FileList) {
+        if let Some(session) = self.sessions.lock().sorted.get_mut(place.0) {
             session.state = State::Available(files);
         }
     }
 
     /// Notes that the list of files of a session that was taken is damaged.
-    pub(super) fn set_damaged(&self, running: &Running<'_>, name: &Name) {
-        self.settle(running, name, State::Damaged);
+    pub(super) fn set_damaged(&self, running: &Running<'_>, place: Place) {
+        self.settle(running, place, State::Damaged);
     }
 
     /// Notes that a session that was taken is finished.
-    pub(super) fn set_finished(&self, running: &Running<'_>, name: &Name) {
-        self.settle(running, name, State::Finished);
+    pub(super) fn set_finished(&self, running: &Running<'_>, place: Place) {
+        self.settle(running, place, State::Finished);
     }
 
-    fn settle(&self, running: &Running<'_>, name: &Name, state: State) {
+    fn settle(&self, running: &Running<'_>, place: Place, state: State) {
         let mut sessions = self.sessions.lock();
-        let Some(session) = sessions.find(name) else {
+        let Some(session) = sessions.sorted.get_mut(place.0) else {
             return;
         };
         session.state = state;
@@ -319,14 +328,18 @@ impl Registry {
     }
 }
 
-impl Sessions {
-    fn find(&mut self, name: &Name) -> Option<&mut Session> {
-        let found = self
-            .sorted
-            .binary_search_by(|session| session.name.cmp(name));
-        self.sorted.get_mut(found.ok()?)
+impl State {
+    /// The error for a session whose files are not available.
+    fn unavailable(&self) -> Error {
+        match self {
+            Self::Available(_) | Self::Taken => EINVAL,
+            Self::Finished => ENOENT,
+            Self::Damaged => EIO,
+        }
     }
+}
 
+impl Sessions {
     /// Lets the module be unloaded.
     fn unpin(&mut self, entered: &Entered<'_>) {
         if let Some(pin) = self.pin.take() {

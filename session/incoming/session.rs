@@ -43,7 +43,10 @@ use super::{
         IncomingFile,
         NotRead, //
     },
-    registry::Registry, //
+    registry::{
+        Place,
+        Registry, //
+    }, //
 };
 use crate::{
     abi::Damage,
@@ -84,6 +87,8 @@ const MAX_LOGGED: u32 = 16;
 
 struct State {
     holder: Holder,
+    /// Where the files belong, from when they were taken.
+    place: Option<Place>,
     files: FileSet,
     /// The number of files that tasks are retrieving.
     retrieving: usize,
@@ -100,8 +105,8 @@ enum Holder {
 
 /// `LIVEUPDATE_IOCTL_RETRIEVE_SESSION`.
 ///
-/// `EMFILE`, `ENOENT` for a name that no session has or can have, and the errors of [`Registry::take`], in
-/// this order, as in C. `EIO` if the list of files is damaged.
+/// `EMFILE`, `ENOENT` for a name that no session has or can have, and the errors of
+/// [`Registry::take`], in this order, as in C. `EIO` if the list of files is damaged.
 ///
 /// # Context
 ///
@@ -119,8 +124,8 @@ pub(in crate::session) fn retrieve(
         Session::open(running, registry, name)
     })?;
     args.fd = fd.reserved_fd() as i32;
-    // If this fails, the file is closed before the ioctl returns to its user, and the session can be
-    // retrieved again.
+    // If this fails, the file is closed before the ioctl returns to its user, and the session can
+    // be retrieved again.
     arg.write(&args)?;
     session.state.lock().holder = Holder::User;
     fd.fd_install(file);
@@ -141,6 +146,7 @@ impl Session {
                 name,
                 state <- new_mutex!(State {
                     holder: Holder::Ioctl,
+                    place: None,
                     files: FileSet::empty(),
                     retrieving: 0,
                 }),
@@ -163,13 +169,13 @@ impl Session {
     /// The errors of [`Registry::take`], `EIO` if the list is damaged, `ENOMEM`.
     fn take(&self, running: &Running<'_>) -> Result {
         let registry = &*self.registry;
-        let list = registry.take(running, &self.name)?;
+        let (place, list) = registry.take(running, &self.name)?;
         let files = match list {
             FileList::Read(files) => files,
             FileList::Unread(unread) => match unread.read(&registry.handover) {
                 Ok(files) => files,
                 Err(NotRead::OutOfMemory) => {
-                    registry.put_back(running, &self.name, list);
+                    registry.put_back(running, place, list);
                     return Err(ENOMEM);
                 }
                 Err(NotRead::Damaged(why)) => {
@@ -177,26 +183,33 @@ impl Session {
                         "session {} from the previous kernel is damaged: {why}\n",
                         self.name
                     );
-                    registry.set_damaged(running, &self.name);
+                    registry.set_damaged(running, place);
                     return Err(EIO);
                 }
             },
         };
-        self.state.lock().files = files;
+        let mut state = self.state.lock();
+        state.place = Some(place);
+        state.files = files;
         Ok(())
     }
 
     /// Puts the files back into the registry, where the session can be retrieved again.
     fn put_back(&self, running: &Running<'_>) {
-        let files = core::mem::replace(&mut self.state.lock().files, FileSet::empty());
-        self.registry
-            .put_back(running, &self.name, FileList::Read(files));
+        let mut state = self.state.lock();
+        let files = core::mem::replace(&mut state.files, FileSet::empty());
+        let place = state.place.take();
+        drop(state);
+        if let Some(place) = place {
+            self.registry
+                .put_back(running, place, FileList::Read(files));
+        }
     }
 
     /// The file of `token`; the same one each time.
     ///
-    /// `ENOENT` if there is no such file, `ENOMEM`, or the error of the only attempt to retrieve the file:
-    /// see [`Failure::errno`].
+    /// `ENOENT` if there is no such file, `ENOMEM`, or the error of the only attempt to retrieve
+    /// the file: see [`Failure::errno`].
     ///
     /// # Context
     ///
@@ -226,7 +239,8 @@ impl Session {
         });
         let mut state = self.state.lock();
         state.retrieving -= 1;
-        // The session is not finished while a task is retrieving a file, so that the index is valid.
+        // The session is not finished while a task is retrieving a file, so that the index is
+        // valid.
         let answer = match state.files.at_mut(index) {
             Some(file) => file.end(result),
             None => Err(ENOENT),
@@ -236,8 +250,8 @@ impl Session {
         answer
     }
 
-    /// Finds the errors of [`Session::retrieve_file`] that are known without an attempt to retrieve the
-    /// file.
+    /// Finds the errors of [`Session::retrieve_file`] that are known without an attempt to retrieve
+    /// the file.
     fn check(&self, token: u64) -> Result {
         let mut state = self.state.lock();
         let index = state.files.find(token).ok_or(ENOENT)?;
@@ -264,25 +278,25 @@ impl Session {
         }
     }
 
-    /// Frees the files that nobody has asked for, and drops the session's references to the others. Either
-    /// all files are finished, or none: `EBUSY` if one cannot be finished yet.
+    /// Frees the files that nobody has asked for, and drops the session's references to the others.
+    /// Either all files are finished, or none: `EBUSY` if one cannot be finished yet.
     ///
     /// # Context
     ///
-    /// Process context; sleeps, for a time that grows with the files. Waits while tasks are retrieving
-    /// files.
+    /// Process context; sleeps, for a time that grows with the files. Waits while tasks are
+    /// retrieving files.
     fn finish(&self, _running: &Running<'_>) -> Result {
         let mut state = self.state.lock();
         while state.retrieving > 0 {
             self.retrieved.wait(&mut state);
         }
-        if !state.files.iter().all(IncomingFile::can_finish) {
+        if !state.files.iter_mut().all(IncomingFile::can_finish) {
             return Err(EBUSY);
         }
-        let files = core::mem::replace(&mut state.files, FileSet::empty());
+        let mut files = core::mem::replace(&mut state.files, FileSet::empty());
         // The lock is released: this walks the pages of files.
         drop(state);
-        for file in files.iter() {
+        for file in files.iter_mut() {
             if let Err(why) = file.discard(&self.registry.handover) {
                 self.report(file.token(), &why);
             }
@@ -297,9 +311,10 @@ impl Session {
     ) -> Result {
         let mut args = arg.read()?;
         let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
-        // Write the argument back first: if that faults, nothing has happened yet. C writes it last, when
-        // the only attempt to retrieve the file is spent. So as in C, an unknown token comes before EFAULT,
-        // but unlike in C, EFAULT comes before an error that retrieving the file would give.
+        // Write the argument back first: if that faults, nothing has happened yet. C writes it
+        // last, when the only attempt to retrieve the file is spent. So as in C, an unknown token
+        // comes before EFAULT, but unlike in C, EFAULT comes before an error that retrieving the
+        // file would give.
         if let Err(fault) = arg.write(&args) {
             self.check(args.token)?;
             return Err(fault);
@@ -319,17 +334,25 @@ impl Session {
         if args.reserved != 0 {
             return Err(EINVAL);
         }
-        // Write the argument back first: if that faults, nothing has happened yet. C writes it last, and
-        // answers EFAULT although the session is finished. So unlike in C, EFAULT comes before EBUSY.
+        // Write the argument back first: if that faults, nothing has happened yet. C writes it
+        // last, and answers EFAULT although the session is finished. So unlike in C, EFAULT comes
+        // before EBUSY.
         arg.write(&args)?;
         let lock = &self.registry.shared.freeze;
         lock.run(call.entered(), |running| self.finish(running))
     }
 
+    fn set_finished(&self, running: &Running<'_>) {
+        let place = self.state.lock().place.take();
+        if let Some(place) = place {
+            self.registry.set_finished(running, place);
+        }
+    }
+
     /// Finishes the session because its user has closed it.
     fn close(&self, running: &Running<'_>) {
         match self.finish(running) {
-            Ok(()) => self.registry.set_finished(running, &self.name),
+            Ok(()) => self.set_finished(running),
             Err(err) => {
                 pr_warn!(
                     "session {} was closed, but cannot be finished yet: {}\n",

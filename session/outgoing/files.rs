@@ -13,7 +13,6 @@ use kernel::{
     },
     sync::{
         aref::ARef,
-        Arc,
         Mutex, //
     }, //
 };
@@ -54,7 +53,7 @@ use crate::{
     }, //
 };
 
-/// The files of a session.
+/// The files of a session. Dropping them unpreserves them.
 #[pin_data]
 pub(super) struct FileSet {
     #[pin]
@@ -86,20 +85,12 @@ struct OutgoingFile {
 }
 
 /// Where the next kernel finds the files of a session.
-pub(super) struct Location {
+pub(in crate::session) struct Location {
     pub(super) head: PhysAddr,
     pub(super) count: usize,
 }
 
 impl Files {
-    fn new(kho: Kho) -> Self {
-        Self {
-            by_token: RBTree::new(),
-            count: 0,
-            blocks: BlockWriter::new(kho, Charge::Caller),
-        }
-    }
-
     /// The files that are preserved, by token.
     fn preserved(&self) -> impl Iterator<Item = (&u64, &OutgoingFile)> {
         self.by_token.iter().filter_map(|(token, slot)| match slot {
@@ -110,21 +101,22 @@ impl Files {
 }
 
 impl FileSet {
-    /// No files. `ENOMEM`.
-    pub(super) fn new(kho: Kho) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                files <- new_mutex!(Files::new(kho)),
+    /// No files.
+    pub(super) fn new(kho: Kho) -> impl PinInit<Self> {
+        pin_init!(Self {
+            files <- new_mutex!(Files {
+                by_token: RBTree::new(),
+                count: 0,
+                blocks: BlockWriter::new(kho, Charge::Caller),
             }),
-            GFP_KERNEL,
-        )
+        })
     }
 
     /// Preserves the file of a file descriptor under `token`.
     ///
-    /// `EEXIST` if the token is in use, `EBADF`, `ENOENT` if no handler preserves such a file, `EBUSY`
-    /// if some session has the file, `ENOSPC` if there are too many files, `ENOMEM`, and the errors of
-    /// [`file_handlers::FileHandler::preserve`]. In this order, as in C.
+    /// `EEXIST` if the token is in use, `EBADF`, `ENOENT` if no handler preserves such a file,
+    /// `EBUSY` if some session has the file, `ENOSPC` if there are too many files, `ENOMEM`, and
+    /// the errors of [`file_handlers::FileHandler::preserve`]. In this order, as in C.
     ///
     /// # Context
     ///
@@ -151,8 +143,8 @@ impl FileSet {
         })
     }
 
-    /// Finds the errors of [`FileSet::preserve`] that can be found without preserving anything, in the
-    /// same order.
+    /// Finds the errors of [`FileSet::preserve`] that can be found without preserving anything, in
+    /// the same order.
     pub(super) fn check(&self, shared: &Shared, call: &Ioctl<'_>, token: u64, fd: i32) -> Result {
         if self.files.lock().by_token.get(&token).is_some() {
             return Err(EEXIST);
@@ -182,13 +174,6 @@ impl FileSet {
             head: files.blocks.head(),
             count: files.blocks.len(),
         })
-    }
-
-    /// Unpreserves all files.
-    pub(super) fn clear(&self, _running: &Running<'_>, kho: Kho) {
-        let files = core::mem::replace(&mut *self.files.lock(), Files::new(kho));
-        // The lock is released: this walks the pages of every file.
-        drop(files);
     }
 
     /// See [`fdinfo`].

@@ -26,7 +26,7 @@ use super::{
         name::Name,
         shared::Shared, //
     },
-    files::FileSet, //
+    files::Location, //
 };
 use crate::{
     abi::{
@@ -36,17 +36,24 @@ use crate::{
     kapi::kho::Charge, //
 };
 
-/// All outgoing sessions.
+/// All outgoing sessions. `S` is a session: a parameter, because a session refers to its registry.
 #[pin_data]
-pub(in crate::session) struct Registry {
+pub(in crate::session) struct Registry<S> {
     pub(super) shared: Arc<Shared>,
     max_sessions: usize,
     #[pin]
-    sessions: Mutex<Sessions>,
+    sessions: Mutex<Sessions<S>>,
 }
 
-struct Sessions {
-    by_name: RBTree<Name, Arc<FileSet>>,
+/// What the registry knows about a session.
+pub(in crate::session) trait Freeze {
+    /// Freezes all files of the session. Errors are those of
+    /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze).
+    fn freeze(&self, frozen: &Frozen<'_>) -> Result<Location>;
+}
+
+struct Sessions<S> {
+    by_name: RBTree<Name, Arc<S>>,
     count: usize,
     /// Has blocks for all sessions, and entries only from a serialization on.
     blocks: BlockWriter<SessionEntry>,
@@ -60,7 +67,7 @@ pub(in crate::session) struct Written {
     pub(in crate::session) files: usize,
 }
 
-impl Registry {
+impl<S: Freeze> Registry<S> {
     /// No sessions, and never more than `max_sessions`; 0 is no limit. `ENOMEM`.
     pub(in crate::session) fn new(shared: &Arc<Shared>, max_sessions: u32) -> Result<Arc<Self>> {
         let shared = shared.clone();
@@ -84,9 +91,9 @@ impl Registry {
 
     /// Adds a session.
     ///
-    /// `EEXIST` if the name is in use, `ENOSPC` if there are as many sessions as allowed, or as a chain
-    /// can hold, `ENOMEM`.
-    pub(super) fn insert(&self, _running: &Running<'_>, name: Name, set: Arc<FileSet>) -> Result {
+    /// `EEXIST` if the name is in use, `ENOSPC` if there are as many sessions as allowed, or as a
+    /// chain can hold, `ENOMEM`.
+    pub(super) fn insert(&self, _running: &Running<'_>, name: Name, session: Arc<S>) -> Result {
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let mut sessions = self.sessions.lock();
         let sessions = &mut *sessions;
@@ -97,12 +104,12 @@ impl Registry {
             return Err(ENOSPC);
         }
         sessions.blocks.reserve(sessions.count + 1)?;
-        vacant.insert(set, node);
+        vacant.insert(session, node);
         sessions.count += 1;
         Ok(())
     }
 
-    /// Removes a session. Its files stay preserved.
+    /// Removes a session, whose files stay preserved as long as somebody refers to it.
     pub(super) fn remove(&self, _running: &Running<'_>, name: &Name) {
         let mut sessions = self.sessions.lock();
         let node = sessions.by_name.remove_node(name);
@@ -116,10 +123,10 @@ impl Registry {
         drop(node);
     }
 
-    /// Freezes the files of all sessions and writes the chain of sessions. After an error, nothing that
-    /// was written counts.
+    /// Freezes the files of all sessions and writes the chain of sessions. After an error, nothing
+    /// that was written counts.
     ///
-    /// Errors are those of [`FileSet::freeze`].
+    /// Errors are those of [`Freeze::freeze`].
     pub(in crate::session) fn serialize(&self, frozen: &Frozen<'_>) -> Result<Written> {
         let mut sessions = self.sessions.lock();
         sessions.serialize(frozen).inspect_err(|_| {
@@ -133,11 +140,11 @@ impl Registry {
     }
 }
 
-impl Sessions {
+impl<S: Freeze> Sessions<S> {
     fn serialize(&mut self, frozen: &Frozen<'_>) -> Result<Written> {
         let mut files = 0;
-        for (name, set) in self.by_name.iter() {
-            let location = set.freeze(frozen, name)?;
+        for (name, session) in self.by_name.iter() {
+            let location = session.freeze(frozen)?;
             files += location.count;
             self.blocks.push(&SessionEntry {
                 name: *name.as_field(),

@@ -22,14 +22,23 @@ use super::{
             OutgoingCommand, //
         },
         fdinfo,
-        freeze::Running,
+        freeze::{
+            Frozen,
+            Running, //
+        },
         name::{
             Name,
             FILE_NAME_SIZE, //
         }, //
     },
-    files::FileSet,
-    registry::Registry, //
+    files::{
+        FileSet,
+        Location, //
+    },
+    registry::{
+        self,
+        Freeze, //
+    }, //
 };
 use crate::kapi::{
     anon_file::{
@@ -46,17 +55,23 @@ use crate::kapi::{
     module::Entered, //
 };
 
-/// An open file of an outgoing session.
-struct Session {
+/// All outgoing sessions.
+pub(in crate::session) type Registry = registry::Registry<Session>;
+
+/// An outgoing session. Its open file and the registry refer to it, and it to the registry, until
+/// the file is closed.
+#[pin_data]
+pub(in crate::session) struct Session {
     registry: Arc<Registry>,
     name: Name,
-    /// The registry has it too, for as long as the file is open.
-    files: Arc<FileSet>,
+    #[pin]
+    files: FileSet,
 }
 
 /// `LIVEUPDATE_IOCTL_CREATE_SESSION`.
 ///
-/// `EMFILE`, `EINVAL` for a bad name, and the errors of [`Registry::insert`], in this order, as in C.
+/// `EMFILE`, `EINVAL` for a bad name, and the errors of [`Registry::insert`], in this order, as in
+/// C.
 ///
 /// # Context
 ///
@@ -74,28 +89,29 @@ pub(in crate::session) fn create(
         Session::open(running, registry, name)
     })?;
     args.fd = fd.reserved_fd() as i32;
-    // If this fails, the file is closed before the ioctl returns to its user, and the session with it.
+    // If this fails, the file is closed before the ioctl returns to its user, and the session with
+    // it.
     arg.write(&args)?;
     fd.fd_install(file);
     Ok(())
 }
 
 impl Session {
+    /// Makes a session, adds it to the registry, and opens a file for it.
     fn open(running: &Running<'_>, registry: &Arc<Registry>, name: Name) -> Result<ARef<File>> {
-        let files = FileSet::new(registry.shared.kho)?;
-        let session = Arc::new(
-            Self {
+        let kho = registry.shared.kho;
+        let session = Arc::pin_init(
+            pin_init!(Self {
                 registry: registry.clone(),
                 name,
-                files: files.clone(),
-            },
+                files <- FileSet::new(kho),
+            }),
             GFP_KERNEL,
         )?;
-        registry.insert(running, name, files)?;
         let mut buffer = [0; FILE_NAME_SIZE];
-        name.file_name(&mut buffer)
-            .and_then(|file_name| anon_file::open(file_name, session))
-            .inspect_err(|_| registry.remove(running, &name))
+        let file_name = name.file_name(&mut buffer)?;
+        registry.insert(running, name, session.clone())?;
+        anon_file::open(file_name, session).inspect_err(|_| registry.remove(running, &name))
     }
 
     fn preserve_fd(
@@ -105,10 +121,10 @@ impl Session {
     ) -> Result {
         let shared = &*self.registry.shared;
         let args = arg.read()?;
-        // Write the argument back first: if that faults, nothing has happened yet. C writes it last, and
-        // leaves the file preserved although the call has failed. So as in C, an error of the arguments
-        // comes before EFAULT, but unlike in C, EFAULT comes before an error that preserving the file
-        // would give.
+        // Write the argument back first: if that faults, nothing has happened yet. C writes it
+        // last, and leaves the file preserved although the call has failed. So as in C, an error of
+        // the arguments comes before EFAULT, but unlike in C, EFAULT comes before an error that
+        // preserving the file would give.
         if let Err(fault) = arg.write(&args) {
             self.files.check(shared, call, args.token, args.fd)?;
             return Err(fault);
@@ -134,10 +150,17 @@ impl AnonFile for Session {
     }
 
     fn release(self: Arc<Self>, entered: &Entered<'_>) {
-        let shared = &*self.registry.shared;
-        shared.freeze.run(entered, |running| {
-            self.registry.remove(running, &self.name);
-            self.files.clear(running, shared.kho);
+        let registry = self.registry.clone();
+        registry.shared.freeze.run(entered, |running| {
+            registry.remove(running, &self.name);
+            // Was the last reference: the files are unpreserved before a kexec can be entered.
+            drop(self);
         });
+    }
+}
+
+impl Freeze for Session {
+    fn freeze(&self, frozen: &Frozen<'_>) -> Result<Location> {
+        self.files.freeze(frozen, &self.name)
     }
 }

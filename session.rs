@@ -49,7 +49,9 @@
 //! # When something fails
 //!
 //! - A call that reports failure has changed nothing, so it can be repeated. Calls reserve what
-//!   they need, including the fd of the answer, then act, copy the answer out, and commit.
+//!   they need, including the fd of the answer, then act, copy the answer out, and commit. The
+//!   exception is `retrieve_fd` of a file that cannot be restored: the error is final, because part
+//!   of the file's memory has been claimed by then.
 //! - An outgoing session that is closed gives everything back.
 //! - A file that cannot be frozen refuses the kexec: `reboot(2)` returns the error, and everything
 //!   goes on as before. So does a refusal by anybody else on the chain that `kernel_kexec()` asks.

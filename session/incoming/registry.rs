@@ -265,7 +265,7 @@ impl Registry {
         match FlbHeader::read(&*self.handover, at)?.count {
             0 => self.handover.claim_pages(at, 0).map(drop),
             count => {
-                pr_warn!("{count} objects bound to files are of no known kind, and stay\n");
+                pr_warn!("{count} objects bound to files have no handler and stay reserved\n");
                 Ok(())
             }
         }

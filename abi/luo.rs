@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The root, sessions and files (`include/linux/kho/abi/luo.h`).
+//! The root, sessions and files. The picture is in [`abi`](super).
+//!
+//! [`include/linux/kho/abi/luo.h`](srctree/include/linux/kho/abi/luo.h) is the authority.
 
 use super::{
     Damage,
@@ -45,9 +47,9 @@ record! {
 record! {
     /// `struct luo_file_ser`.
     pub(crate) struct FileEntry {
-        /// Which handler wrote it, ended by a NUL.
+        /// The name of the handler that wrote it, ended by a NUL.
         pub compatible: [u8; 48],
-        /// What the handler makes of it; for all of ours a physical address.
+        /// What the handler stored: for the handlers of this module, a physical address.
         pub data: u64,
         /// The name that the user gave to the file.
         pub token: u64,
@@ -105,7 +107,7 @@ pub(crate) fn until_nul(field: &[u8]) -> Option<&[u8]> {
         .filter(|s| s.len() < field.len())
 }
 
-/// A name put into a field that is filled up with NULs. What does not fit is cut off.
+/// A field that holds `text`, which is cut off if it is too long, and NULs after it.
 pub(crate) const fn padded<const N: usize>(text: &str) -> [u8; N] {
     let text = text.as_bytes();
     let mut field = [0; N];

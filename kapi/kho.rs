@@ -29,41 +29,45 @@ pub(crate) struct Kho(());
 impl Kho {
     /// `None` if KHO is off.
     pub(crate) fn get() -> Option<Self> {
-        // SAFETY: There are no requirements.
+        // SAFETY: It reads a variable that does not change after boot.
         unsafe { bindings::kho_is_enabled() }.then_some(Self(()))
     }
 }
 
-/// Whose memory a page is.
+/// What a page is charged to.
 #[derive(Clone, Copy)]
 pub(crate) enum Charge {
-    /// That of the memory cgroup of the current task.
+    /// The memory cgroup of the current task.
     Caller,
-    /// What all share.
+    /// Nothing: it serves all tasks.
     Nobody,
 }
 
-/// A page that the next kernel will get. Dropping it takes it back.
+/// A page that the next kernel will get. Dropping it unpreserves and frees it.
 ///
 /// # Invariants
 ///
-/// `page` came from `lu_kho_alloc()`, is one page large and ours alone.
+/// `page` is a page from `lu_alloc_preserved()`. Only we use it.
 pub(crate) struct PreservedPage {
     page: NonNull<[u8; PAGE_SIZE]>,
 }
 
-// SAFETY: The page is ours alone and not bound to a thread.
+// SAFETY: By the type invariant only we use the page. It is not bound to a thread.
 unsafe impl Send for PreservedPage {}
-// SAFETY: A shared reference only reads.
+// SAFETY: A shared reference only allows to read.
 unsafe impl Sync for PreservedPage {}
 
 impl PreservedPage {
-    /// Allocates and preserves a page with anything in it. May sleep.
+    /// Allocates and preserves a page with any content. `ENOMEM`.
+    ///
+    /// # Context
+    ///
+    /// May sleep.
     pub(crate) fn new(_kho: Kho, charge: Charge) -> Result<Self> {
         let charge = matches!(charge, Charge::Caller);
-        // SAFETY: There are no requirements.
-        let page = from_err_ptr(unsafe { bindings::lu_kho_alloc(charge) })?;
-        // INVARIANT: That is where it comes from.
+        // SAFETY: `_kho` shows that KHO is on.
+        let page = from_err_ptr(unsafe { bindings::lu_alloc_preserved(charge) })?;
+        // INVARIANT: It comes from there, and nobody else got it.
         Ok(Self {
             page: NonNull::new(page.cast()).ok_or(ENOMEM)?,
         })
@@ -71,32 +75,34 @@ impl PreservedPage {
 
     /// Where the next kernel will find it.
     pub(crate) fn addr(&self) -> PhysAddr {
-        // SAFETY: By the type invariant the page is in the linear mapping.
+        // SAFETY: By the type invariant it is the address of a page, in the linear mapping.
         PhysAddr(unsafe { bindings::lu_virt_to_phys(self.page.as_ptr().cast()) })
     }
 
     /// The content.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: By the type invariant the page is valid and ours alone.
+    pub(crate) fn bytes(&self) -> &[u8; PAGE_SIZE] {
+        // SAFETY: By the type invariant the page is valid, and only we use it. Any content is one of
+        // bytes.
         unsafe { self.page.as_ref() }
     }
 
     /// The content, to be changed.
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: By the type invariant the page is valid and ours alone.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8; PAGE_SIZE] {
+        // SAFETY: As in `bytes`, and this reference is the only one.
         unsafe { self.page.as_mut() }
     }
 }
 
 impl Drop for PreservedPage {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant the page came from there and is not freed yet. Nothing uses it
+        // afterwards.
         unsafe { bindings::kho_unpreserve_free(self.page.as_ptr().cast()) };
     }
 }
 
-/// An entry of the KHO root, which makes the next kernel find a page by a name. It is gone when
-/// this is dropped.
+/// An entry of KHO's own root, by which the next kernel finds a page under a name. Dropping it
+/// removes the entry.
 pub(crate) struct Subtree {
     page: PreservedPage,
 }
@@ -104,7 +110,7 @@ pub(crate) struct Subtree {
 impl Subtree {
     /// Writes `record` to the start of `page`, and announces it as `name`.
     ///
-    /// `EEXIST` if there is something of that name already.
+    /// `EEXIST` if something is announced as `name` already, `ENOMEM`.
     pub(crate) fn announce<R: Record>(
         _kho: Kho,
         name: &CStr,
@@ -114,8 +120,8 @@ impl Subtree {
         const { assert!(R::SIZE <= PAGE_SIZE) };
         record.store(page.bytes_mut());
         let content = page.page.as_ptr().cast();
-        // SAFETY: The name is a string that is copied, and the page, which is as large as `R` at
-        // least, stays until the entry is removed in `drop`.
+        // SAFETY: `_kho` shows that KHO is on. The name ends with a NUL, and is copied. The page is
+        // at least as large as `R`, is preserved, and stays until `drop` has removed the entry.
         to_result(unsafe { bindings::kho_add_subtree(name.as_char_ptr(), content, R::SIZE) })?;
         Ok(Self { page })
     }
@@ -129,7 +135,7 @@ impl Subtree {
 
 impl Drop for Subtree {
     fn drop(&mut self) {
-        // SAFETY: `announce` added the entry for this page.
+        // SAFETY: `announce` has added an entry for this page, and only this removes it.
         unsafe { bindings::kho_remove_subtree(self.page.page.as_ptr().cast()) };
     }
 }

@@ -9,19 +9,22 @@
 pub(crate) mod anon_file;
 #[cfg(liveupdate_test)]
 pub(crate) mod chrdev;
+pub(crate) mod claimed;
 pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod fd;
-pub(crate) mod folio;
 pub(crate) mod handover;
 pub(crate) mod ioctl;
 pub(crate) mod kexec;
 pub(crate) mod kho;
 mod layout;
-pub(crate) mod memcg;
-pub(crate) mod memlock;
+pub(crate) mod locked_vm;
+mod memcg;
+pub(crate) mod memfd_builder;
 pub(crate) mod module;
 pub(crate) mod parallel;
+pub(crate) mod pinned;
+pub(crate) mod preserved;
 pub(crate) mod rwsem;
 pub(crate) mod shmem;
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Runs the tests of abi/ on the host (abi/host) and prints what cargo says of
+# Runs the tests of abi/ on the host (host/) and prints what cargo says of
 # them as KTAP.
 
 . "$(dirname "$0")/common.sh"
@@ -9,8 +9,8 @@
 mkdir -p "$LOGS"
 log=$LOGS/host-tests.log
 status=0
-CARGO_TARGET_DIR=$OUT/abi-host cargo test --locked \
-	--manifest-path "$TOP/abi/host/Cargo.toml" -- --show-output \
+CARGO_TARGET_DIR=$OUT/host cargo test --locked \
+	--manifest-path "$TOP/host/Cargo.toml" -- --show-output \
 	>"$log" 2>&1 || status=$?
 echo "TAP version 13"
 awk '/^test .* \.\.\. / {

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use crate::{
     abi::{
         memfd::{FolioEntry, Header, Memfd},
-        vmalloc::{self, PARTS_PER_CHUNK},
+        vmalloc::{self, PAGES_PER_CHUNK},
         Damage, PhysAddr, Record, PAGE_SIZE,
     },
     memory::Pages,
-    tests::bytes_of,
+    tests::{bytes_of, entry_of},
 };
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -54,18 +54,18 @@ impl State {
             memory.put_order(self.part(i), self.header.order.into(), &content);
         }
         for (entry, order) in &self.folios {
-            memory.put_order(entry.addr().0, *order, &[]);
+            memory.put_order(entry.pfn().addr().0, *order, &[]);
         }
         let parts: Vec<_> = (0..self.parts()).collect();
-        let lists = parts.chunks(PARTS_PER_CHUNK);
+        let lists = parts.chunks(PAGES_PER_CHUNK);
         let last = lists.len() - 1;
         for (i, parts) in lists.enumerate() {
             let mut list = vec![0; PAGE_SIZE];
             for (slot, part) in parts.iter().enumerate() {
-                vmalloc::set_part(&mut list, slot, self.part(*part));
+                vmalloc::set_page(&mut list, slot, PhysAddr(self.part(*part)));
             }
             if i < last {
-                vmalloc::set_next(&mut list, Self::list(i + 1));
+                vmalloc::set_next(&mut list, PhysAddr(Self::list(i + 1)));
             }
             memory.put(Self::list(i), &list);
         }
@@ -77,15 +77,15 @@ impl State {
         let mut visited = 0;
         let memfd = Memfd::new(self.header).expect("the header is not what is damaged here");
         let end = memfd.for_each_run(memory, |folios, run| {
-            let mut index = run.index;
+            let mut index = run.index.0;
             for (at, order) in folios {
                 let (entry, its_order) = &self.folios[visited];
-                assert_eq!((at, order), (entry.addr().0, *its_order));
-                assert_eq!((index, run.flags), (entry.index, entry.flags()));
+                assert_eq!((at, order), (entry.pfn().addr().0, *its_order));
+                assert_eq!((index, run.flags), (entry.index.0, entry.flags()));
                 index += 1 << order;
                 visited += 1;
             }
-            assert_eq!(index, run.index + run.pages);
+            assert_eq!(index, run.index.0 + run.pages);
         });
         (visited, end)
     }
@@ -105,7 +105,7 @@ fn states() -> impl Strategy<Value = State> {
                 let index = (next + hole * size).next_multiple_of(size);
                 next = index + size;
                 let pfn = FOLIOS / PAGE + i as u64 * 512;
-                (FolioEntry::new(pfn, flags, index), order)
+                (entry_of(pfn, flags, index), order)
             })
             .collect();
         let nr_folios = folios.len() as u64;
@@ -163,30 +163,30 @@ proptest! {
     fn damaged_entry(mut state in states(), which: prop::sample::Index, damage in damage()) {
         let which = which.index(state.folios.len());
         let (entry, order) = state.folios[which];
-        let gone = Damage::Address { at: entry.addr() };
-        let with = |pfn, flags, index| (FolioEntry::new(pfn, flags, index), order);
+        let gone = Damage::Address { at: entry.pfn().addr() };
+        let with = |pfn, flags, index| (entry_of(pfn, flags, index), order);
         let (damaged, why) = match damage {
             Change::Frame(pfn) => (
-                with(pfn, entry.flags(), entry.index),
+                with(pfn, entry.flags(), entry.index.0),
                 Damage::Address { at: PhysAddr(pfn * PAGE) },
             ),
             Change::Gone => ((entry, order), gone),
             Change::Before if which > 0 => {
-                let index = state.folios[which - 1].0.index;
-                (with(entry.pfn(), entry.flags(), index), Damage::FolioIndex { index })
+                let index = state.folios[which - 1].0.index.0;
+                (with(entry.pfn().0, entry.flags(), index), Damage::FolioIndex { index })
             }
             Change::Before => return Ok(()),
             Change::PastEnd(more) => {
                 let index = (state.header.size / PAGE).next_multiple_of(16) + more * 16;
-                (with(entry.pfn(), entry.flags(), index), Damage::FolioIndex { index })
+                (with(entry.pfn().0, entry.flags(), index), Damage::FolioIndex { index })
             }
             Change::Flags(bit) => {
                 let flags = entry.flags() | 1 << bit;
-                (with(entry.pfn(), flags, entry.index), Damage::Flags { flags })
+                (with(entry.pfn().0, flags, entry.index.0), Damage::Flags { flags })
             }
             Change::Twice if which > 0 => {
                 let other = state.folios[which - 1].0;
-                (with(other.pfn(), entry.flags(), entry.index), Damage::Address { at: other.addr() })
+                (with(other.pfn().0, entry.flags(), entry.index.0), Damage::Address { at: other.pfn().addr() })
             }
             Change::Twice => return Ok(()),
         };
@@ -204,21 +204,21 @@ proptest! {
             .collect();
         memory.put_order(state.part(part), state.header.order.into(), &changed);
         if matches!(damage, Change::Gone) {
-            memory.remove(entry.addr().0);
+            memory.remove(entry.pfn().addr().0);
         }
         let (visited, end) = state.walk(&memory);
         // Where a part begins, the part before it must have ended: its last folio is too late.
         let begins_part = which % state.per_part() == 0;
         let which = which - usize::from(begins_part && matches!(damage, Change::Before));
         for (entry, _) in &state.folios[..which] {
-            prop_assert!(memory.order(entry.addr()).is_err(), "{} is left", entry.addr());
+            prop_assert!(memory.private(entry.pfn()) == Some(0), "{} is left", entry.pfn().addr());
         }
         if matches!(damage, Change::Twice) {
             // The run that it is in is freed.
             prop_assert!(visited <= which);
             // It is looked at before it is claimed the first time, and may be too large for its
             // second place.
-            let too_large = Damage::FolioIndex { index: entry.index };
+            let too_large = Damage::FolioIndex { index: entry.index.0 };
             prop_assert!(end == Err(why) || end == Err(too_large));
         } else {
             prop_assert_eq!((visited, end), (which, Err(why)));
@@ -232,8 +232,8 @@ proptest! {
         if order == 0 {
             return Ok(());
         }
-        let index = entry.index + 1;
-        state.folios[which].0 = FolioEntry::new(entry.pfn(), entry.flags(), index);
+        let index = entry.index.0 + 1;
+        state.folios[which].0 = entry_of(entry.pfn().0, entry.flags(), index);
         let memory = state.memory();
         prop_assert_eq!(state.walk(&memory), (which, Err(Damage::FolioIndex { index })));
     }
@@ -257,7 +257,7 @@ proptest! {
         let mut memory = state.memory();
         let mut list = vec![0; PAGE_SIZE];
         for part in 0..which {
-            vmalloc::set_part(&mut list, part, state.part(part));
+            vmalloc::set_page(&mut list, part, PhysAddr(state.part(part)));
         }
         memory.put(LISTS, &list);
         let found = which * state.per_part();
@@ -285,7 +285,7 @@ fn backwards(state: &State, memory: &Pages) -> (Vec<u64>, Vec<(usize, Damage)>) 
     let mut walk = memfd.walk(memory);
     let mut pieces = Vec::new();
     let end = loop {
-        match walk.next_piece() {
+        match walk.next_slice() {
             Ok(Some(piece)) => pieces.push(piece),
             end => break end.map(|_| ()),
         }
@@ -319,7 +319,7 @@ proptest! {
         let (claimed, refused) = backwards(&state, &memory);
         prop_assert!(refused.is_empty());
         prop_assert_eq!(memory.left(), 0);
-        let all: Vec<_> = state.folios.iter().map(|(entry, _)| entry.addr().0).collect();
+        let all: Vec<_> = state.folios.iter().map(|(entry, _)| entry.pfn().addr().0).collect();
         prop_assert_eq!(claimed, all);
     }
 
@@ -333,14 +333,14 @@ proptest! {
         let pages = (state.header.size / PAGE) as usize;
         let index = if end { u64::MAX } else { index.index(pages) as u64 };
         let (entry, _) = state.folios[which];
-        state.folios[which].0 = FolioEntry::new(entry.pfn(), entry.flags(), index);
-        prop_assume!(index != entry.index);
+        state.folios[which].0 = entry_of(entry.pfn().0, entry.flags(), index);
+        prop_assume!(index != entry.index.0);
         let memory = state.memory();
         let (visited, walked) = state.walk(&memory);
         let memory = state.memory();
         let (claimed, refused) = backwards(&state, &memory);
         prop_assert_eq!(refused.first().map(|(_, why)| *why), walked.err());
-        let before: Vec<_> = state.folios[..visited].iter().map(|(e, _)| e.addr().0).collect();
+        let before: Vec<_> = state.folios[..visited].iter().map(|(e, _)| e.pfn().addr().0).collect();
         prop_assert!(claimed.starts_with(&before[..visited / state.per_part() * state.per_part()]));
     }
 }
@@ -351,7 +351,7 @@ fn part_that_begins_before_the_former() {
     // Not behind the start of the former: all of that one is claimed.
     for index in [0, u64::MAX, 512] {
         let mut state = large(2);
-        state.folios[256].0 = FolioEntry::new(FOLIOS / PAGE + 256, 3, index);
+        state.folios[256].0 = entry_of(FOLIOS / PAGE + 256, 3, index);
         let why = Damage::FolioIndex { index };
         assert_eq!(state.walk(&state.memory()), (256, Err(why)), "{index}");
         assert_eq!(backwards(&state, &state.memory()).1, [(2, why)], "{index}");
@@ -359,7 +359,7 @@ fn part_that_begins_before_the_former() {
     // Within it: what it has there is refused.
     for index in [1, 64, 255] {
         let mut state = large(2);
-        state.folios[256].0 = FolioEntry::new(FOLIOS / PAGE + 256, 3, index);
+        state.folios[256].0 = entry_of(FOLIOS / PAGE + 256, 3, index);
         let why = Damage::FolioIndex { index };
         assert_eq!(state.walk(&state.memory()), (index as usize, Err(why)));
         let (claimed, refused) = backwards(&state, &state.memory());
@@ -374,25 +374,25 @@ fn part_that_begins_before_the_former() {
 #[test]
 fn folio_that_reaches_into_the_next_part() {
     let mut state = large(2);
-    state.folios[255] = (FolioEntry::new(FOLIOS / PAGE + 1024, 3, 256), 3);
+    state.folios[255] = (entry_of(FOLIOS / PAGE + 1024, 3, 256), 3);
     for (i, (entry, _)) in state.folios[256..].iter_mut().enumerate() {
-        *entry = FolioEntry::new(entry.pfn(), 3, 260 + i as u64);
+        *entry = entry_of(entry.pfn().0, 3, 260 + i as u64);
     }
     state.header.size += 8 * PAGE;
     let why = Damage::FolioIndex { index: 256 };
     assert_eq!(state.walk(&state.memory()), (255, Err(why)));
     assert_eq!(backwards(&state, &state.memory()).1, [(1, why)]);
     // As the last of a run, too.
-    state.folios[255].0 = FolioEntry::new(FOLIOS / PAGE + 1024, 3, 256);
-    state.folios[254] = (FolioEntry::new(FOLIOS / PAGE + 2048, 3, 254), 1);
+    state.folios[255].0 = entry_of(FOLIOS / PAGE + 1024, 3, 256);
+    state.folios[254] = (entry_of(FOLIOS / PAGE + 2048, 3, 254), 1);
     assert_eq!(state.walk(&state.memory()), (255, Err(why)));
     // One that ends there is fine.
     for (i, (entry, _)) in state.folios[256..].iter_mut().enumerate() {
-        *entry = FolioEntry::new(entry.pfn(), 3, 264 + i as u64);
+        *entry = entry_of(entry.pfn().0, 3, 264 + i as u64);
     }
     assert_eq!(state.walk(&state.memory()), (512, Ok(())));
     // And the last of the file may reach over its end.
-    state.folios[511] = (FolioEntry::new(FOLIOS / PAGE + 4096, 3, 520), 3);
+    state.folios[511] = (entry_of(FOLIOS / PAGE + 4096, 3, 520), 3);
     state.header.size = 521 * PAGE;
     assert_eq!(state.walk(&state.memory()), (512, Ok(())));
 }
@@ -413,14 +413,14 @@ fn large(parts: usize) -> State {
             order: 0,
         },
         folios: (0..nr as u64)
-            .map(|i| (FolioEntry::new(FOLIOS / PAGE + i, 3, i), 0))
+            .map(|i| (entry_of(FOLIOS / PAGE + i, 3, i), 0))
             .collect(),
     }
 }
 
 #[test]
 fn list_that_goes_on() {
-    let state = large(PARTS_PER_CHUNK + 1);
+    let state = large(PAGES_PER_CHUNK + 1);
     let memory = state.memory();
     assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
     assert_eq!(memory.left(), 0);
@@ -430,19 +430,19 @@ fn list_that_goes_on() {
     let why = Damage::Address {
         at: PhysAddr(State::list(1)),
     };
-    assert_eq!(state.walk(&memory), (PARTS_PER_CHUNK * 256, Err(why)));
+    assert_eq!(state.walk(&memory), (PAGES_PER_CHUNK * 256, Err(why)));
 }
 
 /// KHO begins another list as soon as one is full.
 #[test]
 fn list_that_is_full() {
-    let state = large(PARTS_PER_CHUNK);
+    let state = large(PAGES_PER_CHUNK);
     let mut memory = state.memory();
     let mut list = vec![0; PAGE_SIZE];
-    for part in 0..PARTS_PER_CHUNK {
-        vmalloc::set_part(&mut list, part, state.part(part));
+    for part in 0..PAGES_PER_CHUNK {
+        vmalloc::set_page(&mut list, part, PhysAddr(state.part(part)));
     }
-    vmalloc::set_next(&mut list, State::list(1));
+    vmalloc::set_next(&mut list, PhysAddr(State::list(1)));
     memory.put(LISTS, &list);
     memory.put(State::list(1), &[]);
     assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
@@ -456,16 +456,16 @@ fn lists_without_an_end() {
     let mut memory = state.memory();
     for i in 0..9 {
         let mut list = vec![0; PAGE_SIZE];
-        vmalloc::set_next(&mut list, State::list(i + 1));
+        vmalloc::set_next(&mut list, PhysAddr(State::list(i + 1)));
         memory.put(State::list(i), &list);
     }
     assert_eq!(state.walk(&memory), (0, Err(Damage::ArrayForm)));
 
     // One that names itself is claimed once.
-    let state = large(PARTS_PER_CHUNK);
+    let state = large(PAGES_PER_CHUNK);
     let mut memory = state.memory();
     let mut list = vec![0; PAGE_SIZE];
-    vmalloc::set_next(&mut list, LISTS);
+    vmalloc::set_next(&mut list, PhysAddr(LISTS));
     memory.put(LISTS, &list);
     let why = Damage::Address {
         at: PhysAddr(LISTS),

@@ -4,12 +4,12 @@
 
 use crate::{
     abi::{
+        array::Placement,
         chain::{self, BlockHeader, Survey, MAX_BLOCKS},
-        folios::{FolioOrder, FolioRun},
         luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd},
-        memory::NO_ORDER,
-        vmalloc::{self, Descriptor},
+        units::{Order, PageIndex, Pfn},
+        vmalloc::{self, Area, Descriptor},
         Damage, Memory, PhysAddr, Record, PAGE_SIZE,
     },
     memory::Pages,
@@ -21,6 +21,16 @@ pub(crate) fn bytes_of<R: Record>(record: &R) -> Vec<u8> {
     let mut bytes = vec![0; R::SIZE];
     record.store(&mut bytes);
     bytes
+}
+
+/// An entry of the folio array.
+pub(crate) fn entry_of(pfn: u64, flags: u64, index: u64) -> FolioEntry {
+    FolioEntry::new(Pfn(pfn), flags, PageIndex(index))
+}
+
+/// A valid order.
+pub(crate) fn order_of(order: u8) -> Order {
+    Order::new(order.into()).expect("the test says a valid order")
 }
 
 fn block(next: u64, count: u64) -> Vec<u8> {
@@ -439,119 +449,94 @@ fn array_descriptors() {
         }
         .check()
     };
-    assert_eq!(check(1, 1, 0), Ok(1));
-    assert_eq!(check(511, 1, 0), Ok(511));
-    assert_eq!(check(1024, 3, 9), Ok(2));
+    let area = |pages, order| Area {
+        pages,
+        order: order_of(order),
+    };
+    assert_eq!(check(1, 1, 0), Ok(area(1, 0)));
+    assert_eq!(check(511, 1, 0), Ok(area(511, 0)));
+    assert_eq!(check(1024, 3, 9), Ok(area(2, 9)));
     assert_eq!(check(0, 1, 0), Err(Damage::ArrayForm));
     assert_eq!(check(3, 1, 1), Err(Damage::ArrayForm));
     assert_eq!(check(1, 4, 0), Err(Damage::ArrayForm));
     assert_eq!(check(1 << 11, 1, 11), Err(Damage::ArrayForm));
-    assert_eq!(check(u32::MAX, 1, 0), Ok(u32::MAX as usize));
+    assert_eq!(check(u32::MAX, 1, 0), Ok(area(u32::MAX as usize, 0)));
     assert_eq!(check(0, 1, 10), Err(Damage::ArrayForm));
     assert_eq!(check(1, u16::MAX, 0), Err(Damage::ArrayForm));
     assert_eq!(check(1, 1, u16::MAX), Err(Damage::ArrayForm));
-    assert_eq!([1, 510, 511, 1022].map(vmalloc::lists_for), [1, 1, 2, 3]);
+    assert_eq!([1, 510, 511, 1022].map(vmalloc::max_chunks), [1, 1, 2, 3]);
+}
+
+/// Places folios one after the other: the index and order of each, and what must be said.
+fn places(mut placement: Placement, folios: &[(u64, u8, bool)]) {
+    for (index, order, fits) in folios {
+        let expected = match fits {
+            true => Ok(()),
+            false => Err(Damage::FolioIndex { index: *index }),
+        };
+        let entry = entry_of(1, 3, *index);
+        assert_eq!(placement.place(&entry, order_of(*order)), expected);
+    }
 }
 
 #[test]
 fn folios_in_order() {
-    let entry = |index| FolioEntry::new(1, 3, index);
-    let mut order = FolioOrder::to_the_end(0..1026, 9);
-    assert_eq!(order.begin(&entry(0), 0).map(|run| run.pages), Ok(1));
-    assert_eq!(
-        order.begin(&entry(0), 0),
-        Err(Damage::FolioIndex { index: 0 })
+    let all = || Placement::to_the_end(PageIndex(0)..PageIndex(1026), order_of(9));
+    places(
+        all(),
+        &[
+            (0, 0, true),
+            (0, 0, false),
+            (1, 9, false),
+            (512, 9, true),
+            (600, 0, false),
+            (1026, 0, false),
+            (1025, 0, true),
+            (u64::MAX, 0, false),
+        ],
     );
-    assert_eq!(
-        order.begin(&entry(1), 9),
-        Err(Damage::FolioIndex { index: 1 })
-    );
-    assert_eq!(
-        order.begin(&entry(0), 10),
-        Err(Damage::FolioOrder { order: 10 })
-    );
-    assert_eq!(order.begin(&entry(512), 9).map(|run| run.pages), Ok(512));
-    let absent = Err(Damage::Address {
-        at: entry(0).addr(),
-    });
-    assert_eq!(order.begin(&entry(1024), NO_ORDER), absent);
-    assert_eq!(
-        order.begin(&entry(600), 0),
-        Err(Damage::FolioIndex { index: 600 })
-    );
-    assert_eq!(
-        order.begin(&entry(1026), 0),
-        Err(Damage::FolioIndex { index: 1026 })
-    );
-    assert_eq!(
-        order.begin(&FolioEntry::new(1, 4, 1025), 0),
-        Err(Damage::Flags { flags: 4 })
-    );
-    assert_eq!(order.begin(&entry(1025), 0).map(|run| run.pages), Ok(1));
-    assert_eq!(
-        order.begin(&entry(u64::MAX), 0),
-        Err(Damage::FolioIndex { index: u64::MAX })
-    );
+    let flags = all().place(&entry_of(1, 4, 1025), Order::PAGE);
+    assert_eq!(flags, Err(Damage::Flags { flags: 4 }));
+    let large = all().place(&entry_of(1, 3, 0), order_of(10));
+    assert_eq!(large, Err(Damage::FolioOrder { order: 10 }));
 }
 
 /// Where no index can follow, none is accepted.
 #[test]
 fn folios_at_the_end_of_all_indexes() {
-    let last = FolioEntry::new(1, 3, u64::MAX - 1023);
-    let mut order = FolioOrder::to_the_end(0..u64::MAX, 63);
-    assert_eq!(order.begin(&last, 10).map(|run| run.pages), Ok(1024));
-    assert_eq!(
-        order.begin(&last, 0),
-        Err(Damage::FolioIndex {
-            index: u64::MAX - 1023
-        })
-    );
-    let mut order = FolioOrder::to_the_end(0..u64::MAX, 63);
-    assert_eq!(
-        order
-            .begin(&FolioEntry::new(1, 3, 1 << 63), 63)
-            .map(|run| run.pages),
-        Ok(1 << 63)
-    );
-    assert_eq!(
-        order.begin(&FolioEntry::new(1, 3, 1 << 63), 64),
-        Err(Damage::FolioOrder { order: 64 })
+    let last = u64::MAX - 1023;
+    let all = Placement::to_the_end(PageIndex(0)..PageIndex(u64::MAX), order_of(10));
+    places(
+        all,
+        &[(last, 10, true), (last, 0, false), (u64::MAX, 0, false)],
     );
 }
 
 /// Where other folios begin, one may end but not reach over.
 #[test]
 fn folios_between_others() {
-    let entry = |index| FolioEntry::new(1, 3, index);
-    let pages = |run: FolioRun| run.pages;
-    let mut order = FolioOrder::within(8..18, 9);
-    assert_eq!(
-        order.begin(&entry(0), 3),
-        Err(Damage::FolioIndex { index: 0 })
-    );
-    assert_eq!(
-        order.begin(&entry(7), 0),
-        Err(Damage::FolioIndex { index: 7 })
-    );
-    assert_eq!(
-        order.begin(&entry(8), 4),
-        Err(Damage::FolioIndex { index: 8 })
-    );
-    assert_eq!(order.begin(&entry(8), 3).map(pages), Ok(8));
-    assert_eq!(
-        order.begin(&entry(16), 2),
-        Err(Damage::FolioIndex { index: 16 })
-    );
-    assert_eq!(order.begin(&entry(16), 1).map(pages), Ok(2));
-    assert_eq!(
-        order.begin(&entry(18), 0),
-        Err(Damage::FolioIndex { index: 18 })
+    let range = || PageIndex(8)..PageIndex(18);
+    places(
+        Placement::within(range(), order_of(9)),
+        &[
+            (0, 3, false),
+            (7, 0, false),
+            (8, 4, false),
+            (8, 3, true),
+            (16, 2, false),
+            (16, 1, true),
+            (18, 0, false),
+        ],
     );
     // The end of the file may be within one.
-    let mut order = FolioOrder::to_the_end(8..18, 9);
-    assert_eq!(order.begin(&entry(16), 2).map(pages), Ok(4));
-    assert_eq!(
-        order.begin(&entry(18), 0),
-        Err(Damage::FolioIndex { index: 18 })
-    );
+    let to_the_end = Placement::to_the_end(range(), order_of(9));
+    places(to_the_end, &[(16, 2, true), (18, 0, false)]);
+}
+
+#[test]
+fn orders_that_a_piece_can_have() {
+    assert_eq!(Order::new(10).map(Order::pages), Some(1024));
+    for order in [11, 63, 64, 255, u64::from(u32::MAX), u64::MAX] {
+        assert_eq!(Order::new(order), None);
+    }
 }

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! One function for each fuzz target: any bytes go in, and no reader may panic, overflow or run
-//! for long. What is accepted must hold what the reader promises, and where the input is simple
-//! enough to say what must come out, nothing else may.
+//! One function for each fuzz target. Whatever the bytes are, no reader may panic, overflow or run
+//! for long. What a reader accepts must hold what the reader promises. Where a model of a few lines
+//! can tell the outcome, the outcome must be that of the model.
 
 use crate::{
     abi::{
         chain::{self, BlockHeader, Survey, MAX_BLOCKS},
         luo::{until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
-        vmalloc::{self, PARTS_PER_CHUNK},
+        units::{Order, Pfn},
+        vmalloc::{self, Area, PAGES_PER_CHUNK},
         Damage, Memory, PhysAddr, Record, PAGE_SIZE,
     },
+    claims,
     memory::Pages,
 };
 
@@ -175,11 +177,16 @@ pub fn memfd(data: &[u8]) {
     assert!(memfd.seals() & !ALL_SEALS == 0 && header.flags == 0);
     assert!(memfd.nr_folios() <= memfd.pages());
     let array = memfd.array();
-    let Ok(parts) = array.check() else {
+    let Ok(area) = array.check() else {
         return;
     };
-    assert_eq!(parts, (array.total_pages >> array.order) as usize);
-    assert!(vmalloc::lists_for(parts) * PARTS_PER_CHUNK >= parts);
+    let (pages, order) = (array.total_pages >> array.order, u64::from(array.order));
+    let expected = Area {
+        pages: pages as usize,
+        order: Order::new(order).unwrap(),
+    };
+    assert_eq!(area, expected);
+    assert!(vmalloc::max_chunks(area.pages) * PAGES_PER_CHUNK >= area.pages);
     if memfd.nr_folios() > 0 {
         let needed = memfd.nr_folios() as usize * FolioEntry::SIZE;
         let pages = needed.div_ceil(PAGE_SIZE << array.order) << array.order;
@@ -198,43 +205,45 @@ pub fn folios(data: &[u8]) {
     let memory = pages(rest);
     let (mut count, mut end) = (0, 0);
     let walked = memfd.for_each_run(&memory, |folios, run| {
-        assert!(run.index >= end && run.flags < 1 << 2);
-        end = run.index;
+        assert!(run.index.0 >= end && run.flags < 1 << 2);
+        end = run.index.0;
         for (at, order) in folios {
             assert!(at / (PAGE_SIZE as u64) < 1 << 52);
             assert!(end < memfd.pages() && end % (1 << order) == 0);
-            assert_eq!(
-                memory.order(PhysAddr(at)),
-                Err(Damage::Address { at: PhysAddr(at) })
-            );
+            assert_eq!(memory.private(Pfn(at / PAGE_SIZE as u64)), Some(0));
             end += 1 << order;
             count += 1;
         }
-        assert_eq!(end, run.index + run.pages);
+        assert_eq!(end, run.index.0 + run.pages);
     });
     assert!(count <= memfd.nr_folios());
     assert!(walked.is_err() || count == memfd.nr_folios());
-    pieces(&memfd, &pages(rest));
+    slices(&memfd, &pages(rest));
 }
 
-/// Whatever the pieces of a memfd list, and in whatever order they are taken to pieces themselves:
-/// no two folios are at the same index.
-fn pieces(memfd: &Memfd, memory: &Pages) {
+/// Whatever the slices of a memfd name, and in whatever order they are walked: no two folios are at
+/// the same index.
+fn slices(memfd: &Memfd, memory: &Pages) {
     let mut walk = memfd.walk(memory);
-    let mut pieces = Vec::new();
-    while let Ok(Some(piece)) = walk.next_piece() {
-        pieces.push(piece);
-        assert_eq!(pieces.last().unwrap().nr, walk.given());
+    let mut slices = Vec::new();
+    while let Ok(Some(slice)) = walk.next_slice() {
+        slices.push(slice);
+        assert_eq!(slices.last().unwrap().nr, walk.given());
     }
-    assert!(walk.next_piece().is_ok_and(|piece| piece.is_none()));
-    assert!(pieces.len() <= memfd.parts());
+    assert!(walk.next_slice().is_ok_and(|slice| slice.is_none()));
+    assert!(slices.len() <= memfd.array_pages());
     let mut ceiling = u64::MAX;
-    for piece in pieces.into_iter().rev() {
+    for slice in slices.into_iter().rev() {
         let mut floor = ceiling;
-        let _ = piece.for_each_run(memory, |_, run| {
-            assert!(run.index + run.pages <= ceiling);
-            floor = floor.min(run.index);
+        let _ = slice.for_each_run(memory, |_, run| {
+            assert!(run.index.0 + run.pages <= ceiling);
+            floor = floor.min(run.index.0);
         });
         ceiling = floor;
     }
+}
+
+/// Marks of KHO in two blocks, and claims of them: nothing may have two owners.
+pub fn claims(data: &[u8]) {
+    claims::run(data);
 }

@@ -32,7 +32,7 @@ macro_rules! targets {
     };
 }
 
-targets!(chains, entries, folios, memfd, root);
+targets!(chains, claims, entries, folios, memfd, root);
 
 fn replay(name: &str, target: fn(&[u8])) {
     let folder = folder("corpus").join(name);

@@ -2,18 +2,19 @@
 
 //! The Live Update Orchestrator as a module: files that survive kexec.
 //!
-//! This file owns what happens when the module is loaded and unloaded. `session.rs` is the place
-//! to go on reading.
+//! This file owns what happens when the module is loaded and unloaded. `session.rs` is where to
+//! read on.
+
+#![deny(unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
 use core::borrow::Borrow;
 
-use kernel::{
-    c_str,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 mod abi;
 mod file_handlers;
+#[allow(unsafe_code)]
 mod kapi;
 mod session;
 
@@ -22,7 +23,7 @@ use self::{
         device::Device,
         error::eopnotsupp,
         kexec::Registration,
-        kho, //
+        kho::Kho, //
     },
     session::{
         OpenDevice,
@@ -39,21 +40,22 @@ module! {
     params: {
         max_sessions: u32 {
             default: 0,
-            description: "how many sessions can go out (0: as many as the format has room for)",
+            description: "maximum number of outgoing sessions (0: as many as the format can hold)",
         },
         max_files: u32 {
             default: 0,
-            description: "how many files can be preserved in all sessions (0: no limit)",
+            description: "maximum number of files that are preserved in all sessions (0: no limit)",
         },
     },
 }
 
-/// The value of a parameter, or what a reference to it leads to: kernel crates differ.
-fn number(value: impl Borrow<u32>) -> u32 {
+/// The value of a parameter: Linux 7.2 gives a reference to it, 7.3 a copy.
+fn copied(value: impl Borrow<u32>) -> u32 {
     *value.borrow()
 }
 
-/// The loaded module. Fields are dropped in order: nobody comes in any more before anything goes.
+/// The loaded module. Fields are dropped in order: first no user can open the device any more, then
+/// no kexec asks the orchestrator, and then the orchestrator is freed.
 #[pin_data]
 struct LiveUpdate {
     #[pin]
@@ -65,17 +67,18 @@ struct LiveUpdate {
 impl kernel::InPlaceModule for LiveUpdate {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(|| {
-            if !kho::enabled() {
+            let Some(kho) = Kho::get() else {
                 pr_err!("Kexec HandOver is off: boot with kho=on\n");
                 return Err(eopnotsupp());
-            }
+            };
             let orchestrator = Orchestrator::new(
-                number(module_parameters::max_sessions.value()),
-                number(module_parameters::max_files.value()),
+                kho,
+                copied(module_parameters::max_sessions.value()),
+                copied(module_parameters::max_files.value()),
             )?;
             Ok(try_pin_init!(Self {
                 kexec <- Registration::new(orchestrator.clone()),
-                device <- Device::register(c_str!("liveupdate"), orchestrator),
+                device <- Device::register(c"liveupdate", orchestrator),
             }? Error))
         })
     }

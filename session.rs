@@ -1,284 +1,110 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Sessions: named sets of files that are preserved together.
+//! Sessions: named sets of files that cross a live update together.
 //!
-//! A session that goes out ([`outgoing`]) and one that came in ([`incoming`]) are different types
-//! with different file operations. This file owns what they share: the [`Orchestrator`], which
-//! knows all of them, and the way from `reboot(2)` to the memory that the next kernel reads.
+//! A live update replaces the kernel by kexec under running workloads. An agent in userspace puts
+//! the files that must survive into sessions before, and takes them out of the sessions of the same
+//! names afterwards.
+//!
+//! # The life of a session and of a file
+//!
+//! ```text
+//!  the kernel before: outgoing/                    the kernel after: incoming/
+//!
+//!  create_session                                  insmod: survey
+//!      │ a name, an open file                          │ sessions are counted, nothing is claimed
+//!      ▼                                               ▼
+//!  outgoing session ◄──────┐                       first open of /dev/liveupdate: read
+//!      │                   │                           │ sessions are known by name
+//!      │ preserve_fd       │ more files                ▼
+//!      │  (a token)        │                       retrieve_session
+//!      ▼                   │                           │ files are known by token
+//!  file preserved ─────────┘                           ▼
+//!      │ its memory is pinned and                  incoming session ◄──────┐
+//!      │ known to KHO; users of it                     │                   │ more files
+//!      │ go on                                         │ retrieve_fd       │
+//!      │                                               ▼                   │
+//!      │ reboot(LINUX_REBOOT_CMD_KEXEC)            file retrieved ─────────┘
+//!      ▼                                               │ an open file of this kernel, which
+//!  freeze: no session changes any more                 │ has the same memory
+//!      │ each file: what changes until the end         ▼
+//!      ▼                                           finish, or close
+//!  serialize: the list of sessions                     │ files that were not retrieved are
+//!      │                                               │ discarded, all others belong to
+//!      ▼                                               ▼ their users alone
+//!    kexec ───────────── KHO memory ─────────────► ...
+//! ```
+//!
+//! Both directions have the same files: `registry.rs` (all sessions, by name), `session.rs` (the
+//! open file of a session: ioctls and closing) and `files.rs` (the files of a session, by token).
+//! In an outgoing session, where files come and go, both collections are red-black trees. In an
+//! incoming one, which is read at once, they are sorted vectors. The two kinds of session are
+//! different types with different file operations, so that a call for the wrong direction has
+//! nowhere to go.
+//!
+//! What crosses is a root (`root.rs`), which KHO finds by name, a chain of blocks of sessions, for
+//! each session a chain of blocks of files (`blocks.rs`), and for each file what its handler has
+//! made of it (`file_handlers/`). `abi/` describes the bytes.
+//!
+//! # When something fails
+//!
+//! - A call that reports failure has changed nothing, so it can be repeated. Calls reserve what
+//!   they need, including the fd of the answer, then act, copy the answer out, and commit. The
+//!   exception is `retrieve_fd` of a file that cannot be restored: the error is final, because part
+//!   of the file's memory has been claimed by then.
+//! - An outgoing session that is closed gives everything back.
+//! - A file that cannot be frozen refuses the kexec: `reboot(2)` returns the error, and everything
+//!   goes on as before. So does a refusal by anybody else on the chain that `kernel_kexec()` asks.
+//! - What is damaged in the incoming state costs as little as possible: a file, a session, or all
+//!   of them. The answer is `EIO`, one line in the log says why, and memory that nobody can make
+//!   sense of stays reserved. See `incoming/`.
+//! - A user that dies closes its files: outgoing sessions are given back, incoming ones finished.
 //!
 //! # Locks
 //!
-//! From the outermost to the innermost; a lock is taken only while none that stands below it is
-//! held. All of them may sleep. None is held while memory of a user is read or written, which takes
-//! as long as whoever provides that memory likes. `misc_mtx` of the kernel stands outside of all when
-//! the device is opened.
+//! From the outermost to the innermost. A task takes a lock only while it holds none of those below
+//! it. All of them sleep. None is held while user memory is accessed, because a page fault can take
+//! as long as the provider of that memory likes, and `reboot(2)` waits for lock 1. The kernel holds
+//! `misc_mtx` outside of all when the device is opened.
 //!
-//! 1. [`Orchestrator::freeze`]: held for reading by everything that changes a session, and for
-//!    writing from the moment a kexec is entered. If the kexec goes through, it is never released
-//!    ([`Orchestrator::frozen`] keeps it, a lock for that alone): who comes later waits for a kernel
-//!    that does not return.
-//! 2. The registries: [`Orchestrator::outgoing`] and [`Orchestrator::incoming`]. They are held for
-//!    one look-up or insertion, and never both.
-//! 3. The files of a session: `outgoing::Session::files` and `incoming::Session::state`. They are
-//!    not held while the pages of a file are walked, except when a kexec is entered, or when a
-//!    session that goes out is closed and nobody else has it any more. A file that is being
-//!    retrieved is marked as such meanwhile; whoever wants it, or to finish the session, waits on
-//!    `incoming::Session::retrieved`, which lets go of the lock.
-//! 4. The inode of a file that is preserved, when it is and when it is given back, or of one that is
-//!    being retrieved, while folios are put into it.
-//! 5. [`Identities`], and the root that is handed over.
-//! 6. What is left of the array of a memfd that is being retrieved: for as long as it takes to claim
-//!    a part of it. Kernel threads that help take this one, 4 and 7, and who they help holds none of
-//!    2 to 7 when it waits for them.
-//! 7. `claim_lock` of `kapi/helpers/kho.c`: for one look at what was handed over, or one claim.
+//! 1. [`freeze::FreezeLock`]. Everything that changes a session holds it for reading, as `Running`
+//!    proves; `reboot(2)` holds it for writing from the moment when a kexec is entered. If the
+//!    kexec goes through, the lock is never released: tasks that wait for it wait for a kernel that
+//!    does not return.
+//! 2. `outgoing::Registry::sessions` and `incoming::Registry::sessions`: for one lookup, insertion
+//!    or removal. The first also while sessions are serialized, the second while the list of them
+//!    is read; that is when the device is first opened, and without lock 1. Nobody holds both.
+//! 3. The files of a session: `outgoing::FileSet::files` and `incoming::Session::state`: for one
+//!    lookup or change. They are not held while the pages of a file are walked, except by
+//!    `reboot(2)`, which holds locks 1 to 3 while it freezes a file. A file that is being retrieved
+//!    is in a state of its own meanwhile. A task that wants that file, or to finish the session,
+//!    waits on `incoming::Session::retrieved`, which releases the lock.
+//! 4. The lock of an inode whose file is being preserved, unpreserved or retrieved. Its holder has
+//!    lock 1 for reading, and neither 2 nor 3.
+//! 5. [`identities::Identities`], and `Orchestrator::root`: for one operation that takes no other
+//!    lock.
+//! 6. The rest of the array of a memfd that several CPUs retrieve: while one of them claims the
+//!    next part. Workers take locks 4, 6 and 7. The task they work for holds lock 1, and none of 2
+//!    to 7 while it waits for them.
+//! 7. `kapi::handover::Handover::claims`: for one look at memory that was handed over, or one
+//!    claim.
 
-mod arrivals;
 mod blocks;
-mod files;
+mod commands;
+mod device;
+mod fdinfo;
+mod freeze;
 mod identities;
 mod incoming;
+mod kexec;
 mod limits;
 mod name;
+mod orchestrator;
 mod outgoing;
-mod table;
+mod root;
+mod shared;
 
-use kernel::{
-    new_mutex,
-    prelude::*,
-    sync::{
-        atomic::{
-            ordering::{
-                Acquire,
-                Release, //
-            },
-            Atomic, //
-        },
-        Arc,
-        Mutex, //
-    },
-    time::{
-        Instant,
-        Monotonic, //
-    }, //
+pub(crate) use self::{
+    device::OpenDevice,
+    orchestrator::Orchestrator, //
 };
-
-use crate::{
-    abi::{
-        luo::{
-            FlbHeader,
-            Root,
-            COMPATIBLE,
-            SUBTREE, //
-        },
-        PhysAddr,
-        Record, //
-    },
-    kapi::{
-        device::DeviceFile,
-        kexec::KexecPrepare,
-        kho::{
-            Charge,
-            PreservedPage,
-            Subtree, //
-        },
-        rwsem::{
-            HasRwSem,
-            RwSem,
-            WriteGuard, //
-        },
-        uarg::*, //
-    }, //
-};
-
-use self::{
-    identities::Identities, //
-    limits::Limit,
-    name::Name,
-};
-
-/// Everything the module knows: one for each time that it is loaded.
-#[pin_data]
-pub(crate) struct Orchestrator {
-    #[pin]
-    freeze: RwSem,
-    /// Kept from a successful serialization on.
-    #[pin]
-    frozen: Mutex<Option<WriteGuard<Orchestrator>>>,
-    #[pin]
-    outgoing: Mutex<outgoing::Registry>,
-    #[pin]
-    incoming: Mutex<arrivals::Registry>,
-    identities: Arc<Identities>,
-    file_limit: Arc<Limit>,
-    #[pin]
-    root: Mutex<OutgoingRoot>,
-    device_open: Atomic<i32>,
-}
-
-/// What the next kernel finds first.
-struct OutgoingRoot {
-    subtree: Subtree,
-    // The C implementation expects a page here, if only to see that there is nothing in it.
-    _flbs: PreservedPage,
-}
-
-impl OutgoingRoot {
-    fn announce(liveupdate_num: u64) -> Result<Self> {
-        let mut flbs = PreservedPage::new(Charge::Nobody)?;
-        FlbHeader { pages: 1, count: 0 }.store(flbs.bytes_mut());
-        let mut page = PreservedPage::new(Charge::Nobody)?;
-        Root {
-            compatible: COMPATIBLE,
-            liveupdate_num,
-            sessions: 0,
-            flbs: flbs.addr().0,
-        }
-        .store(page.bytes_mut());
-        let subtree = Subtree::announce(SUBTREE, page, Root::SIZE).inspect_err(|err| {
-            if *err == EEXIST {
-                pr_err!("this kernel has a Live Update Orchestrator already\n");
-            }
-        })?;
-        Ok(Self {
-            subtree,
-            _flbs: flbs,
-        })
-    }
-
-    fn set_sessions(&mut self, head: PhysAddr) {
-        let bytes = self.subtree.page_mut().bytes_mut();
-        let mut root = Root::load(bytes);
-        root.sessions = head.0;
-        root.store(bytes);
-    }
-}
-
-impl HasRwSem for Orchestrator {
-    fn rwsem(&self) -> &RwSem {
-        &self.freeze
-    }
-}
-
-impl Orchestrator {
-    /// Looks at what came in, and announces what will go out: at most so many sessions and files,
-    /// where 0 is no limit.
-    ///
-    /// `EEXIST` if another Live Update Orchestrator is there, `ENOMEM`.
-    pub(crate) fn new(max_sessions: u32, max_files: u32) -> Result<Arc<Self>> {
-        let incoming = arrivals::Registry::new()?;
-        let root = OutgoingRoot::announce(incoming.liveupdate_num().wrapping_add(1))?;
-        let identities = Identities::new()?;
-        let file_limit = Limit::new(max_files)?;
-        let this = Arc::pin_init(
-            pin_init!(Self {
-                freeze <- RwSem::new(),
-                frozen <- new_mutex!(None),
-                outgoing <- new_mutex!(outgoing::Registry::new(max_sessions)),
-                incoming <- new_mutex!(incoming),
-                identities,
-                file_limit,
-                root <- new_mutex!(root),
-                device_open: Atomic::new(0),
-            }),
-            GFP_KERNEL,
-        )?;
-        let incoming = this.incoming.lock();
-        pr_info!(
-            "live update {}, {} incoming sessions\n",
-            incoming.liveupdate_num(),
-            incoming.count()
-        );
-        drop(incoming);
-        Ok(this)
-    }
-}
-
-impl KexecPrepare for Orchestrator {
-    fn prepare(this: &Arc<Self>) -> Result {
-        let guard = WriteGuard::new(this.clone());
-        let start = Instant::<Monotonic>::now();
-        let written = this.outgoing.lock().serialize()?;
-        this.root.lock().set_sessions(written.head);
-        *this.frozen.lock() = Some(guard);
-        pr_info!(
-            "serialized {} sessions with {} files in {} us\n",
-            written.sessions,
-            written.files,
-            start.elapsed().as_micros_ceil()
-        );
-        Ok(())
-    }
-
-    fn abort(this: &Arc<Self>) {
-        this.root.lock().set_sessions(PhysAddr(0));
-        let guard = this.frozen.lock().take();
-        drop(guard);
-    }
-}
-
-/// The open device. There is one at a time.
-pub(crate) struct OpenDevice {
-    orchestrator: Arc<Orchestrator>,
-}
-
-impl Drop for OpenDevice {
-    fn drop(&mut self) {
-        self.orchestrator.device_open.store(0, Release);
-    }
-}
-
-impl DeviceFile for OpenDevice {
-    type Context = Orchestrator;
-
-    fn open(context: &Arc<Orchestrator>) -> Result<Self> {
-        if context.device_open.cmpxchg(0, 1, Acquire).is_err() {
-            return Err(EBUSY);
-        }
-        let device = Self {
-            orchestrator: context.clone(),
-        };
-        device.orchestrator.incoming.lock().read()?;
-        Ok(device)
-    }
-
-    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
-        let (nr, arg) = UserArg::for_command(
-            cmd,
-            LIVEUPDATE_CMD_CREATE_SESSION..=LIVEUPDATE_CMD_RETRIEVE_SESSION,
-            arg,
-        )?;
-        match nr {
-            LIVEUPDATE_CMD_CREATE_SESSION => outgoing::create(&self.orchestrator, &arg)?,
-            _ => incoming::retrieve(&self.orchestrator, &arg)?,
-        }
-        Ok(0)
-    }
-}
-
-/// The ioctls of a session, whose numbers are the same for both kinds.
-struct SessionCommand {
-    nr: u32,
-    arg: UserArg,
-}
-
-impl SessionCommand {
-    const PRESERVE_FD: u32 = LIVEUPDATE_CMD_SESSION_PRESERVE_FD;
-    const RETRIEVE_FD: u32 = LIVEUPDATE_CMD_SESSION_RETRIEVE_FD;
-    const FINISH: u32 = LIVEUPDATE_CMD_SESSION_FINISH;
-    const GET_NAME: u32 = LIVEUPDATE_CMD_SESSION_GET_NAME;
-
-    fn new(cmd: u32, arg: usize) -> Result<Self> {
-        let (nr, arg) = UserArg::for_command(cmd, Self::PRESERVE_FD..=Self::GET_NAME, arg)?;
-        Ok(Self { nr, arg })
-    }
-
-    /// The one that both kinds of session answer.
-    fn get_name(&self, name: &Name) -> Result {
-        let mut args: liveupdate_session_get_name = self.arg.read()?;
-        if args.reserved != 0 {
-            return Err(EINVAL);
-        }
-        args.name = *name.as_field();
-        self.arg.write(&args)
-    }
-}

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Chains of one-page blocks: a header, then entries of one size (`struct kho_block_header_ser`).
+//! Chains of one-page blocks: a header, then entries of one size.
+//!
+//! [`include/linux/kho/abi/block.h`](srctree/include/linux/kho/abi/block.h) is the authority.
 
 use super::{
+    Damage,
     Memory,
     PhysAddr,
     Record,
-    Damage,
     PAGE_SIZE, //
 };
 
-/// The most blocks in a chain: beyond it, the C implementation takes a chain for damaged.
+/// How many blocks a chain can have: the C implementation takes a longer one for damaged.
 pub(crate) const MAX_BLOCKS: usize = 10_000;
 
 record! {
@@ -36,12 +38,14 @@ pub(crate) const fn blocks_for<E: Record>(count: usize) -> usize {
 /// Checks the header of a block of `E`s.
 pub(crate) fn check<E: Record>(header: BlockHeader) -> Result<BlockHeader, Damage> {
     if header.count == 0 || header.count > entries_per_block::<E>() as u64 {
-        return Err(Damage::BlockCount(header.count));
+        return Err(Damage::BlockCount {
+            count: header.count,
+        });
     }
     Ok(header)
 }
 
-/// The entries of a block, as many as fit at the most.
+/// The entries of a block: as many as it says, or as fit.
 pub(crate) fn entries<'a, E: Record + 'a>(block: &'a [u8]) -> impl Iterator<Item = E> + 'a {
     let count = BlockHeader::load(block).count as usize;
     block
@@ -52,7 +56,7 @@ pub(crate) fn entries<'a, E: Record + 'a>(block: &'a [u8]) -> impl Iterator<Item
         .map(E::load)
 }
 
-/// Writes entry number `slot` of a block, and counts it.
+/// Writes entry number `slot`, for which the block must have room, and counts it.
 pub(crate) fn put<E: Record>(block: &mut [u8], slot: usize, entry: &E) {
     let at = BlockHeader::SIZE + slot * E::SIZE;
     entry.store(block.get_mut(at..).unwrap_or_default());
@@ -83,19 +87,19 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Checks that there are as many entries as was `said`.
-    pub(crate) fn expect(self, said: u64) -> Result<Self, Damage> {
+    /// Checks that there are as many entries as their owner `expected`.
+    pub(crate) fn expect(self, expected: u64) -> Result<Self, Damage> {
         let found = self.entries as u64;
-        if found != said {
-            return Err(Damage::EntryCount(said, found));
+        if found != expected {
+            return Err(Damage::EntryCount { expected, found });
         }
         Ok(self)
     }
 }
 
-/// Walks a chain that begins at `head` (null: an empty one) without taking any of it.
+/// Walks a chain that begins at `head` (null: an empty one) and claims none of it.
 ///
-/// A chain that runs in a circle is refused as one without an end.
+/// A chain that runs in a circle is as damaged as one without an end.
 pub(crate) fn survey<E: Record>(memory: &impl Memory, head: PhysAddr) -> Result<Survey, Damage> {
     let mut found = Survey::default();
     let mut at = head;

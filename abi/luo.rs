@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The root, sessions and files (`include/linux/kho/abi/luo.h`).
+//! The root, sessions and files. The picture is in [`abi`](super).
+//!
+//! [`include/linux/kho/abi/luo.h`](srctree/include/linux/kho/abi/luo.h) is the authority.
 
 use super::{
+    Damage,
     Memory,
     PhysAddr,
     Record,
-    Damage,
     PAGE_SIZE, //
 };
 
@@ -45,9 +47,9 @@ record! {
 record! {
     /// `struct luo_file_ser`.
     pub(crate) struct FileEntry {
-        /// Which handler wrote it, ended by a NUL.
+        /// The name of the handler that wrote it, ended by a NUL.
         pub compatible: [u8; 48],
-        /// What the handler makes of it; for all of ours a physical address.
+        /// What the handler stored: for the handlers of this module, a physical address.
         pub data: u64,
         /// The name that the user gave to the file.
         pub token: u64,
@@ -68,11 +70,13 @@ impl Root {
     /// Reads the root, which KHO says is `size` bytes at `at`.
     pub(crate) fn read(memory: &impl Memory, at: PhysAddr, size: u64) -> Result<Self, Damage> {
         if size < Self::SIZE as u64 {
-            return Err(Damage::RootSize(size));
+            return Err(Damage::RootSize { size });
         }
         let root: Self = memory.record(at)?;
         if root.compatible != COMPATIBLE {
-            return Err(Damage::RootVersion(root.compatible));
+            return Err(Damage::RootVersion {
+                version: root.compatible,
+            });
         }
         Ok(root)
     }
@@ -86,7 +90,10 @@ impl FlbHeader {
     pub(crate) fn read(memory: &impl Memory, at: PhysAddr) -> Result<Self, Damage> {
         let header: Self = memory.record(at)?;
         if header.pages != 1 || header.count > FLBS_PER_PAGE {
-            return Err(Damage::FlbList(header.pages, header.count));
+            return Err(Damage::FlbList {
+                pages: header.pages,
+                count: header.count,
+            });
         }
         Ok(header)
     }
@@ -100,7 +107,7 @@ pub(crate) fn until_nul(field: &[u8]) -> Option<&[u8]> {
         .filter(|s| s.len() < field.len())
 }
 
-/// A name put into a field that is filled up with NULs. What does not fit is cut off.
+/// A field that holds `text`, which is cut off if it is too long, and NULs after it.
 pub(crate) const fn padded<const N: usize>(text: &str) -> [u8; N] {
     let text = text.as_bytes();
     let mut field = [0; N];

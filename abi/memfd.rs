@@ -1,13 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A memfd (`include/linux/kho/abi/memfd.h`). How its folios are claimed is in [`super::folios`].
+//! The header of a memfd, and the entry of one of its folios.
+//!
+//! ```text
+//!  byte 0      8      16      20      24          32      40            44      46      48
+//!       ┌──────┬──────┬───────┬───────┬───────────┬───────┬─────────────┬───────┬───────┐
+//!       │ pos  │ size │ seals │ flags │ nr_folios │ first │ total_pages │ flags │ order │
+//!       └──────┴──────┴───────┴───────┴───────────┴───────┴─────────────┴───────┴───────┘
+//!        bytes  bytes  F_SEAL_*  0                 └─── the array: struct kho_vmalloc ──┘
+//! ```
+//!
+//! [`include/linux/kho/abi/memfd.h`](srctree/include/linux/kho/abi/memfd.h) is the authority. The
+//! folios are in [`array`](super::array).
 
 use super::{
+    array::ENTRIES_PER_PAGE,
+    units::{
+        PageIndex,
+        Pfn,
+        MAX_PAGE_ORDER, //
+    },
     vmalloc::Descriptor,
-    PhysAddr,
-    Record,
     Damage,
-    PAGE_SIZE, //
+    Record, //
 };
 
 /// The version of everything in this file.
@@ -19,9 +34,9 @@ const MAX_OFFSET: u64 = i64::MAX as u64;
 /// The seals that this version carries: `MEMFD_LUO_ALL_SEALS`, which is 0x3f.
 pub(crate) const ALL_SEALS: u32 = 0x3f;
 
-/// The folio holds data and must not be thrown away.
+/// The folio holds data that must not be dropped.
 pub(crate) const FOLIO_DIRTY: u64 = 1 << 0;
-/// The folio was zeroed or written; one that was not must be zeroed before it is used.
+/// The folio was zeroed or written. One without this must be zeroed before it is used.
 pub(crate) const FOLIO_UPTODATE: u64 = 1 << 1;
 
 record! {
@@ -33,7 +48,7 @@ record! {
         pub size: u64,
         /// `F_SEAL_*`.
         pub seals: u32,
-        /// None yet.
+        /// None are defined.
         pub flags: u32,
         /// How many [`FolioEntry`]s the array has.
         pub nr_folios: u64,
@@ -51,15 +66,43 @@ record! {
 record! {
     /// `struct memfd_luo_folio_ser`.
     pub(crate) struct FolioEntry {
-        /// The page frame number in the lower 52 bits, flags in the upper 12.
+        /// The frame number in the lower 52 bits, `FOLIO_*` in the upper 12.
         pub pfn_flags: u64,
-        /// Where the folio begins in the file, in pages.
-        pub index: u64,
+        /// Where the folio begins in the file.
+        pub index: PageIndex,
     }
 }
 
 impl Header {
-    /// Changes what can change until the last moment in a header that was written to `bytes`.
+    /// Describes a file of `size` bytes at position `pos` that has `nr_folios` folios, which `array`
+    /// names.
+    pub(crate) fn new(
+        pos: u64,
+        size: u64,
+        seals: u32,
+        nr_folios: u64,
+        array: Option<Descriptor>,
+    ) -> Self {
+        let array = array.unwrap_or(Descriptor {
+            first: 0,
+            total_pages: 0,
+            flags: 0,
+            order: 0,
+        });
+        Self {
+            pos,
+            size,
+            seals,
+            flags: 0,
+            nr_folios,
+            first: array.first,
+            total_pages: array.total_pages,
+            array_flags: array.flags,
+            order: array.order,
+        }
+    }
+
+    /// Changes the position and the seals in a header that was written to `bytes`.
     pub(crate) fn refresh(bytes: &mut [u8], pos: u64, seals: u32) {
         let mut header = Self::load(bytes);
         (header.pos, header.seals) = (pos, seals);
@@ -70,36 +113,34 @@ impl Header {
 const PFN_BITS: u32 = 52;
 
 impl FolioEntry {
-    /// What stands behind the last entry.
+    /// Stands after the last entry.
     pub(crate) const EMPTY: Self = Self {
         pfn_flags: 0,
-        index: 0,
+        index: PageIndex::START,
     };
 
     /// Packs an entry.
-    pub(crate) fn new(pfn: u64, flags: u64, index: u64) -> Self {
+    #[inline]
+    pub(crate) fn new(pfn: Pfn, flags: u64, index: PageIndex) -> Self {
         Self {
-            pfn_flags: (pfn & ((1 << PFN_BITS) - 1)) | (flags << PFN_BITS),
+            pfn_flags: (pfn.0 & ((1 << PFN_BITS) - 1)) | (flags << PFN_BITS),
             index,
         }
     }
 
-    /// The address of the folio.
-    pub(crate) fn addr(&self) -> PhysAddr {
-        PhysAddr(self.pfn() * PAGE_SIZE as u64)
+    /// The frame in which the folio begins.
+    #[inline]
+    pub(crate) fn pfn(&self) -> Pfn {
+        Pfn(self.pfn_flags & ((1 << PFN_BITS) - 1))
     }
 
-    /// The page frame number.
-    pub(crate) fn pfn(&self) -> u64 {
-        self.pfn_flags & ((1 << PFN_BITS) - 1)
-    }
-
-    /// Whether this is what stands behind the last entry of an array.
+    /// Whether this is what stands after the last entry of an array.
     pub(crate) fn is_empty(&self) -> bool {
-        self.pfn_flags == 0 && self.index == 0
+        *self == Self::EMPTY
     }
 
     /// `FOLIO_*`.
+    #[inline]
     pub(crate) fn flags(&self) -> u64 {
         self.pfn_flags >> PFN_BITS
     }
@@ -109,8 +150,10 @@ impl FolioEntry {
 ///
 /// # Invariants
 ///
-/// Size and position are such as a file can have, seals are known ones, there are no flags, and
-/// the array has room for `nr_folios` entries and not a page more.
+/// - `size` and `pos` are at most `i64::MAX`.
+/// - `seals` is a subset of [`ALL_SEALS`], and `flags` is 0.
+/// - `nr_folios` is at most the size in pages. The array has room for as many entries, and would not
+///   with one array page less.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memfd {
     header: Header,
@@ -120,37 +163,46 @@ impl Memfd {
     /// Checks all that the header alone can tell.
     pub(crate) fn new(header: Header) -> Result<Self, Damage> {
         if header.size > MAX_OFFSET {
-            return Err(Damage::FileSize(header.size));
+            return Err(Damage::FileSize { size: header.size });
         }
         if header.pos > MAX_OFFSET {
-            return Err(Damage::FileSize(header.pos));
+            return Err(Damage::FileSize { size: header.pos });
         }
         if header.seals & !ALL_SEALS != 0 {
-            return Err(Damage::Seals(header.seals));
+            return Err(Damage::Seals {
+                seals: header.seals,
+            });
         }
         if header.flags != 0 {
-            return Err(Damage::Flags(header.flags.into()));
+            return Err(Damage::Flags {
+                flags: header.flags.into(),
+            });
         }
         let memfd = Self { header };
         if header.nr_folios > memfd.pages() {
-            return Err(Damage::FolioCount(header.nr_folios, memfd.pages()));
+            return Err(Damage::FolioCount {
+                folios: header.nr_folios,
+                pages: memfd.pages(),
+            });
         }
-        let room = u64::from(header.total_pages) * (PAGE_SIZE / FolioEntry::SIZE) as u64;
-        // KHO preserves whole areas of 2^order pages.
-        let slack = ((PAGE_SIZE / FolioEntry::SIZE) as u64) << u32::from(header.order.min(10));
+        let capacity = u64::from(header.total_pages) * ENTRIES_PER_PAGE as u64;
+        let per_array_page = (ENTRIES_PER_PAGE as u64) << header.order.min(MAX_PAGE_ORDER.into());
         let fits = if header.nr_folios > 0 {
-            header.nr_folios <= room && room - header.nr_folios < slack
+            header.nr_folios <= capacity && capacity - header.nr_folios < per_array_page
         } else {
-            room == 0 && header.first == 0
+            capacity == 0 && header.first == 0
         };
         if !fits {
-            return Err(Damage::ArrayLength(header.nr_folios, room));
+            return Err(Damage::ArrayLength {
+                entries: header.nr_folios,
+                capacity,
+            });
         }
         // INVARIANT: All of it was checked above.
         Ok(memfd)
     }
 
-    /// Position of the file.
+    /// Position of the file, in bytes.
     pub(crate) fn pos(&self) -> i64 {
         self.header.pos as i64
     }
@@ -160,9 +212,14 @@ impl Memfd {
         self.header.size as i64
     }
 
+    /// Where the file ends: its size in pages, rounded up.
+    pub(crate) fn end(&self) -> PageIndex {
+        PageIndex::end_of(self.header.size)
+    }
+
     /// Size in pages, rounded up.
     pub(crate) fn pages(&self) -> u64 {
-        self.header.size.div_ceil(PAGE_SIZE as u64)
+        self.end().0
     }
 
     /// `F_SEAL_*`.
@@ -170,7 +227,7 @@ impl Memfd {
         self.header.seals
     }
 
-    /// How many folios there are.
+    /// How many folios the file has.
     pub(crate) fn nr_folios(&self) -> u64 {
         self.header.nr_folios
     }

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Addresses of the previous kernel, and how their memory is read.
+//! Addresses of the previous kernel, and the two ways to the memory there: a copy, or a claim.
 
 use core::fmt;
 
 use super::{
-    Record,
+    array::FoundRun,
+    marks::PageMap,
+    units::Order,
     Damage,
+    Record,
     PAGE_SIZE, //
 };
 
-/// No record that is read on its own is larger.
+/// The largest record that is read on its own, in bytes.
 const MAX_RECORD: usize = 64;
 
 /// A physical address.
 ///
-/// Nothing but a [`Memory`] turns it into bytes: one that the previous kernel wrote is not to be
+/// Only a [`Memory`] turns it into bytes. An address that the previous kernel wrote must not be
 /// trusted before KHO says that it kept the memory there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PhysAddr(pub u64);
@@ -28,7 +31,7 @@ impl PhysAddr {
 
     /// Whether the address is the start of a page.
     pub(crate) fn is_page_aligned(self) -> bool {
-        self.0 % PAGE_SIZE as u64 == 0
+        self.0 & (PAGE_SIZE as u64 - 1) == 0
     }
 }
 
@@ -38,55 +41,46 @@ impl fmt::Display for PhysAddr {
     }
 }
 
-/// The memory that the previous kernel handed over.
+/// The memory that the previous kernel handed over, to be read.
 pub(crate) trait Memory {
-    /// Copies the first bytes at `at`, which must be where something handed over begins and must
-    /// be covered by it.
+    /// Copies the first bytes, at most a page, of the piece that begins at `at`.
     ///
-    /// It is a copy because somebody else may claim that memory a moment later.
+    /// It is a copy because another task may claim the piece a moment later.
     fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Damage>;
 
-    /// Copies the record at `at`, the start of a page.
+    /// Copies the record at `at`, which must be the start of a piece.
     fn record<R: Record>(&self, at: PhysAddr) -> Result<R, Damage> {
         let mut bytes = [0; MAX_RECORD];
         if at.is_null() || !at.is_page_aligned() {
-            return Err(Damage::Address(at));
+            return Err(Damage::Address { at });
         }
-        self.peek(at, bytes.get_mut(..R::SIZE).ok_or(Damage::Address(at))?)?;
-        Ok(R::load(&bytes))
+        let into = bytes.get_mut(..R::SIZE).ok_or(Damage::Address { at })?;
+        self.peek(at, into)?;
+        Ok(R::load(into))
     }
 }
 
-/// Memory that the previous kernel handed over, to be taken: each piece of it once.
-pub(crate) trait ClaimMemory {
-    /// Pages that were taken, and their content. Dropping them frees them.
+/// The memory that the previous kernel handed over, to be owned. Each piece can be claimed once.
+///
+/// An implementation must make each claim under a lock of its own: KHO checks and clears its mark
+/// without one.
+pub(crate) trait ClaimMemory: PageMap {
+    /// Pages that were claimed, and their content. Dropping them frees them.
     type Pages: AsRef<[u8]>;
-    /// Folios that were taken. Dropping them frees them.
+    /// Folios of one order that were claimed. Dropping them frees them.
     type Folios<'a>;
 
     /// The order of the largest folio that a file can have.
-    fn max_folio_order(&self) -> u32;
+    fn max_folio_order(&self) -> Order;
 
-    /// Writes the order of what was handed over at each frame to `orders`: [`NO_ORDER`] where
-    /// nothing was, or where nobody may claim it.
-    fn orders(&self, frames: &[u64], orders: &mut [u8]);
+    /// Claims the piece of this order at `at` as single pages.
+    fn claim_pages(&self, at: PhysAddr, order: Order) -> Result<Self::Pages, Damage>;
 
-    /// Takes the `1 << order` pages at `at`.
-    fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<Self::Pages, Damage>;
-
-    /// Takes the folios at `frames`, whose `orders` [`ClaimMemory::orders`] has found, and gives
-    /// them to `visit`: `N` of them at the most. If one is not there any more, those before it are
-    /// freed.
-    fn claim_folios<const N: usize>(
+    /// Claims the folios of `run` and passes them to `visit`. If one of them was claimed meanwhile,
+    /// or overlaps another piece, those before it are freed, and `visit` is not called.
+    fn claim_run(
         &self,
-        frames: &[u64],
-        orders: &[u8],
+        run: FoundRun<'_>,
         visit: impl FnOnce(Self::Folios<'_>),
     ) -> Result<(), Damage>;
 }
-
-/// Nothing was handed over there.
-pub(crate) const NO_ORDER: u8 = 0xff;
-
-/// How many folios are claimed at a time.
-pub(crate) const MAX_FRAMES: usize = 64;

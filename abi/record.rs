@@ -7,10 +7,11 @@ pub(crate) trait Field: Sized {
     /// Bytes that the field takes.
     const SIZE: usize;
 
-    /// Reads the field from the start of `bytes`; what is missing reads as zero.
+    /// Reads the field from the start of `bytes`; missing bytes read as zero.
     fn load(bytes: &[u8]) -> Self;
 
-    /// Writes the field to the start of `bytes`, if there is room for it.
+    /// Writes the field to the start of `bytes`. If there is too little room, which a caller must
+    /// have excluded, nothing is written; a build with debug assertions stops.
     fn store(&self, bytes: &mut [u8]);
 }
 
@@ -26,7 +27,9 @@ macro_rules! impl_field_for_int {
 
             #[inline]
             fn store(&self, bytes: &mut [u8]) {
-                if let Some(to) = bytes.first_chunk_mut() {
+                let to = bytes.first_chunk_mut();
+                debug_assert!(to.is_some(), "no room for a field");
+                if let Some(to) = to {
                     *to = self.to_ne_bytes();
                 }
             }
@@ -46,7 +49,9 @@ impl<const N: usize> Field for [u8; N] {
 
     #[inline]
     fn store(&self, bytes: &mut [u8]) {
-        if let Some(to) = bytes.first_chunk_mut() {
+        let to = bytes.first_chunk_mut();
+        debug_assert!(to.is_some(), "no room for a field");
+        if let Some(to) = to {
             *to = *self;
         }
     }
@@ -57,10 +62,10 @@ pub(crate) trait Record: Sized {
     /// Bytes that the record takes.
     const SIZE: usize;
 
-    /// Reads the record from the start of `bytes`; what is missing reads as zero.
+    /// Reads the record from the start of `bytes`; missing bytes read as zero.
     fn load(bytes: &[u8]) -> Self;
 
-    /// Writes the record to the start of `bytes`; what does not fit is left out.
+    /// Writes the record to the start of `bytes`. As [`Field::store`], if there is too little room.
     fn store(&self, bytes: &mut [u8]);
 }
 

@@ -1,76 +1,98 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How KHO describes an area of vmalloc memory: pages that list the pages of the area
-//! (`struct kho_vmalloc` in `include/linux/kho/abi/kexec_handover.h`).
+//! How KHO describes an area of vmalloc memory: a list of chunks that name its pages.
+//!
+//! [`include/linux/kho/abi/kexec_handover.h`](srctree/include/linux/kho/abi/kexec_handover.h) is the
+//! authority: `struct kho_vmalloc` and `struct kho_vmalloc_chunk`. The picture is in
+//! [`array`](super::array).
 
 use super::{
+    record::Field,
+    units::Order,
     Damage,
+    PhysAddr,
     PAGE_SIZE, //
 };
 
-/// The area was made by `vmalloc()`; KHO sets this for all that it can preserve.
+/// The area was made by `vmalloc()`; KHO sets this for every area that it can preserve.
 pub(crate) const FLAG_ALLOC: u16 = 0x0001;
 /// The area may be mapped by huge pages.
 pub(crate) const FLAG_HUGE_VMAP: u16 = 0x0002;
 
-/// The largest order of a part: that of the page allocator on x86.
-const MAX_ORDER: u16 = 10;
-
 record! {
     /// `struct kho_vmalloc`.
     pub(crate) struct Descriptor {
-        /// First page of the list.
+        /// The first chunk.
         pub first: u64,
         /// Pages of the area.
         pub total_pages: u32,
         /// `FLAG_*`.
         pub flags: u16,
-        /// The area comes in parts of `1 << order` pages.
+        /// Each address in a chunk is that of `1 << order` pages.
         pub order: u16,
     }
 }
 
-/// Bytes of the link at the start of a list page.
+/// Bytes of the link at the start of a chunk.
 const LINK: usize = 8;
 
-/// How many parts a page of the list names.
-pub(crate) const PARTS_PER_CHUNK: usize = (PAGE_SIZE - LINK) / 8;
+/// How many addresses a chunk names.
+pub(crate) const PAGES_PER_CHUNK: usize = (PAGE_SIZE - LINK) / 8;
+
+/// The form of an area, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Area {
+    /// How many addresses the chunks must name.
+    pub(crate) pages: usize,
+    /// The order of the pages at each.
+    pub(crate) order: Order,
+}
 
 impl Descriptor {
-    /// Checks flags, order and length, and tells how many parts the lists must name.
-    pub(crate) fn check(&self) -> Result<usize, Damage> {
-        if self.flags & !(FLAG_ALLOC | FLAG_HUGE_VMAP) != 0 || self.order > MAX_ORDER {
+    /// Checks flags, order and length.
+    pub(crate) fn check(&self) -> Result<Area, Damage> {
+        let order = Order::new(self.order.into()).ok_or(Damage::ArrayForm)?;
+        let total = u64::from(self.total_pages);
+        if self.flags & !(FLAG_ALLOC | FLAG_HUGE_VMAP) != 0
+            || total == 0
+            || total & (order.pages() - 1) != 0
+        {
             return Err(Damage::ArrayForm);
         }
-        if self.total_pages == 0 || self.total_pages % (1 << self.order) != 0 {
-            return Err(Damage::ArrayForm);
-        }
-        Ok((self.total_pages >> self.order) as usize)
+        Ok(Area {
+            pages: (total >> order.get()) as usize,
+            order,
+        })
     }
 }
 
-/// How many list pages there may be at the most for so many parts.
-pub(crate) fn lists_for(parts: usize) -> usize {
-    // When the last page of the list is full, KHO has begun an empty one after it.
-    parts / PARTS_PER_CHUNK + 1
+/// How many chunks there may be at most for so many addresses.
+pub(crate) fn max_chunks(pages: usize) -> usize {
+    // When the last chunk is full, KHO has already begun an empty one after it.
+    pages / PAGES_PER_CHUNK + 1
 }
 
-/// The address of the list page that follows `chunk`.
-pub(crate) fn next(chunk: &[u8]) -> u64 {
-    super::record::Field::load(chunk)
+/// The chunk that follows `chunk`; null for the last.
+pub(crate) fn next(chunk: &[u8]) -> PhysAddr {
+    PhysAddr(Field::load(chunk))
 }
 
-/// Sets the list page that follows `chunk`.
-pub(crate) fn set_next(chunk: &mut [u8], next: u64) {
-    super::record::Field::store(&next, chunk);
+/// Sets the chunk that follows `chunk`.
+pub(crate) fn set_next(chunk: &mut [u8], next: PhysAddr) {
+    next.0.store(chunk);
 }
 
-/// The address of part `i` in a list page; 0 ends the list.
-pub(crate) fn part(chunk: &[u8], i: usize) -> u64 {
-    super::record::Field::load(chunk.get(LINK + i * 8..).unwrap_or_default())
+/// Address number `slot` of a chunk; null after the last.
+pub(crate) fn page(chunk: &[u8], slot: usize) -> PhysAddr {
+    if slot >= PAGES_PER_CHUNK {
+        return PhysAddr(0);
+    }
+    let bytes = chunk.get(LINK + slot * 8..);
+    PhysAddr(Field::load(bytes.unwrap_or_default()))
 }
 
-/// Sets the address of part `i` in a list page.
-pub(crate) fn set_part(chunk: &mut [u8], i: usize, at: u64) {
-    super::record::Field::store(&at, chunk.get_mut(LINK + i * 8..).unwrap_or_default());
+/// Sets address number `slot`, which is less than [`PAGES_PER_CHUNK`], of a chunk.
+pub(crate) fn set_page(chunk: &mut [u8], slot: usize, at: PhysAddr) {
+    let bytes = chunk.get_mut(LINK + slot * 8..);
+    at.0.store(bytes.unwrap_or_default());
 }

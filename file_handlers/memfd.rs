@@ -1,18 +1,66 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Files in memory: memfds, and tmpfs files without a name.
+//! Files in memory: memfds, and tmpfs files that have lost their name.
 //!
-//! # What crosses
+//! # What crosses kexec
 //!
-//! Content (in the same physical pages), size, position and seals. Status flags, `FD_CLOEXEC` and
-//! the name do not. Holes stay holes.
+//! The content, in the same physical pages; the size; the position, as of the reboot; the seals. Holes
+//! stay holes. The flags of the open file, `FD_CLOEXEC`, the name and the mode do not cross: see
+//! [`MemfdBuilder`] for the one case in which that shows.
 //!
-//! # While it is preserved
+//! # The life of a page
 //!
-//! Every page is pinned outside of the memory that the next kernel boots in. The size cannot
-//! change and no holes can be punched; reading, writing and mapping go on until the last moment.
-//! The position, seals and pages that have come into holes are picked up when the kexec is
-//! entered. A page that comes into a hole after that does not cross.
+//! ```text
+//!   old kernel                                       │  new kernel
+//!                                                    │
+//!   preserve   file frozen                           │
+//!              page moved out of KHO's scratch area, │
+//!                pinned, preserved, dirty, up to date│
+//!              entry in the folio array              │
+//!        │                                           │
+//!   (userspace reads, writes and maps it)            │
+//!        │                                           │
+//!   freeze     position and seals written,           │
+//!              pages of holes as in preserve         │
+//!        │                                           │
+//!     kexec ─────────────────────────────────────────┼─► KHO has reserved and marked the page
+//!                                                    │        │
+//!                                                    │   retrieve   header peeked, checked, claimed
+//!                                                    │              array page claimed
+//!                                                    │              page claimed: a folio again
+//!                                                    │              charged, in the page cache, on
+//!                                                    │                the LRU, dirty
+//!                                                    │        │
+//!                                                    │   finish     an ordinary page of a memfd
+//! ```
+//!
+//! - *preserve* ([`Preserved::preserve`]) forbids to change the size and to punch holes. All pages that
+//!   the file has, also those in the swap area, are brought to where they can stay and are pinned: a
+//!   page that moved afterwards would not be the one that the next kernel is told about.
+//! - *While it is preserved*, userspace goes on to read, write and map the file. Nobody looks at the
+//!   flags of a page again, so each counts as dirty and up to date from the start. A page that was
+//!   described as clean and written later would be dropped by the next kernel's reclaim; one that
+//!   was allocated, never used, and described as not up to date would be zeroed there over what was
+//!   written later. So such pages are zeroed now.
+//! - *freeze* ([`Preserved::freeze`]) writes what can change until then: the position, more seals, and
+//!   pages that were written into holes. A page that is written into a hole later, while the old
+//!   kernel goes down, does not cross.
+//! - *unpreserve* is to drop [`Preserved`]: all pages are unpreserved and unpinned, and then the file
+//!   is thawed. The file is what it was, and its content is what userspace wrote meanwhile.
+//! - *retrieve* ([`retrieve`]) makes a new memfd and moves the folios into it. Nothing is copied.
+//! - *finish* has nothing to do for a file that was retrieved. One that was not is freed
+//!   ([`discard`]).
+//!
+//! # The unhappy path
+//!
+//! If preserve fails, all is undone, and the file is what it was. If freeze fails, the kexec is
+//! refused, and the file stays preserved. It fails for broken memory, seals that the format does not
+//! know, and without memory.
+//!
+//! retrieve is tried once. If the header is damaged, nothing was claimed and all of the file stays
+//! reserved until the next reboot, because nobody knows what it is. If the array is damaged, what
+//! comes before the damage is freed, and what comes after it stays reserved. If a folio cannot be
+//! inserted, for lack of memory, all folios are freed.
 
 use core::ops::Range;
 
@@ -31,64 +79,113 @@ use kernel::{
 };
 use pin_init::stack_pin_init;
 
-use super::Failure;
+use super::{
+    Failure,
+    FileHandler,
+    PreservedFile, //
+};
 use crate::{
     abi::{
-        folios::{
+        array::{
+            FileSlice,
             FolioRun,
-            Piece,
             Walk, //
         },
         memfd::{
             Header,
             Memfd,
-            ALL_SEALS, //
+            ALL_SEALS,
+            COMPATIBLE, //
         },
+        units::PageIndex,
+        Damage,
         Memory,
         PhysAddr,
-        Record,
-        Damage,
-        PAGE_SIZE, //
+        Record, //
     },
     kapi::{
+        claimed::{
+            ClaimedFolios,
+            ClaimedPages, //
+        },
         error::{
             ehwpoison,
             eopnotsupp, //
         },
-        folio::{
-            memory_failures,
-            ClaimedFolios,
-            FolioArray, //
-        },
+        handover::Handover,
         kho::{
             Charge,
-            ClaimedPages,
-            Handover,
+            Kho,
             PreservedPage, //
         },
-        memlock::Pinned,
+        locked_vm::LockedVm,
+        memfd_builder::MemfdBuilder,
         parallel,
+        pinned::{
+            memory_failures,
+            PinBatch, //
+        },
+        preserved::PreservedFolios,
         shmem::{
             inode_id,
-            PinBatch,
-            Refill,
+            Frozen,
             ShmemFile, //
         }, //
     }, //
 };
 
-pub(crate) use crate::abi::memfd::COMPATIBLE;
+/// The handler.
+pub(super) struct MemfdHandler;
 
-/// No more folios than this: the C implementation counts them in 32 bits.
+impl FileHandler for MemfdHandler {
+    type Preserved = Preserved;
+
+    fn compatible(&self) -> &'static str {
+        COMPATIBLE
+    }
+
+    fn identify(&self, file: &File) -> Option<usize> {
+        identify(file)
+    }
+
+    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<Preserved> {
+        Preserved::preserve(kho, file)
+    }
+
+    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
+        retrieve(handover, PhysAddr(data))
+    }
+
+    fn discard(&self, handover: &Handover, data: u64) -> Result<(), Damage> {
+        discard(handover, PhysAddr(data))
+    }
+}
+
+impl PreservedFile for Preserved {
+    fn data(&self) -> u64 {
+        Preserved::data(self).0
+    }
+
+    fn freeze(&mut self) -> Result {
+        Preserved::freeze(self)
+    }
+}
+
+/// The size of the largest file that is preserved, in pages: C counts folios in 32 bits.
 const MAX_PAGES: u64 = u32::MAX as u64;
 
-/// One more CPU restores a file for so many parts of its array, of 256 folios each. With less to
-/// do, it would come too late.
-const PARTS_EACH: usize = 8;
+/// One worker helps to restore a file for so many array pages, of 256 folios each. For fewer, it
+/// would begin when all is done.
+const ARRAY_PAGES_PER_WORKER: usize = 8;
 
-/// Memory that those who restore a file may be charged for beyond its pages: what the kernel
-/// charges ahead on each CPU, and nodes of the page cache.
+/// What restoring a file may charge beyond its pages: what the kernel charges ahead on each CPU, and
+/// nodes of the page cache.
 const SPARE_PAGES: u64 = 2048;
+
+/// Identifies the content of a file, if this handler preserves such files.
+pub(crate) fn identify(file: &File) -> Option<usize> {
+    ShmemFile::is_one(file).then(|| inode_id(file))
+}
 
 /// The seals of a file. `EOPNOTSUPP` if there are some that cannot cross.
 fn known_seals(file: &ShmemFile) -> Result<u32> {
@@ -99,249 +196,259 @@ fn known_seals(file: &ShmemFile) -> Result<u32> {
     Ok(seals)
 }
 
-/// What tells two files apart, if this handler preserves such files.
-pub(crate) fn identify(file: &File) -> Option<usize> {
-    ShmemFile::is_one(file).then(|| inode_id(file))
-}
-
-/// A file on its way out. Dropping it gives it back.
-pub(crate) struct Outgoing {
-    file: ShmemFile,
+/// A file that is preserved. Dropping it unpreserves the file.
+// Fields are dropped in order: as soon as the file is thawed, folios may be removed from it.
+pub(crate) struct Preserved {
+    kho: Kho,
     header: PreservedPage,
-    folios: FolioArray,
-    /// How much memory had been found to be bad when that of the file was not among it.
+    folios: PreservedFolios,
+    account: LockedVm,
+    /// Memory-failure count at the last check that found this file clean.
     failures: u64,
-    account: Pinned,
+    file: Frozen,
 }
 
-impl Outgoing {
+impl Preserved {
     /// Pins and preserves all of a file.
     ///
     /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `EHWPOISON` for
-    /// memory that is broken, `ENOMEM` also if `RLIMIT_MEMLOCK` does not allow it.
-    pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
-        let file = ShmemFile::new(file).ok_or(ENOENT)?;
-        let mut header = PreservedPage::new(Charge::Caller)?;
-        let mut folios = FolioArray::new();
-        let mut account = Pinned::new();
+    /// memory that is broken, `EBUSY` if the file is frozen already, `ENOENT` for any other kind of
+    /// file, `EIO` for a page that cannot be read, `ENOMEM` also if `RLIMIT_MEMLOCK` is too low.
+    ///
+    /// # Context
+    ///
+    /// May sleep.
+    pub(crate) fn preserve(kho: Kho, file: ARef<File>) -> Result<Self> {
+        let file = ShmemFile::new(file).ok_or(ENOENT)?.freeze()?;
+        // All below is dropped before the file is thawed, also after an error.
+        let mut header = PreservedPage::new(kho, Charge::Caller)?;
+        let mut folios = PreservedFolios::new(kho);
+        let mut account = LockedVm::new();
         let failures = memory_failures();
-        let inode = file.lock();
         let seals = known_seals(&file)?;
-        let size = file.size();
-        let pages = size.div_ceil(PAGE_SIZE as u64);
-        if pages > MAX_PAGES {
+        let end = file.end();
+        if end.0 > MAX_PAGES {
             return Err(EFBIG);
         }
-        inode.freeze(true);
-        let pinned = PinBatch::new(pages).and_then(|mut batch| {
-            file.pin_range(0..pages, &mut batch, |pinned| {
-                account.add(folios.extend(pinned)?)
-            })
-        });
-        if let Err(err) = pinned {
-            drop(folios);
-            inode.freeze(false);
-            return Err(err);
-        }
-        describe(&file, size, seals, &mut folios).store(header.bytes_mut());
-        drop(inode);
+        let mut batch = PinBatch::new(end)?;
+        file.pin_range(PageIndex::START..end, &mut batch, |pinned| {
+            account.try_add(folios.extend(pinned)?)
+        })?;
+        describe(&file, seals, &mut folios).store(header.bytes_mut());
         Ok(Self {
-            file,
+            kho,
             header,
             folios,
-            failures,
             account,
+            failures,
+            file,
         })
     }
 
-    /// What the next kernel is told.
+    /// The address that the next kernel is told.
     pub(crate) fn data(&self) -> PhysAddr {
         self.header.addr()
     }
 
-    /// Writes what may have changed since: the position, seals that were added, and pages that
-    /// have come into holes.
+    /// Writes what may have changed since: the position, seals that were added, and pages that were
+    /// written into holes.
     ///
-    /// `ENOMEM`, and `EOPNOTSUPP` and `EHWPOISON` as [`Outgoing::preserve`].
+    /// `ENOMEM`; `EOPNOTSUPP`, `EHWPOISON` and `EIO` as [`Preserved::preserve`].
+    ///
+    /// # Context
+    ///
+    /// May sleep. The inode is not locked: a task that writes to the file can hold that lock as long
+    /// as it likes. Because the file is frozen, pages can only be added meanwhile.
     pub(crate) fn freeze(&mut self) -> Result {
         self.check_memory()?;
         let seals = known_seals(&self.file)?;
         if self.file.pages_in_use() == self.folios.pages() {
-            Header::refresh(self.header.bytes_mut(), self.file.pos() as u64, seals);
+            Header::refresh(self.header.bytes_mut(), self.file.pos(), seals);
             return Ok(());
         }
-        // Its inode is not locked: who writes to the file can hold it for as long as it likes, and
-        // because the file is frozen, only more pages can come meanwhile, as after this.
-        let size = self.file.size();
-        let late = pin_late(&self.file, size, &self.folios)?;
+        self.freeze_late_pages(seals)
+    }
+
+    /// The rest of [`Preserved::freeze`], for a file whose holes have got pages. It is not inlined,
+    /// because most files go the other way, which is shorter without it.
+    #[cold]
+    #[inline(never)]
+    fn freeze_late_pages(&mut self, seals: u32) -> Result {
+        let late = pin_late(self.kho, &self.file, &self.folios)?;
         if late.len() > 0 {
             let pages = late.pages();
             self.folios.merge(late)?;
-            // It is too late to ask whether the limit allows it.
-            self.account.add_anyway(pages);
+            // It is too late to refuse for a limit.
+            self.account.add(pages);
         }
-        describe(&self.file, size, seals, &mut self.folios).store(self.header.bytes_mut());
+        describe(&self.file, seals, &mut self.folios).store(self.header.bytes_mut());
         Ok(())
     }
 
-    /// `EHWPOISON` if memory of the file has become bad: the next kernel would not know, and read
-    /// it. That is looked for only if some memory has.
+    /// `EHWPOISON` if memory of the file is broken: the next kernel would not know, and read it.
+    /// Folios are looked at only if any memory of the machine failed since the last check.
     fn check_memory(&mut self) -> Result {
-        let failures = memory_failures();
-        if failures != self.failures {
-            if self.folios.any_poisoned() {
-                return Err(ehwpoison());
-            }
-            self.failures = failures;
+        match memory_failures() {
+            failures if failures == self.failures => Ok(()),
+            failures => self.check_folios(failures),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_folios(&mut self, failures: u64) -> Result {
+        if self.folios.any_poisoned() {
+            return Err(ehwpoison());
+        }
+        self.failures = failures;
         Ok(())
     }
 }
 
 /// The header of a file.
-fn describe(file: &ShmemFile, size: u64, seals: u32, folios: &mut FolioArray) -> Header {
+fn describe(file: &Frozen, seals: u32, folios: &mut PreservedFolios) -> Header {
     let array = folios.descriptor();
-    Header {
-        pos: file.pos() as u64,
-        size,
-        seals,
-        flags: 0,
-        nr_folios: folios.len() as u64,
-        first: array.map_or(0, |a| a.first),
-        total_pages: array.map_or(0, |a| a.total_pages),
-        array_flags: array.map_or(0, |a| a.flags),
-        order: array.map_or(0, |a| a.order),
-    }
+    Header::new(file.pos(), file.size(), seals, folios.len() as u64, array)
 }
 
-/// Pins and preserves the pages of a file that `known` does not have: it looks at what lies
-/// between the folios in there.
-fn pin_late(file: &ShmemFile, size: u64, known: &FolioArray) -> Result<FolioArray> {
-    let mut late = FolioArray::new();
-    let end = size.div_ceil(PAGE_SIZE as u64);
-    let mut batch = PinBatch::new(end)?;
-    let mut look = |range: Range<u64>| {
+/// Pins and preserves the pages of a file that `known` does not have: those between its folios.
+fn pin_late(kho: Kho, file: &Frozen, known: &PreservedFolios) -> Result<PreservedFolios> {
+    let mut late = PreservedFolios::new(kho);
+    let mut batch = PinBatch::new(file.end())?;
+    let mut pin = |range: Range<PageIndex>| {
         if range.is_empty() {
             return Ok(());
         }
         file.pin_range(range, &mut batch, |pinned| late.extend(pinned).map(|_| ()))
     };
-    let mut from = 0;
-    for (entry, nr_pages) in known.entries() {
-        look(from..entry.index)?;
-        from = entry.index + nr_pages;
+    let mut start = PageIndex::START;
+    for (index, pages) in known.places() {
+        pin(start..index)?;
+        start = index.after(pages);
     }
-    look(from..end)?;
+    pin(start..file.end())?;
     Ok(late)
 }
 
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        let inode = self.file.lock();
-        // The folios may be removed from the file as soon as it is thawed.
-        self.folios = FolioArray::new();
-        inode.freeze(false);
-    }
-}
-
-/// Gives the file back that `data` describes. Several CPUs do it if it is large.
+/// Restores the file that `data` describes. Several CPUs do it if the file is large.
 ///
 /// Whatever the outcome, nothing of it is left to be retrieved or discarded afterwards.
-pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
-    let memfd = claim_header(data)?;
-    let refill = ShmemFile::with_seals(memfd.seals())
-        .map(|file| Refill::new(file, memfd.size(), memfd.pos()));
-    // The first error, or 0.
-    let error = Atomic::new(refill.as_ref().err().map_or(0, |err| err.to_errno()));
-    // After an error the walk goes on, to free what is left.
+///
+/// # Context
+///
+/// May sleep, for as long as it takes to insert all folios.
+pub(crate) fn retrieve(handover: &Handover, data: PhysAddr) -> Result<ARef<File>, Failure> {
+    let memfd = claim_header(handover, data)?;
+    let builder = match MemfdBuilder::new(&memfd) {
+        Ok(builder) => builder,
+        Err(err) => {
+            free_folios(handover, &memfd)?;
+            return Err(err.into());
+        }
+    };
+    // The first error, or 0. After one, the remaining folios are only claimed, which frees them.
+    let error = Atomic::new(0);
     let insert = |folios: ClaimedFolios<'_>, run: &FolioRun| {
-        if let (Ok(refill), 0) = (&refill, error.load(Relaxed)) {
-            if let Err(err) = refill.insert(folios, run) {
+        if error.load(Relaxed) == 0 {
+            if let Err(err) = builder.insert(folios, run) {
                 let _ = error.cmpxchg(0, err.to_errno(), Relaxed);
             }
         }
     };
-    match refill.as_ref().map_or(0, |refill| helpers(&memfd, refill)) {
-        0 => memfd.for_each_run(&Handover, insert)?,
-        helpers => walk_together(&memfd, helpers, insert)?,
+    match workers(&memfd, &builder) {
+        0 => memfd.for_each_run(handover, insert)?,
+        workers => for_each_run_together(handover, &memfd, workers, insert)?,
     }
     to_result(error.load(Relaxed))?;
-    Ok(refill?.finish())
+    Ok(builder.finish())
 }
 
-/// How many kernel threads shall help to restore a file.
+/// How many workers should help to restore a file.
 ///
-/// They make the caller's memory cgroup pay, but when it is full, only the caller itself can wait
-/// for somebody to be killed, or be killed. So there must be clearly more room than is needed.
-fn helpers(memfd: &Memfd, refill: &Refill) -> usize {
-    let helpers = memfd.parts() / PARTS_EACH;
-    if helpers == 0 || refill.payer().room() < memfd.pages() + memfd.pages() / 4 + SPARE_PAGES {
+/// Workers charge the memory cgroup of the task that retrieves the file. When that is full, only the
+/// task itself can wait for an OOM kill, or be its victim. So there must clearly be more headroom
+/// than is needed.
+fn workers(memfd: &Memfd, builder: &MemfdBuilder) -> usize {
+    let workers = memfd.array_pages() / ARRAY_PAGES_PER_WORKER;
+    let needed = memfd.pages() + memfd.pages() / 4 + SPARE_PAGES;
+    if workers == 0 || builder.headroom() < needed {
         return 0;
     }
-    helpers
+    workers
 }
 
-/// What is wrong with a file, of all that those who restore it have found: the first in its order,
-/// which is what one who does it alone would find.
-struct Pieces<'a> {
+/// The slices of a file that nobody has begun, and the damage that was found so far.
+struct Slices<'a> {
     walk: Walk<'a, Handover>,
-    refused: Option<(usize, Damage)>,
+    /// Of all slices that are damaged, the first in the order of the file: a single task would have
+    /// stopped there.
+    damaged: Option<(usize, Damage)>,
 }
 
-impl Pieces<'_> {
-    /// The next piece, if nothing is wrong so far.
-    fn next(&mut self) -> Option<Piece<ClaimedPages>> {
-        if self.refused.is_some() {
+impl Slices<'_> {
+    /// The next slice, if no damage was found so far.
+    fn next(&mut self) -> Option<FileSlice<ClaimedPages>> {
+        if self.damaged.is_some() {
             return None;
         }
-        let piece = self.walk.next_piece();
-        piece
-            .inspect_err(|why| self.refuse(self.walk.given() + 1, *why))
+        let slice = self.walk.next_slice();
+        slice
+            .inspect_err(|damage| self.note(self.walk.given() + 1, *damage))
             .unwrap_or_default()
     }
 
-    /// Notes what is wrong with piece `nr`.
-    fn refuse(&mut self, nr: usize, why: Damage) {
-        if self.refused.is_none_or(|(first, _)| nr < first) {
-            self.refused = Some((nr, why));
+    /// Notes that slice `nr` is damaged.
+    fn note(&mut self, nr: usize, damage: Damage) {
+        if self.damaged.is_none_or(|(first, _)| nr < first) {
+            self.damaged = Some((nr, damage));
         }
     }
 }
 
-/// As [`Memfd::for_each_run`], piece by piece with the help of kernel threads.
-fn walk_together(
+/// As [`Memfd::for_each_run`], slice by slice and with workers.
+fn for_each_run_together(
+    handover: &Handover,
     memfd: &Memfd,
-    helpers: usize,
+    workers: usize,
     visit: impl Fn(ClaimedFolios<'_>, &FolioRun) + Sync,
 ) -> Result<(), Damage> {
-    stack_pin_init!(let pieces = new_mutex!(Pieces {
-        walk: memfd.walk(&Handover),
-        refused: None,
+    stack_pin_init!(let slices = new_mutex!(Slices {
+        walk: memfd.walk(handover),
+        damaged: None,
     }));
-    parallel::run(helpers, || loop {
-        let Some(piece) = pieces.lock().next() else {
+    parallel::run(workers, || loop {
+        let Some(slice) = slices.lock().next() else {
             break;
         };
-        let nr = piece.nr;
-        if let Err(why) = piece.for_each_run(&Handover, &visit) {
-            pieces.lock().refuse(nr, why);
+        let nr = slice.nr;
+        if let Err(damage) = slice.for_each_run(handover, &visit) {
+            slices.lock().note(nr, damage);
         }
     });
-    let refused = pieces.lock().refused;
-    refused.map_or(Ok(()), |(_, why)| Err(why))
+    let damaged = slices.lock().damaged;
+    damaged.map_or(Ok(()), |(_, damage)| Err(damage))
 }
 
 /// Frees the file that `data` describes.
-pub(crate) fn discard(data: PhysAddr) -> Result<(), Damage> {
-    claim_header(data)?.for_each_run(&Handover, |_, _| ())
+///
+/// # Context
+///
+/// May sleep.
+pub(crate) fn discard(handover: &Handover, data: PhysAddr) -> Result<(), Damage> {
+    free_folios(handover, &claim_header(handover, data)?)
+}
+
+/// Claims all folios of a file, which frees them.
+fn free_folios(handover: &Handover, memfd: &Memfd) -> Result<(), Damage> {
+    memfd.for_each_run(handover, |_, _| ())
 }
 
 /// Reads the header and frees its page.
 ///
-/// The page is taken only after its copy was found to be good: one that is not a header may be
-/// anything that was handed over, and is better left alone than freed.
-fn claim_header(data: PhysAddr) -> Result<Memfd, Damage> {
-    let memfd = Memfd::new(Handover.record(data)?)?;
-    ClaimedPages::claim(data, 0)?;
+/// The page is claimed only after the copy was found to be valid: one that is not a header may be
+/// any memory that was handed over, and must not be freed.
+fn claim_header(handover: &Handover, data: PhysAddr) -> Result<Memfd, Damage> {
+    let memfd = Memfd::new(handover.record(data)?)?;
+    handover.claim_pages(data, 0)?;
     Ok(memfd)
 }

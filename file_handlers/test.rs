@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A handler for tests, which a shipped module does not have: open files of `/dev/full`.
+//! A handler for tests, which a shipped module does not have: open files of `/dev/full`. It is also
+//! the smallest example of a handler.
 //!
-//! It refuses to be frozen (`EBUSY`) as long as the open file has `O_NONBLOCK` set. It cannot be
-//! retrieved (`ENODEV`), and a session cannot be finished before that was tried.
+//! It cannot freeze (`EBUSY`) an open file that has `O_NONBLOCK` set. It cannot retrieve a file
+//! (`ENODEV`), and a session cannot be finished before somebody has tried that.
 
 use kernel::{
     fs::{
@@ -14,69 +15,82 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use super::Failure;
+use super::{
+    Failure,
+    FileHandler,
+    PreservedFile, //
+};
 use crate::{
     abi::{
-        PhysAddr,
-        Damage, //
+        Damage,
+        PhysAddr, //
     },
     kapi::{
         chrdev,
+        handover::Handover,
         kho::{
             Charge,
-            ClaimedPages,
+            Kho,
             PreservedPage, //
         }, //
     }, //
 };
 
-/// The name of what this handler writes.
-pub(crate) const COMPATIBLE: &str = "test-full-v1";
-
 /// The device number of `/dev/full`: 1:7.
 const DEV_FULL: u32 = (1 << 20) | 7;
 
-/// Every open file is a file of its own.
-pub(crate) fn identify(file: &File) -> Option<usize> {
-    (chrdev::number(file) == Some(DEV_FULL)).then_some(file.as_ptr() as usize)
+/// The handler.
+pub(super) struct DevFullHandler;
+
+impl FileHandler for DevFullHandler {
+    type Preserved = DevFull;
+
+    fn compatible(&self) -> &'static str {
+        "test-full-v1"
+    }
+
+    /// Every open file is a file of its own.
+    fn identify(&self, file: &File) -> Option<usize> {
+        (chrdev::number(file) == Some(DEV_FULL)).then_some(file.as_ptr() as usize)
+    }
+
+    /// Preserves nothing but a page without content.
+    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<DevFull> {
+        Ok(DevFull {
+            file,
+            page: PreservedPage::new(kho, Charge::Caller)?,
+        })
+    }
+
+    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
+        self.discard(handover, data)?;
+        Err(ENODEV.into())
+    }
+
+    fn discard(&self, handover: &Handover, data: u64) -> Result<(), Damage> {
+        handover.claim_pages(PhysAddr(data), 0).map(drop)
+    }
+
+    fn can_finish_pending(&self) -> bool {
+        false
+    }
 }
 
-/// An open `/dev/full` on its way out.
-pub(crate) struct Outgoing {
+/// An open `/dev/full` that is preserved.
+pub(super) struct DevFull {
     file: ARef<File>,
     page: PreservedPage,
 }
 
-impl Outgoing {
-    /// Preserves nothing but an empty page.
-    pub(crate) fn preserve(file: ARef<File>) -> Result<Self> {
-        Ok(Self {
-            file,
-            page: PreservedPage::new(Charge::Caller)?,
-        })
+impl PreservedFile for DevFull {
+    fn data(&self) -> u64 {
+        self.page.addr().0
     }
 
-    /// What the next kernel is told.
-    pub(crate) fn data(&self) -> PhysAddr {
-        self.page.addr()
-    }
-
-    /// `EBUSY` while `O_NONBLOCK` is set.
-    pub(crate) fn freeze(&mut self) -> Result {
+    fn freeze(&mut self) -> Result {
         if self.file.flags() & O_NONBLOCK != 0 {
             return Err(EBUSY);
         }
         Ok(())
     }
-}
-
-/// Always fails.
-pub(crate) fn retrieve(data: PhysAddr) -> Result<ARef<File>, Failure> {
-    discard(data)?;
-    Err(ENODEV.into())
-}
-
-/// Frees the page.
-pub(crate) fn discard(data: PhysAddr) -> Result<(), Damage> {
-    ClaimedPages::claim(data, 0).map(drop)
 }

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Files without a name in any file system, with operations written in Rust.
+//! Open files without a name in any file system, with operations written in Rust.
+//!
+//! C header: [`include/linux/anon_inodes.h`](srctree/include/linux/anon_inodes.h)
+
+use core::marker::PhantomData;
 
 use kernel::{
     bindings as kernel_bindings,
@@ -11,7 +15,11 @@ use kernel::{
         c_uint,
         c_ulong, //
     },
-    fs::File,
+    fmt,
+    fs::{
+        file::flags,
+        File, //
+    },
     prelude::*,
     seq_file::SeqFile,
     str::CStr,
@@ -22,49 +30,99 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
+use super::{
+    bindings,
+    ioctl::Ioctl,
+    module::Entered, //
+};
+
 /// What such a file does. The open file holds a reference to a value of the type.
 pub(crate) trait AnonFile: Sized + Send + Sync + 'static {
-    /// `ioctl(2)`.
-    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
+    /// `ioctl(2)`, which returns 0 or an error.
+    fn ioctl(&self, call: &Ioctl<'_>) -> Result;
 
     /// What `/proc/<pid>/fdinfo/<fd>` shows.
-    fn show_fdinfo(&self, to: &SeqFile);
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep. If the output does not fit, it is called again with more room.
+    fn show_fdinfo(&self, to: &FdInfo<'_>);
 
-    /// The last reference is gone. The file was never seen by its user if it was not installed.
-    fn release(self: Arc<Self>);
+    /// The last reference to the file is gone. If the file was not installed in any table of file
+    /// descriptors, its user has never seen it.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    fn release(self: Arc<Self>, entered: &Entered<'_>);
 }
 
-/// Makes an open file, which can be found as `anon_inode:NAME` in `/proc/<pid>/fd`.
+/// Makes an open file, which `/proc/<pid>/fd` shows as `anon_inode:NAME`.
 ///
-/// If that fails, `value` is dropped without [`AnonFile::release`].
+/// If that fails (`ENFILE`, `ENOMEM`), `value` is dropped without [`AnonFile::release`].
+///
+/// # Context
+///
+/// Process context; sleeps.
 pub(crate) fn open<T: AnonFile>(name: &CStr, value: Arc<T>) -> Result<ARef<File>> {
     let private = value.into_foreign();
-    // SAFETY: The name is a string that is copied, the operations are static, and expect an
-    // `Arc<T>` as private data.
+    // SAFETY:
+    // - `name` is a C string, which is copied.
+    // - The operations are static, and those of a file whose private data is an `Arc<T>`.
+    // - `private` is such an `Arc<T>`, of which the file becomes the owner.
     let file = from_err_ptr(unsafe {
-        super::bindings::anon_inode_getfile(
+        bindings::anon_inode_getfile(
             name.as_char_ptr(),
             Operations::<T>::TABLE,
             private.cast(),
-            kernel_bindings::O_RDWR as c_int,
+            flags::O_RDWR as c_int,
         )
     });
+    let file = file.and_then(|file| core::ptr::NonNull::new(file).ok_or(ENOMEM));
     match file {
-        // SAFETY: A new file has one reference, which is ours, and nobody uses its position yet.
-        Ok(file) => Ok(unsafe { ARef::from_raw(core::ptr::NonNull::new_unchecked(file.cast())) }),
+        // SAFETY: A new file has one reference, which becomes ours. It is in no table of file
+        // descriptors yet, so that no `fdget_pos()` of it is active.
+        Ok(file) => Ok(unsafe { ARef::from_raw(file.cast()) }),
         Err(err) => {
-            // SAFETY: The pointer came from `into_foreign` above, and there is no file to use it.
+            // SAFETY: The pointer came from `into_foreign()` above, and no file has become its
+            // owner.
             drop(unsafe { <Arc<T> as ForeignOwnable>::from_foreign(private) });
             Err(err)
         }
     }
 }
 
-struct Operations<T>(core::marker::PhantomData<T>);
+/// Where [`AnonFile::show_fdinfo`] writes to, with [`seq_print!`](kernel::seq_print).
+///
+/// # Invariants
+///
+/// `raw` is the `struct seq_file` that `file` refers to.
+pub(crate) struct FdInfo<'a> {
+    file: &'a SeqFile,
+    raw: *mut kernel_bindings::seq_file,
+}
+
+impl FdInfo<'_> {
+    /// Called by [`seq_print!`](kernel::seq_print).
+    pub(crate) fn call_printf(&self, args: fmt::Arguments<'_>) {
+        self.file.call_printf(args);
+    }
+
+    /// Whether something did not fit. The kernel will ask for all of it again, with a larger
+    /// buffer; writing any more now is in vain.
+    pub(crate) fn is_full(&self) -> bool {
+        // SAFETY: By the type invariant `raw` is valid, and only this thread has access to it. This
+        // is what `seq_has_overflowed()` does, an inline function.
+        unsafe { (*self.raw).count == (*self.raw).size }
+    }
+}
+
+struct Operations<T>(PhantomData<T>);
 
 impl<T: AnonFile> Operations<T> {
     const TABLE: &'static kernel_bindings::file_operations = &kernel_bindings::file_operations {
-        owner: &raw mut super::bindings::__this_module,
+        // An open file holds a reference to the owner, until after `release` has returned.
+        owner: &raw mut bindings::__this_module,
         release: Some(Self::release),
         unlocked_ioctl: Some(Self::ioctl),
         // The structures are laid out for a 32-bit caller too.
@@ -76,43 +134,59 @@ impl<T: AnonFile> Operations<T> {
 
     /// # Safety
     ///
-    /// `file` must have been made by [`open`] for the same `T`, and must not be used again.
+    /// - `file` was made by [`open`] for the same `T`, and is not used again.
+    /// - The caller holds a reference to the owner of the operations until this has returned.
     unsafe extern "C" fn release(
         _inode: *mut kernel_bindings::inode,
         file: *mut kernel_bindings::file,
     ) -> c_int {
-        // SAFETY: The private data is that of `open`, and the file ends here.
+        // SAFETY: By the requirements the private data is that of `open`, and this is the only call
+        // that takes it.
         let value = unsafe { <Arc<T> as ForeignOwnable>::from_foreign((*file).private_data) };
-        value.release();
+        // SAFETY: By the requirements, and because this is called from outside of the module.
+        let entered = unsafe { Entered::new() };
+        value.release(&entered);
         0
     }
 
     /// # Safety
     ///
-    /// `file` must have been made by [`open`] for the same `T`, and stay open during the call.
+    /// `file` was made by [`open`] for the same `T`, and the caller, `ioctl(2)`, holds a reference
+    /// to it until this has returned.
     unsafe extern "C" fn ioctl(
         file: *mut kernel_bindings::file,
         cmd: c_uint,
         arg: c_ulong,
     ) -> c_long {
-        // SAFETY: The private data is that of `open`, and lives as long as the file.
+        // SAFETY: By the requirements the private data is that of `open`, and is not released
+        // before this has returned.
         let value = unsafe { <Arc<T> as ForeignOwnable>::borrow((*file).private_data) };
-        match value.ioctl(cmd, arg) {
-            Ok(result) => result as c_long,
+        // SAFETY: This is the ioctl operation of such a file, and `call` ends before it returns.
+        let call = unsafe { Ioctl::new(cmd, arg) };
+        match value.ioctl(&call) {
+            Ok(()) => 0,
             Err(err) => err.to_errno() as c_long,
         }
     }
 
     /// # Safety
     ///
-    /// As for `ioctl`, and `to` must be a valid `struct seq_file` that can be written to.
+    /// - `file` was made by [`open`] for the same `T`, and the caller holds a reference to it until
+    ///   this has returned.
+    /// - `to` is a valid `struct seq_file` that no other thread has access to meanwhile.
     unsafe extern "C" fn show_fdinfo(
         to: *mut kernel_bindings::seq_file,
         file: *mut kernel_bindings::file,
     ) {
-        // SAFETY: The private data is that of `open`, and lives as long as the file.
+        // SAFETY: By the requirements the private data is that of `open`, and is not released
+        // before this has returned.
         let value = unsafe { <Arc<T> as ForeignOwnable>::borrow((*file).private_data) };
-        // SAFETY: The caller gives a valid `struct seq_file`.
-        value.show_fdinfo(unsafe { SeqFile::from_raw(to) });
+        // INVARIANT: Both are `to`.
+        let to = FdInfo {
+            // SAFETY: By the requirements `to` is valid, and this thread's alone.
+            file: unsafe { SeqFile::from_raw(to) },
+            raw: to,
+        };
+        value.show_fdinfo(&to);
     }
 }

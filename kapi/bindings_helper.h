@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The C that the module uses beyond what the kernel crate binds: bindgen reads
- * this file, and helpers.c, with the files that it includes, defines what is
- * declared here. Only these know kernel versions.
+ * The C that the module uses beyond what the kernel crate binds. bindgen reads this
+ * file. helpers.c, with the files that it includes, and mm/ define what is declared
+ * here; each definition says what its callers must ensure. Only C knows kernel
+ * versions.
  */
 
 #ifndef _LIVEUPDATE_BINDINGS_HELPER_H
@@ -43,70 +44,79 @@ enum {
 	LU_MEMFD_ALL_SEALS = MEMFD_LUO_ALL_SEALS,
 	LU_FOLIO_DIRTY = MEMFD_LUO_FOLIO_DIRTY,
 	LU_FOLIO_UPTODATE = MEMFD_LUO_FOLIO_UPTODATE,
-	LU_NO_ORDER = 0xff,
+	LU_SIZEOF_PAGE = sizeof(struct page),
+	LU_OFFSETOF_PAGE_PRIVATE = offsetof(struct page, private),
+	LU_MAX_PAGE_ORDER = MAX_PAGE_ORDER,
 };
 
-/* CPUs, macros with an initializer, and locks that are inline functions. */
+/* A folio that is preserved: its first frame, and where it begins in its file, in pages. */
+struct lu_frame {
+	u64 pfn;
+	u64 index;
+};
+
+/* helpers/sync.c */
 unsigned int lu_other_cpus(void);
 void lu_rwsem_init(struct rw_semaphore *sem);
 bool lu_module_get(void);
 void lu_module_put(void);
-void lu_inode_lock(struct inode *inode);
-void lu_inode_unlock(struct inode *inode);
 
-/* Memory that was or will be handed over. */
+/* helpers/kho.c */
 phys_addr_t lu_virt_to_phys(void *virt);
-void *lu_kho_alloc(bool charge);
-int lu_kho_order(phys_addr_t phys);
-int lu_kho_peek(phys_addr_t phys, void *to, size_t len);
-int lu_kho_poke(phys_addr_t phys, const void *from, size_t len);
-void lu_kho_orders(const u64 *pfns, unsigned int nr, u64 root, u8 *orders);
-unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
-				 struct folio **folios);
-void lu_put_folios(struct folio **folios, unsigned int nr);
-void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order);
-void lu_free_pages(void *virt, unsigned int order);
+void *lu_phys_to_virt(phys_addr_t phys);
+struct page *lu_pfn_to_online_page(unsigned long pfn);
+void *lu_alloc_preserved(bool charge);
+void *lu_page_address(struct page *page);
+void lu_free_page(void *virt);
+void lu_release_folios(struct folio **folios, unsigned int nr);
+pgoff_t lu_folio_end(struct folio *folio);
+unsigned long lu_pfn_nr_pages(unsigned long pfn);
+bool lu_pfn_poisoned(unsigned long pfn);
 
-/* Who is charged. */
-struct mem_cgroup *lu_memcg_get(void);
+/* helpers/account.c */
+struct mem_cgroup *lu_memcg_of_current(void);
+void lu_memcg_get(struct mem_cgroup *memcg);
 void lu_memcg_put(struct mem_cgroup *memcg);
-unsigned long lu_memcg_room(struct mem_cgroup *memcg);
+unsigned long lu_memcg_headroom(struct mem_cgroup *memcg);
+struct user_struct *lu_user_of_current(void);
+void lu_user_get(struct user_struct *user);
+void lu_user_put(struct user_struct *user);
+bool lu_locked_vm_try_add(struct user_struct *user, unsigned long pages);
+void lu_locked_vm_add(struct user_struct *user, unsigned long pages);
+void lu_locked_vm_sub(struct user_struct *user, unsigned long pages);
 
-/* Pinned memory of a user. */
-struct user_struct *lu_memlock_user(void);
-bool lu_memlock_add(struct user_struct *user, unsigned long pages);
-void lu_memlock_add_anyway(struct user_struct *user, unsigned long pages);
-void lu_memlock_put(struct user_struct *user, unsigned long pages);
-
-/* Files. */
+/* helpers/file.c */
 struct inode *lu_file_inode(struct file *file);
 u32 lu_chrdev(struct file *file);
 int lu_file_pin_module(struct file *file);
 loff_t lu_file_pos(struct file *file);
+void lu_inode_lock(struct inode *inode);
+void lu_inode_unlock(struct inode *inode);
 
-/* Files of shmem: memfds, and tmpfs files without a name. */
+/* helpers/shmem.c */
 bool lu_shmem_is_nameless(struct file *file);
-void lu_shmem_freeze(struct inode *inode, bool freeze);
-loff_t lu_shmem_size(struct inode *inode);
+bool lu_shmem_try_freeze(struct inode *inode);
+void lu_shmem_thaw(struct inode *inode);
+loff_t lu_file_size(struct inode *inode);
+void lu_file_set(struct file *file, loff_t size, loff_t pos);
+unsigned int lu_max_folio_order(void);
+
+/* mm/pin.c */
+unsigned long lu_memory_failures(void);
 unsigned long lu_shmem_pages(struct inode *inode);
 unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end,
-				unsigned long most);
-long lu_shmem_pin(struct file *file, loff_t start, loff_t end, struct folio **folios,
-		  unsigned int max);
-void lu_shmem_set(struct file *file, loff_t size, loff_t pos);
-unsigned int lu_shmem_max_order(void);
-unsigned int lu_shmem_insert(struct inode *inode, struct mem_cgroup *memcg,
-			     struct folio **folios, unsigned int nr,
-			     unsigned long pages, pgoff_t index, u64 flags, int *err);
-void lu_shmem_settle(struct inode *inode, long pages);
+				unsigned long max);
+long lu_pin_folios(struct file *file, loff_t start, loff_t end, struct folio **folios,
+		   unsigned int max);
 
-/* Folios of such a file that are pinned. */
-unsigned int lu_preserve_pinned(struct folio **folios, unsigned int nr,
-				void *to, u64 *pages, int *err);
-unsigned long lu_memory_failures(void);
-bool lu_any_poisoned(const void *from, unsigned int nr);
-void lu_unpreserve_pinned(const void *from, unsigned int nr);
-pgoff_t lu_folio_end(struct folio *folio);
-unsigned long lu_pfn_nr_pages(unsigned long pfn);
+/* mm/preserve.c */
+unsigned int lu_preserve_folios(struct folio **folios, unsigned int nr,
+				struct lu_frame *frames, unsigned long *pages, int *err);
+void lu_unpreserve_folios(const u64 *pfns, unsigned int nr);
+
+/* mm/insert.c */
+unsigned int lu_insert_folios(struct inode *inode, struct mem_cgroup *memcg,
+			      struct folio **folios, unsigned int nr, pgoff_t index,
+			      bool uptodate, int *err);
 
 #endif

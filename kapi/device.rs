@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! A misc device whose open files share a context that the module made.
+//!
+//! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
 use kernel::{
     container_of,
@@ -16,7 +18,11 @@ use kernel::{
     sync::Arc, //
 };
 
-use super::bindings;
+use super::{
+    bindings,
+    ioctl::Ioctl,
+    module::Entered, //
+};
 
 /// What an open device does. A value of the type is an open file.
 pub(crate) trait DeviceFile: Sized + Send + Sync + 'static {
@@ -24,31 +30,42 @@ pub(crate) trait DeviceFile: Sized + Send + Sync + 'static {
     type Context: Send + Sync + 'static;
 
     /// `open(2)`.
-    fn open(context: &Arc<Self::Context>) -> Result<Self>;
+    ///
+    /// # Context
+    ///
+    /// Process context, with `misc_mtx` held; may sleep.
+    fn open(context: &Arc<Self::Context>, entered: &Entered<'_>) -> Result<Self>;
 
-    /// `ioctl(2)`.
-    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
+    /// `ioctl(2)`, which returns 0 or an error.
+    fn ioctl(&self, call: &Ioctl<'_>) -> Result;
 }
 
-/// A registered device; it is gone when this is dropped.
+/// A registered device. Dropping it deregisters the device.
 ///
 /// # Invariants
 ///
-/// `registration` is only ever a part of this structure, and `context` was there before it.
+/// Every [`MiscDeviceRegistration<Opened<T>>`] is the field of such a structure. `context` is
+/// initialized before it and, as fields are dropped in order, dropped after it.
 #[pin_data]
 pub(crate) struct Device<T: DeviceFile> {
-    context: Arc<T::Context>,
     #[pin]
     registration: MiscDeviceRegistration<Opened<T>>,
+    context: Arc<T::Context>,
 }
 
 impl<T: DeviceFile> Device<T> {
-    /// Registers `/dev/name`, for root only.
+    /// Registers `/dev/NAME`, which only root can open.
+    ///
+    /// `ENOMEM`, `EBUSY` if there are no minor numbers left.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
     pub(crate) fn register(
         name: &'static CStr,
         context: Arc<T::Context>,
     ) -> impl PinInit<Self, Error> {
-        // INVARIANT: Fields are initialized in order, so the context is there first.
+        // INVARIANT: The fields are initialized in the order in which they stand here.
         try_pin_init!(Self {
             context,
             registration <- MiscDeviceRegistration::register(MiscDeviceOptions { name }),
@@ -65,15 +82,23 @@ impl<T: DeviceFile> MiscDevice for Opened<T> {
 
     fn open(file: &File, registration: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         let registration = core::ptr::from_ref(registration).cast_mut();
-        // SAFETY: By the invariant of `Device` every registration of this type is part of one.
+        // SAFETY: By the type invariant of `Device` the registration is the field of one, whose
+        // context is initialized. `misc_open()` calls this under `misc_mtx`, which deregistering
+        // takes, so that the device stays.
         let device = unsafe { &*container_of!(registration, Device<T>, registration) };
-        // SAFETY: The file is being opened by `misc_open()`, which holds `misc_mtx`.
+        // SAFETY: The file is valid and being opened by `misc_open()`, which holds `misc_mtx`.
         to_result(unsafe { bindings::lu_file_pin_module(file.as_ptr()) })?;
-        let room = KBox::new_uninit(GFP_KERNEL)?;
-        Ok(room.write(Opened(T::open(&device.context)?)))
+        // SAFETY: The operations of the file have this module as their owner, to which the VFS
+        // holds a reference until the file is gone or, if this fails, has been cleaned up.
+        let entered = unsafe { Entered::new() };
+        // Allocated first, because closing what `T::open()` has opened may have effects.
+        let slot = KBox::new_uninit(GFP_KERNEL)?;
+        Ok(slot.write(Opened(T::open(&device.context, &entered)?)))
     }
 
     fn ioctl(open: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        open.0.ioctl(cmd, arg)
+        // SAFETY: This is the ioctl operation of such a file, and the value ends before it returns.
+        let call = unsafe { Ioctl::new(cmd, arg) };
+        open.0.ioctl(&call).map(|()| 0)
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Errors that the kernel crate has no name for in every version.
+//! Errors that the kernel crate does not name in every version.
+//!
+//! C header: [`include/uapi/asm-generic/errno.h`](srctree/include/uapi/asm-generic/errno.h)
 
 use kernel::{
     bindings,
@@ -8,12 +10,12 @@ use kernel::{
     ffi::c_int, //
 };
 
-/// `EOPNOTSUPP`: what is asked for cannot be done here.
+/// `EOPNOTSUPP`: the operation is not supported.
 pub(crate) fn eopnotsupp() -> Error {
     Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
 }
 
-/// `EHWPOISON`: there is memory in it that is broken.
+/// `EHWPOISON`: the memory has a hardware error.
 pub(crate) fn ehwpoison() -> Error {
     Error::from_errno(-(bindings::EHWPOISON as c_int))
 }

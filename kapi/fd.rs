@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! File descriptors of the current task.
+//!
+//! C header: [`include/linux/file.h`](srctree/include/linux/file.h)
 
 use kernel::{
-    bindings as kernel_bindings,
     fs::file::{
         File,
         LocalFile, //
@@ -12,14 +13,16 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// The file descriptor is closed by `execve(2)`.
-pub(crate) const O_CLOEXEC: u32 = kernel_bindings::O_CLOEXEC;
+use super::ioctl::Ioctl;
 
 /// The open file of a file descriptor. `EBADF` if there is none.
 ///
-/// Context: an ioctl, so that no system call that uses the position is under way in this task.
-pub(crate) fn get(fd: i32) -> Result<ARef<File>> {
+/// # Context
+///
+/// Process context, during an ioctl, as `_ioctl` proves. Does not sleep.
+pub(crate) fn get(_ioctl: &Ioctl<'_>, fd: i32) -> Result<ARef<File>> {
     let file = LocalFile::fget(fd as u32)?;
-    // SAFETY: An ioctl is the only system call of this task, and does not use a position.
+    // SAFETY: The current task has no active `fdget_pos()`: by the type invariant of `Ioctl` its
+    // system call is ioctl(2), which calls fdget() only.
     Ok(unsafe { LocalFile::assume_no_fdget_pos(file) })
 }

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Being asked before a kexec: the notifier chain of `patches/`.
+//! The notifier chain that `kernel_kexec()` asks before the point of no return.
+//!
+//! The chain comes with `patches/`: `KEXEC_PREPARE` may refuse the kexec, `KEXEC_ABORT` tells those
+//! that had agreed that another one refused it.
 
 use core::marker::PhantomData;
 
 use kernel::{
+    container_of,
     error::to_result,
     ffi::{
         c_int,
@@ -21,30 +25,35 @@ use kernel::{
 
 use super::bindings;
 
-/// Who takes part in the preparation of a kexec.
+/// A participant in the preparation of a kexec.
 pub(crate) trait KexecPrepare: Send + Sync {
-    /// `reboot(2)` was called, and nothing is lost yet. An error refuses the kexec and becomes the
-    /// result of `reboot(2)`. Process context; may sleep.
-    fn prepare(this: &Arc<Self>) -> Result;
+    /// A task has called `reboot(2)`, and nothing is lost yet. An error refuses the kexec and
+    /// becomes the result of `reboot(2)`.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    fn prepare(&self) -> Result;
 
-    /// Somebody else refused after [`KexecPrepare::prepare`] succeeded. Same task.
-    fn abort(this: &Arc<Self>);
+    /// Another participant has refused after [`KexecPrepare::prepare`] succeeded.
+    ///
+    /// # Context
+    ///
+    /// The task that called [`KexecPrepare::prepare`]; may sleep.
+    fn abort(&self);
 }
 
-/// # Invariants
-///
-/// `block` is the first field, so that a pointer to it is one to the whole.
-#[repr(C)]
+/// What stands on the chain.
 struct Notifier {
     block: bindings::notifier_block,
     context: *mut c_void,
 }
 
-/// Membership in the chain; it ends when this is dropped.
+/// Membership in the chain. Dropping it leaves the chain.
 ///
 /// # Invariants
 ///
-/// `notifier` is on the chain, and its context came from `Arc::<T>::into_foreign`.
+/// The block of `notifier` is on the chain, and its context came from `Arc::<T>::into_foreign()`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Registration<T: KexecPrepare + 'static> {
     #[pin]
@@ -52,15 +61,19 @@ pub(crate) struct Registration<T: KexecPrepare + 'static> {
     _context: PhantomData<Arc<T>>,
 }
 
-// SAFETY: The chain may be left on any thread, and `T` is `Send` and `Sync`.
+// SAFETY: Any thread may leave the chain and drop the context: `T` is `Send` and `Sync`.
 unsafe impl<T: KexecPrepare> Send for Registration<T> {}
 // SAFETY: There are no methods on a shared reference.
 unsafe impl<T: KexecPrepare> Sync for Registration<T> {}
 
 impl<T: KexecPrepare> Registration<T> {
     /// Joins the chain.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
     pub(crate) fn new(context: Arc<T>) -> impl PinInit<Self, Error> {
-        // INVARIANT: On success the notifier is on the chain with a context of the right type.
+        // INVARIANT: On success the block is on the chain, with a context from `into_foreign()`.
         try_pin_init!(Self {
             notifier <- Opaque::try_ffi_init(move |slot: *mut Notifier| {
                 let context = context.into_foreign();
@@ -68,15 +81,16 @@ impl<T: KexecPrepare> Registration<T> {
                     notifier_call: Some(Self::call),
                     ..Default::default()
                 };
-                // SAFETY: `slot` is valid for writing.
+                // SAFETY: `try_ffi_init()` gives a pointer that is valid for writing.
                 unsafe { slot.write(Notifier { block, context }) };
-                // SAFETY: The block is initialized, and stays where it is until it has left the
-                // chain in `drop`.
+                // SAFETY: The block is initialized. It is pinned, and leaves the chain in `drop()`
+                // before its memory is freed.
                 let result = to_result(unsafe {
                     bindings::register_kexec_prepare_notifier(&raw mut (*slot).block)
                 });
                 if result.is_err() {
-                    // SAFETY: The pointer came from `into_foreign` above, and nobody has it.
+                    // SAFETY: The pointer came from `into_foreign()` above, and the block that
+                    // holds it is not on the chain.
                     drop(unsafe { Arc::<T>::from_foreign(context) });
                 }
                 result
@@ -87,19 +101,19 @@ impl<T: KexecPrepare> Registration<T> {
 
     /// # Safety
     ///
-    /// `block` must be that of a registration of this type.
+    /// `block` is that of a [`Registration`] of the same `T`, on the chain during the call.
     unsafe extern "C" fn call(
         block: *mut bindings::notifier_block,
         event: c_ulong,
         _data: *mut c_void,
     ) -> c_int {
-        // SAFETY: By the invariant of `Notifier`, and because the caller passes such a block.
-        let context = unsafe { (*block.cast::<Notifier>()).context };
-        // SAFETY: By the type invariant the context came from `into_foreign`; it is taken back
-        // only after this block has left the chain, which waits for calls to end.
-        let context: Arc<T> = unsafe { Arc::<T>::borrow(context) }.into();
+        // SAFETY: By the requirements `block` is the field of a valid `Notifier`.
+        let context = unsafe { (*container_of!(block, Notifier, block)).context };
+        // SAFETY: By the type invariant the context came from `into_foreign()`. It is taken back
+        // only after the block has left the chain, which waits for calls to return.
+        let context = unsafe { Arc::<T>::borrow(context) };
         if event == bindings::kexec_prepare_event_KEXEC_PREPARE as c_ulong {
-            match T::prepare(&context) {
+            match context.prepare() {
                 Ok(()) => bindings::NOTIFY_OK as c_int,
                 // What `notifier_from_errno()` makes of an errno.
                 Err(err) => {
@@ -108,7 +122,7 @@ impl<T: KexecPrepare> Registration<T> {
                 }
             }
         } else {
-            T::abort(&context);
+            context.abort();
             bindings::NOTIFY_OK as c_int
         }
     }
@@ -118,9 +132,10 @@ impl<T: KexecPrepare> Registration<T> {
 impl<T: KexecPrepare> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         let notifier = self.notifier.get();
-        // SAFETY: By the type invariant the notifier is on the chain.
+        // SAFETY: By the type invariant the block is on the chain.
         unsafe { bindings::unregister_kexec_prepare_notifier(&raw mut (*notifier).block) };
-        // SAFETY: By the type invariant, and nobody calls the notifier any more.
+        // SAFETY: By the type invariant the context came from `into_foreign()`. The block has left
+        // the chain, so that no call borrows it.
         drop(unsafe { Arc::<T>::from_foreign((*notifier).context) });
     }
 }

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Compares the layouts of `abi/` with the C headers of the kernel that is built against.
+//! Compares the layouts of `abi/` with the C headers of the kernel that the module is built against.
 
 #[cfg(CONFIG_KUNIT = "y")]
 use core::mem::offset_of;
 
 use kernel::prelude::*;
 
-use super::bindings as c;
+use super::{
+    bindings as c,
+    handover::KhoPage, //
+};
 use crate::abi::{
     chain::BlockHeader,
     luo,
     memfd,
+    units,
     vmalloc,
     Record,
     PAGE_SIZE, //
@@ -27,7 +31,9 @@ const _: () = {
     assert!(memfd::Header::SIZE == c::LU_SIZEOF_MEMFD as usize);
     assert!(memfd::FolioEntry::SIZE == c::LU_SIZEOF_FOLIO as usize);
     assert!(vmalloc::Descriptor::SIZE == c::LU_SIZEOF_VMALLOC as usize);
-    assert!(vmalloc::PARTS_PER_CHUNK == c::LU_VMALLOC_PARTS as usize);
+    assert!(vmalloc::PAGES_PER_CHUNK == c::LU_VMALLOC_PARTS as usize);
+    assert!(units::MAX_PAGE_ORDER as u32 == c::LU_MAX_PAGE_ORDER);
+    assert!(size_of::<KhoPage>() == c::LU_SIZEOF_PAGE as usize);
     assert!(memfd::ALL_SEALS == c::LU_MEMFD_ALL_SEALS);
     assert!(memfd::FOLIO_DIRTY == c::LU_FOLIO_DIRTY as u64);
     assert!(memfd::FOLIO_UPTODATE == c::LU_FOLIO_UPTODATE as u64);
@@ -37,6 +43,7 @@ const _: () = {
 #[kunit_tests(liveupdate_layout)]
 mod tests {
     use super::*;
+    use crate::abi::PhysAddr;
 
     /// Where in `R` the bytes are that differ when `change` is made to an all-zero record.
     fn offset_of_change<R: Record>(change: impl FnOnce(&mut R)) -> Option<usize> {
@@ -132,9 +139,10 @@ mod tests {
     #[test]
     fn folio_entry() {
         let mut bytes = [0; 16];
-        memfd::FolioEntry::new(0x000f_edcb_a987_6543, 0x801, 0x77).store(&mut bytes);
+        let (pfn, index) = (0x000f_edcb_a987_6543, 0x77);
+        memfd::FolioEntry::new(units::Pfn(pfn), 0x801, units::PageIndex(index)).store(&mut bytes);
         let packed = u64::from_ne_bytes(*bytes.first_chunk().unwrap_or(&[0; 8]));
-        assert_eq!(packed & ((1 << 52) - 1), 0x000f_edcb_a987_6543);
+        assert_eq!(packed & ((1 << 52) - 1), pfn);
         assert_eq!(packed >> 52, 0x801);
         assert_eq!(
             bytes.iter().rposition(|b| *b == 0x77),
@@ -145,11 +153,11 @@ mod tests {
     #[test]
     fn vmalloc_list() {
         let mut chunk = [0; 32];
-        vmalloc::set_next(&mut chunk, 5);
-        vmalloc::set_part(&mut chunk, 1, 7);
-        assert_eq!(vmalloc::next(&chunk), 5);
-        assert_eq!(vmalloc::part(&chunk, 0), 0);
-        assert_eq!(vmalloc::part(&chunk, 1), 7);
+        vmalloc::set_next(&mut chunk, PhysAddr(5));
+        vmalloc::set_page(&mut chunk, 1, PhysAddr(7));
+        assert_eq!(vmalloc::next(&chunk), PhysAddr(5));
+        assert!(vmalloc::page(&chunk, 0).is_null());
+        assert_eq!(vmalloc::page(&chunk, 1), PhysAddr(7));
         assert_eq!(chunk[16], 7);
     }
 }

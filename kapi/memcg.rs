@@ -1,51 +1,66 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Memory cgroups: who pays for what is made for a task.
+//! Memory cgroups, which pages are charged to.
 
-use kernel::bindings as kernel_bindings;
+use core::ptr::NonNull;
+
+use kernel::{
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    types::Opaque, //
+};
 
 use super::bindings;
 
-/// The memory cgroup that the memory of a task is charged to.
+/// A `struct mem_cgroup`.
 ///
 /// # Invariants
 ///
-/// We own a reference to `memcg`; it is null if the kernel has no memory cgroups.
-pub(crate) struct Memcg {
-    memcg: *mut kernel_bindings::mem_cgroup,
-}
+/// It is always reference counted: `css_get()` keeps it alive until the matching `css_put()`.
+#[repr(transparent)]
+pub(crate) struct MemCgroup(Opaque<bindings::mem_cgroup>);
 
-// SAFETY: A reference to a memory cgroup is not bound to a thread.
-unsafe impl Send for Memcg {}
-// SAFETY: A shared reference only reads, and what C does with the pointer may be done by several
-// threads at once.
-unsafe impl Sync for Memcg {}
+// SAFETY: A memory cgroup is not bound to a thread.
+unsafe impl Send for MemCgroup {}
+// SAFETY: All that is done with a shared reference synchronizes itself.
+unsafe impl Sync for MemCgroup {}
 
-impl Memcg {
-    /// That of the current task.
-    pub(crate) fn current() -> Self {
-        // INVARIANT: The reference is ours.
-        Self {
-            // SAFETY: There are no requirements in process context.
-            memcg: unsafe { bindings::lu_memcg_get() },
-        }
+// SAFETY: By the type invariant.
+unsafe impl AlwaysRefCounted for MemCgroup {
+    fn inc_ref(&self) {
+        // SAFETY: The reference to `self` shows that the count is not zero.
+        unsafe { bindings::lu_memcg_get(self.as_ptr()) };
     }
 
-    /// How many pages can be charged to it without a wait for some to be freed, if nobody else
-    /// charges any. Without memory cgroups, there is no limit.
-    pub(crate) fn room(&self) -> u64 {
-        // SAFETY: By the type invariant it is valid, or null.
-        unsafe { bindings::lu_memcg_room(self.memcg) as u64 }
-    }
-
-    pub(super) fn as_ptr(&self) -> *mut kernel_bindings::mem_cgroup {
-        self.memcg
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: By the requirements of this function the caller owns a reference and gives it up.
+        unsafe { bindings::lu_memcg_put(obj.cast().as_ptr()) };
     }
 }
 
-impl Drop for Memcg {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant the reference is ours.
-        unsafe { bindings::lu_memcg_put(self.memcg) };
+impl MemCgroup {
+    /// The one that memory of the current task is charged to; `None` if there are no memory cgroups.
+    ///
+    /// # Context
+    ///
+    /// Process context.
+    pub(crate) fn of_current() -> Option<ARef<Self>> {
+        // SAFETY: This is process context.
+        let memcg = NonNull::new(unsafe { bindings::lu_memcg_of_current() })?;
+        // SAFETY: We own the reference that was returned. `MemCgroup` is transparent.
+        Some(unsafe { ARef::from_raw(memcg.cast()) })
+    }
+
+    /// How many pages can be charged to it before reclaim has to free some, if no other task charges
+    /// any meanwhile.
+    pub(crate) fn headroom(&self) -> u64 {
+        // SAFETY: The reference to `self` shows that it is valid.
+        unsafe { bindings::lu_memcg_headroom(self.as_ptr()) as u64 }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::mem_cgroup {
+        self.0.get()
     }
 }

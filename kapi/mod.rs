@@ -1,25 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The kernel's C made safe, one small file for each C API. All `unsafe` and all FFI of the module
-//! live here.
+//! The kernel's C made safe: one small file for each C API.
+//!
+//! All `unsafe` and all FFI of the module live here. A safe function of a file below is sound
+//! whatever its caller does; where C asks its caller for a promise, a parameter proves that it is
+//! kept ([`ioctl::Ioctl`], [`module::Entered`]).
 
 pub(crate) mod anon_file;
 #[cfg(liveupdate_test)]
 pub(crate) mod chrdev;
+pub(crate) mod claimed;
 pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod fd;
-pub(crate) mod folio;
+pub(crate) mod handover;
+pub(crate) mod ioctl;
 pub(crate) mod kexec;
 pub(crate) mod kho;
 mod layout;
-pub(crate) mod memcg;
-pub(crate) mod memlock;
+pub(crate) mod locked_vm;
+mod memcg;
+pub(crate) mod memfd_builder;
 pub(crate) mod module;
 pub(crate) mod parallel;
+pub(crate) mod pinned;
+pub(crate) mod preserved;
 pub(crate) mod rwsem;
 pub(crate) mod shmem;
-pub(crate) mod uarg;
 
 /// What bindgen makes of `bindings_helper.h`.
 #[allow(
@@ -35,6 +42,6 @@ pub(crate) mod uarg;
     unsafe_op_in_unsafe_fn,
     unused_imports
 )]
-pub(crate) mod bindings {
+mod bindings {
     include!(env!("LIVEUPDATE_BINDINGS"));
 }

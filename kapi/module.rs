@@ -1,30 +1,76 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Keeping the module loaded.
+//!
+//! The last reference to a module must not be put by the code of that module: `rmmod` could free
+//! the code before it returns. A reference is therefore only put by code that can show [`Entered`]:
+//! proof that its caller holds another one.
+//!
+//! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
-use kernel::prelude::*;
+use core::marker::PhantomData;
+
+use kernel::{
+    prelude::*,
+    types::NotThreadSafe, //
+};
 
 use super::bindings;
 
-/// The module cannot be unloaded as long as this lives.
+/// Proof that the module stays loaded until the current call returns to the kernel, because what
+/// the kernel called holds a reference to it: an open file.
+///
+/// # Invariants
+///
+/// Until `'a` ends, the caller of the code that has this value holds a reference to the module.
+pub(crate) struct Entered<'a> {
+    _call: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl Entered<'_> {
+    /// # Safety
+    ///
+    /// The caller was called from outside of the module, by code that holds a reference to the
+    /// module until the call has returned.
+    pub(super) unsafe fn new() -> Self {
+        // INVARIANT: The caller of this function vouches for it.
+        Self {
+            _call: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+/// A reference to the module, which cannot be unloaded meanwhile.
+///
+/// Dropping it without [`ModulePin::release`] keeps the module loaded for good, which is safe.
+#[must_use]
 pub(crate) struct ModulePin(());
 
 impl ModulePin {
-    /// Takes a reference to this module.
+    /// Takes a reference to this module. `ENODEV` if the module is being unloaded.
+    ///
+    /// # Context
+    ///
+    /// Any.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: There are no requirements.
+        // SAFETY: `try_module_get()` of a module whose code is running has no requirements.
         if unsafe { bindings::lu_module_get() } {
             Ok(Self(()))
         } else {
             Err(ENODEV)
         }
     }
-}
 
-impl Drop for ModulePin {
-    fn drop(&mut self) {
-        // SAFETY: `new` took the reference. Whoever drops this was called from outside the module
-        // through something that holds a reference of its own.
+    /// Puts the reference.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    pub(crate) fn release(self, _entered: &Entered<'_>) {
+        // SAFETY: `new()` took the reference, which ends with `self`. It is not the last one: by
+        // the type invariant of `Entered` the caller of this code holds another.
         unsafe { bindings::lu_module_put() };
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Work of a task that several CPUs do at once, with the help of kernel threads that borrow what
-//! the task has.
+//! Work of a task that several CPUs do at once: kernel threads borrow what the task has.
 
 use core::marker::PhantomData;
 
@@ -13,115 +12,119 @@ use kernel::{
 
 use super::bindings;
 
-/// No more kernel threads than this help: all of them need the same locks for half of their time.
-const MAX_HELPERS: usize = 3;
+/// How many workers there are at most. All of them need the same locks for half of their time, so
+/// that more would only wait.
+const MAX_WORKERS: usize = 3;
 
-/// Calls `work` here, and at the same time on up to `helpers` kernel threads: as many as
-/// [`MAX_HELPERS`] and the other CPUs that are online allow. All calls have returned when this does.
-/// May sleep.
+/// Calls `work` in the current task, and at the same time on up to `workers` kernel threads: at most
+/// [`MAX_WORKERS`], and at most one for each other CPU that is online. All calls have returned when
+/// this returns.
 ///
-/// No call but the one here is sure to be made: where there is no memory, or no thread is free
-/// before the one here returns, it is the only one. `work` must not need a lock that the caller
-/// holds.
-pub(crate) fn run<F: Fn() + Sync>(helpers: usize, work: F) {
-    // SAFETY: There are no requirements.
+/// Only the call in the current task is certain. Without memory, or if no kernel thread gets to run
+/// before that call returns, there is no other.
+///
+/// # Context
+///
+/// May sleep. `work` must not take a lock that the caller holds.
+pub(crate) fn run<F: Fn() + Sync>(workers: usize, work: F) {
+    // SAFETY: It can be called in any context.
     let others = unsafe { bindings::lu_other_cpus() } as usize;
     // SAFETY: It is dropped in this function, before `work` is.
-    let crew = unsafe { Crew::new(helpers.min(others).min(MAX_HELPERS), &work) };
+    let workers = unsafe { Workers::new(workers.min(others).min(MAX_WORKERS), &work) };
     work();
-    drop(crew);
+    drop(workers);
 }
 
-/// Something that a kernel thread is to call.
+/// What a kernel thread is asked to call.
 #[repr(C)]
-struct Helper<F> {
-    /// The first field, because [`Helper::call`] is given its address.
+struct Worker<F> {
+    /// The first field, because [`Worker::call`] gets its address.
     item: Opaque<bindings::work_struct>,
     work: *const F,
 }
 
-impl<F: Fn() + Sync> Helper<F> {
+impl<F: Fn() + Sync> Worker<F> {
     /// What the kernel thread calls.
     ///
     /// # Safety
     ///
-    /// `item` must be that of a helper whose `work` is valid until the item has been cancelled.
+    /// `item` is that of a worker whose `work` is valid until the item has been canceled.
     unsafe extern "C" fn call(item: *mut bindings::work_struct) {
-        // SAFETY: The item is the first field of a helper; by the requirement of this function
-        // its `work` is valid, and by its bound it may be called from any thread.
+        // SAFETY: The item is the first field of a worker. By the requirement of this function its
+        // `work` is valid, and by its bound any thread may call it.
         unsafe { (*(*item.cast::<Self>()).work)() };
     }
 }
 
-/// Helpers that were asked to call something that lives for `'a`. Dropping it waits for those that
+/// Workers that were asked to call something that lives for `'a`. Dropping them waits for those that
 /// have begun; the others never will.
 ///
 /// # Invariants
 ///
-/// The items of all `helpers` are initialized where they are, and do not move. The `work` of each
-/// is a reference that is valid for `'a`.
-struct Crew<'a, F> {
-    helpers: KVec<Helper<F>>,
+/// The items of all workers are initialized where they are, and do not move. The `work` of each is
+/// a reference that is valid for `'a`.
+struct Workers<'a, F> {
+    list: KVec<Worker<F>>,
     _work: PhantomData<&'a F>,
 }
 
-impl<'a, F: Fn() + Sync> Crew<'a, F> {
-    /// Asks as many as `count`.
+impl<'a, F: Fn() + Sync> Workers<'a, F> {
+    /// Asks `count` kernel threads; fewer if there is no memory.
     ///
     /// # Safety
     ///
-    /// The crew must be dropped before `'a` ends.
+    /// The workers are dropped before `'a` ends.
     unsafe fn new(count: usize, work: &'a F) -> Self {
-        let mut helpers = KVec::new();
-        // With less memory there are less of them, and it takes longer: that is all.
-        while helpers.len() < count {
-            if helpers.is_empty() && helpers.reserve(count, GFP_KERNEL | __GFP_NOWARN).is_err() {
+        let mut list = KVec::new();
+        // With fewer workers the work takes longer, and nothing else changes.
+        while list.len() < count {
+            if list.is_empty() && list.reserve(count, GFP_KERNEL | __GFP_NOWARN).is_err() {
                 break;
             }
             let item = Opaque::uninit();
-            if helpers.push(Helper { item, work }, GFP_KERNEL).is_err() {
+            if list.push(Worker { item, work }, GFP_KERNEL).is_err() {
                 break;
             }
         }
-        // INVARIANT: They are initialized below, and nothing is added to the vector any more.
-        let crew = Self {
-            helpers,
+        // INVARIANT: The items are initialized below, and nothing is added to the vector any more.
+        let workers = Self {
+            list,
             _work: PhantomData,
         };
-        for helper in &crew.helpers {
-            let item = helper.item.get();
-            // SAFETY: There is room for an item at that address, where it stays.
+        for worker in &workers.list {
+            let item = worker.item.get();
+            // SAFETY: `item` is valid, and does not move. The name and the key are static.
             unsafe {
                 bindings::init_work_with_key(
                     item,
-                    Some(Helper::<F>::call),
+                    Some(Worker::<F>::call),
                     false,
-                    c"liveupdate_helper".as_char_ptr(),
+                    c"liveupdate_worker".as_char_ptr(),
                     static_lock_class!().as_ptr(),
                 )
             };
         }
-        for helper in &crew.helpers {
-            // SAFETY: The item was initialized above, and the queue is always there. The function
-            // is called while `work` is valid: dropping the crew, which is done before that
-            // ends, cancels the item or waits for it.
+        for worker in &workers.list {
+            // SAFETY: The item was initialized above, and the queue exists as long as the kernel.
+            // `work` is valid while the function runs: dropping the workers, which happens before
+            // `'a` ends, cancels the item or waits for it.
             unsafe {
                 bindings::queue_work_on(
                     bindings::wq_misc_consts_WORK_CPU_UNBOUND as kernel::ffi::c_int,
                     bindings::system_dfl_wq,
-                    helper.item.get(),
+                    worker.item.get(),
                 )
             };
         }
-        crew
+        workers
     }
 }
 
-impl<F> Drop for Crew<'_, F> {
+impl<F> Drop for Workers<'_, F> {
     fn drop(&mut self) {
-        for helper in &self.helpers {
-            // SAFETY: By the type invariant the item is initialized.
-            unsafe { bindings::cancel_work_sync(helper.item.get()) };
+        for worker in &self.list {
+            // SAFETY: By the type invariant the item is initialized. This may sleep.
+            unsafe { bindings::cancel_work_sync(worker.item.get()) };
         }
     }
 }

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `struct rw_semaphore`: many readers or one writer, who may sleep.
+//! `struct rw_semaphore`: many readers or one writer, all of which may sleep.
+//!
+//! C header: [`include/linux/rwsem.h`](srctree/include/linux/rwsem.h)
 
 use kernel::{
     prelude::*,
-    sync::Arc,
+    sync::atomic::{
+        ordering::{
+            Acquire,
+            Release, //
+        },
+        Atomic, //
+    },
     types::{
         NotThreadSafe,
         Opaque, //
@@ -15,42 +23,88 @@ use super::bindings;
 
 /// A readers-writer semaphore that guards no data of its own.
 ///
+/// A writer can leave it held across calls ([`WriteGuard::keep`]), until somebody calls
+/// [`RwSem::release`].
+///
 /// # Invariants
 ///
-/// `inner` is an initialized `struct rw_semaphore` that does not move.
+/// - `inner` is an initialized `struct rw_semaphore` that does not move.
+/// - If `kept` is not 0, the semaphore is held for writing, and no [`WriteGuard`] stands for that.
 #[pin_data]
 pub(crate) struct RwSem {
     #[pin]
     inner: Opaque<bindings::rw_semaphore>,
+    kept: Atomic<i32>,
 }
 
 // SAFETY: A `struct rw_semaphore` may be used from any thread.
 unsafe impl Send for RwSem {}
-// SAFETY: A `struct rw_semaphore` may be used from several threads at once.
+// SAFETY: A `struct rw_semaphore` may be used from several threads at once, and `kept` is atomic.
 unsafe impl Sync for RwSem {}
 
 impl RwSem {
     /// Initializes a semaphore that nobody holds.
     pub(crate) fn new() -> impl PinInit<Self> {
-        // INVARIANT: The semaphore is initialized in place, and pinned from then on.
+        // INVARIANT: The semaphore is initialized in place, and pinned from then on. It is not
+        // held.
         pin_init!(Self {
             // SAFETY: `ffi_init` gives a pointer to valid memory for the semaphore.
             inner <- Opaque::ffi_init(|sem| unsafe { bindings::lu_rwsem_init(sem) }),
+            kept: Atomic::new(0),
         })
     }
 
     /// Waits until there is no writer.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
     pub(crate) fn read(&self) -> ReadGuard<'_> {
         // SAFETY: By the type invariant the semaphore is initialized.
         unsafe { bindings::down_read(self.inner.get()) };
+        // INVARIANT: This task holds the semaphore for reading.
         ReadGuard {
             sem: self,
             _not_send: NotThreadSafe,
         }
     }
+
+    /// Waits until there are neither readers nor a writer.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
+    pub(crate) fn write(&self) -> WriteGuard<'_> {
+        // SAFETY: By the type invariant the semaphore is initialized.
+        unsafe { bindings::down_write(self.inner.get()) };
+        // INVARIANT: This task holds the semaphore for writing.
+        WriteGuard {
+            sem: self,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Releases what [`WriteGuard::keep`] has kept, and says whether there was anything.
+    ///
+    /// # Context
+    ///
+    /// Any. With lockdep: the task that called [`RwSem::write`].
+    pub(crate) fn release(&self) -> bool {
+        let kept = self.kept.xchg(0, Acquire) != 0;
+        if kept {
+            // SAFETY: By the type invariant the semaphore is initialized, and was held for writing
+            // without a guard. The exchange makes sure that only one caller releases it.
+            unsafe { bindings::up_write(self.inner.get()) };
+        }
+        kept
+    }
 }
 
-/// Keeps writers out as long as it lives.
+/// Keeps writers out until it is dropped.
+///
+/// # Invariants
+///
+/// The current task holds `sem` for reading.
 pub(crate) struct ReadGuard<'a> {
     sem: &'a RwSem,
     _not_send: NotThreadSafe,
@@ -58,37 +112,35 @@ pub(crate) struct ReadGuard<'a> {
 
 impl Drop for ReadGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: The existence of the guard means that this task holds the semaphore for reading.
+        // SAFETY: By the type invariants the semaphore is initialized, and this task holds it for
+        // reading.
         unsafe { bindings::up_read(self.sem.inner.get()) };
     }
 }
 
-/// Something that contains a semaphore.
-pub(crate) trait HasRwSem {
-    /// The semaphore.
-    fn rwsem(&self) -> &RwSem;
-}
-
-/// Keeps everybody else out as long as it lives. It can be kept across calls, because it shares
-/// the ownership of what contains the semaphore.
+/// Keeps readers and other writers out until it is dropped.
 ///
-/// It can be given to another thread, but lockdep wants to see it dropped by the task that made it.
-pub(crate) struct WriteGuard<T: HasRwSem> {
-    owner: Arc<T>,
+/// # Invariants
+///
+/// The current task holds `sem` for writing.
+pub(crate) struct WriteGuard<'a> {
+    sem: &'a RwSem,
+    _not_send: NotThreadSafe,
 }
 
-impl<T: HasRwSem> WriteGuard<T> {
-    /// Waits until there are neither readers nor a writer.
-    pub(crate) fn new(owner: Arc<T>) -> Self {
-        // SAFETY: By its type invariant the semaphore is initialized.
-        unsafe { bindings::down_write(owner.rwsem().inner.get()) };
-        Self { owner }
+impl WriteGuard<'_> {
+    /// Leaves the semaphore held until [`RwSem::release`], maybe for good.
+    pub(crate) fn keep(self) {
+        // INVARIANT: The semaphore is held for writing, and the guard is forgotten.
+        self.sem.kept.store(1, Release);
+        core::mem::forget(self);
     }
 }
 
-impl<T: HasRwSem> Drop for WriteGuard<T> {
+impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: The existence of the guard means that the semaphore is held for writing.
-        unsafe { bindings::up_write(self.owner.rwsem().inner.get()) };
+        // SAFETY: By the type invariants the semaphore is initialized, and this task holds it for
+        // writing.
+        unsafe { bindings::up_write(self.sem.inner.get()) };
     }
 }

@@ -354,6 +354,9 @@ TEST_F(live, create_without_a_free_fd)
 	low.rlim_cur = top;
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &low));
 	EXPECT_EQ(-EMFILE, luo_create(self->dev, "args-emfile"));
+	/* The fd comes before the name. */
+	EXPECT_EQ(-EMFILE, luo_create(self->dev, ""));
+	EXPECT_EQ(-EMFILE, luo_retrieve(self->dev, ""));
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 	session = luo_create(self->dev, "args-emfile");
 	EXPECT_GE(session, 0)

@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Chains of blocks: written for the next kernel, and read from the previous one.
+//! Chains of one-page blocks: written for the next kernel, and read from the previous one.
+//!
+//! ```text
+//!   head ──► ┌──────────────┐    ┌──────────────┐
+//!            │ next         ├──► │ next: 0      │
+//!            │ count        │    │ count        │
+//!            │ entry, entry │    │ entry        │
+//!            │ ...          │    │              │
+//!            └──────────────┘    └──────────────┘
+//! ```
+//!
+//! `abi/chain.rs` describes the bytes.
 
 use core::marker::PhantomData;
 
@@ -14,14 +25,17 @@ use crate::{
             Survey,
             MAX_BLOCKS, //
         },
+        Damage,
         PhysAddr,
-        Record,
-        Damage, //
+        Record, //
     },
-    kapi::kho::{
-        Charge,
-        ClaimedPages,
-        PreservedPage, //
+    kapi::{
+        handover::Handover,
+        kho::{
+            Charge,
+            Kho,
+            PreservedPage, //
+        }, //
     }, //
 };
 
@@ -30,13 +44,14 @@ const EMPTY: BlockHeader = BlockHeader { next: 0, count: 0 };
 
 /// A chain of blocks for the next kernel.
 ///
-/// Blocks are allocated by [`BlockWriter::reserve`], and become part of the chain with their first
-/// entry: a block without entries would be refused by its reader.
+/// [`BlockWriter::reserve`] allocates blocks. Each becomes part of the chain with its first entry:
+/// readers take a block without entries for damaged.
 ///
 /// # Invariants
 ///
 /// The first `len` entries are written; each block that has any is linked to the one before it.
 pub(super) struct BlockWriter<E: Record> {
+    kho: Kho,
     blocks: KVVec<PreservedPage>,
     charge: Charge,
     len: usize,
@@ -44,9 +59,11 @@ pub(super) struct BlockWriter<E: Record> {
 }
 
 impl<E: Record> BlockWriter<E> {
-    /// An empty chain, whose blocks are charged to who makes room for more.
-    pub(super) const fn new(charge: Charge) -> Self {
+    /// An empty chain. `charge` says which memory cgroup pays for a block: that of the task that
+    /// reserves it, or none.
+    pub(super) fn new(kho: Kho, charge: Charge) -> Self {
         Self {
+            kho,
             blocks: KVVec::new(),
             charge,
             len: 0,
@@ -54,33 +71,27 @@ impl<E: Record> BlockWriter<E> {
         }
     }
 
-    /// Makes room for `total` entries. `ENOSPC` if a chain cannot be that long, `ENOMEM`.
+    /// Allocates blocks for `total` entries. `ENOSPC` if a chain cannot be that long, `ENOMEM`.
     pub(super) fn reserve(&mut self, total: usize) -> Result {
         let count = chain::blocks_for::<E>(total);
         if count > MAX_BLOCKS {
             return Err(ENOSPC);
         }
         while self.blocks.len() < count {
-            let mut block = PreservedPage::new(self.charge)?;
+            let mut block = PreservedPage::new(self.kho, self.charge)?;
             EMPTY.store(block.bytes_mut());
             self.blocks.push(block, GFP_KERNEL)?;
         }
         Ok(())
     }
 
-    /// Frees what is not needed for `total` entries, which must not be fewer than are written.
+    /// Frees the blocks that `total` entries do not need, and none that has entries.
     pub(super) fn shrink(&mut self, total: usize) {
-        let total = total.max(self.len);
-        // Most of the time there is nothing to free: this asks without a division.
-        while let Some(rest) = self.blocks.len().checked_sub(1) {
-            if rest * chain::entries_per_block::<E>() < total {
-                break;
-            }
-            self.blocks.truncate(rest);
-        }
+        self.blocks
+            .truncate(chain::blocks_for::<E>(total.max(self.len)));
     }
 
-    /// Writes the next entry. `ENOSPC` if there is no room reserved for it.
+    /// Writes the next entry. `ENOSPC` if no block is reserved for it.
     pub(super) fn push(&mut self, entry: &E) -> Result {
         let slot = self.len % chain::entries_per_block::<E>();
         let index = self.len / chain::entries_per_block::<E>();
@@ -90,15 +101,17 @@ impl<E: Record> BlockWriter<E> {
         if let (0, Some(last)) = (slot, before.last_mut()) {
             chain::set_next(last.bytes_mut(), block.addr());
         }
+        // INVARIANT: The entry is written, and its block linked if the entry is the first in it.
         self.len += 1;
         Ok(())
     }
 
-    /// Begins anew with no entries, without freeing anything.
+    /// Forgets all entries, and keeps the blocks.
     pub(super) fn rewind(&mut self) {
         for block in self.blocks.iter_mut() {
             EMPTY.store(block.bytes_mut());
         }
+        // INVARIANT: No entry counts, and no block is linked.
         self.len = 0;
     }
 
@@ -116,12 +129,13 @@ impl<E: Record> BlockWriter<E> {
     }
 }
 
-/// Takes the chain at `head`, which is as long as `survey` has found, and gives all entries to
-/// `each`. Blocks are freed as they have been read.
+/// Claims the chain at `head`, whose length `survey` has found, and calls `each` with every entry.
+/// Each block is freed after its entries have been read.
 ///
-/// An error leaves the rest of the chain where it is. This needs no memory, so that what can be
-/// tried again can be done before.
+/// After an error the rest of the chain stays where it is. This allocates nothing, so that its
+/// caller can do whatever may fail for lack of memory before anything is claimed.
 pub(super) fn claim<E: Record>(
+    handover: &Handover,
     head: PhysAddr,
     survey: Survey,
     mut each: impl FnMut(E) -> Result<(), Damage>,
@@ -129,7 +143,7 @@ pub(super) fn claim<E: Record>(
     let mut at = head;
     let mut entries = 0;
     for _ in 0..survey.blocks {
-        let block = ClaimedPages::claim(at, 0)?;
+        let block = handover.claim_pages(at, 0)?;
         let header = chain::check::<E>(BlockHeader::load(block.bytes()))?;
         entries += header.count as usize;
         if entries > survey.entries {
@@ -138,9 +152,13 @@ pub(super) fn claim<E: Record>(
         chain::entries(block.bytes()).try_for_each(&mut each)?;
         at = PhysAddr(header.next);
     }
-    // Nobody can have changed it meanwhile; if somebody has, none of it counts.
+    // Memory that was handed over does not change. If this did, somebody wrote to it, and none of
+    // it can be trusted.
     if !at.is_null() || entries != survey.entries {
-        return Err(Damage::EntryCount(survey.entries as u64, entries as u64));
+        return Err(Damage::EntryCount {
+            expected: survey.entries as u64,
+            found: entries as u64,
+        });
     }
     Ok(())
 }
@@ -151,6 +169,10 @@ mod tests {
     use crate::abi::luo::FileEntry;
 
     const PER_BLOCK: usize = chain::entries_per_block::<FileEntry>();
+
+    fn kho() -> Result<Kho> {
+        Kho::get().ok_or(ENODEV)
+    }
 
     fn entry(token: u64) -> FileEntry {
         FileEntry {
@@ -171,7 +193,7 @@ mod tests {
 
     #[test]
     fn entries_fill_blocks_in_order() -> Result {
-        let mut blocks = BlockWriter::new(Charge::Nobody);
+        let mut blocks = BlockWriter::new(kho()?, Charge::Nobody);
         blocks.reserve(PER_BLOCK + 1)?;
         for token in 0..=PER_BLOCK as u64 {
             blocks.push(&entry(token))?;
@@ -190,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_block_without_entries_is_not_linked() -> Result {
-        let mut blocks = BlockWriter::new(Charge::Nobody);
+        let mut blocks = BlockWriter::new(kho()?, Charge::Nobody);
         blocks.reserve(PER_BLOCK + 1)?;
         assert!(blocks.head().is_null());
         for token in 0..PER_BLOCK as u64 {
@@ -201,15 +223,16 @@ mod tests {
     }
 
     #[test]
-    fn no_room_without_reservation() {
-        let mut blocks = BlockWriter::<FileEntry>::new(Charge::Nobody);
+    fn nothing_is_written_without_a_reservation() -> Result {
+        let mut blocks = BlockWriter::<FileEntry>::new(kho()?, Charge::Nobody);
         assert_eq!(blocks.push(&entry(1)), Err(ENOSPC));
         assert_eq!(blocks.reserve(MAX_BLOCKS * PER_BLOCK + 1), Err(ENOSPC));
+        Ok(())
     }
 
     #[test]
     fn rewound_and_shrunk() -> Result {
-        let mut blocks = BlockWriter::new(Charge::Nobody);
+        let mut blocks = BlockWriter::new(kho()?, Charge::Nobody);
         blocks.reserve(3 * PER_BLOCK)?;
         for token in 0..2 * PER_BLOCK as u64 {
             blocks.push(&entry(token))?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How many files there may be in all sessions: what the administrator allows.
+//! The number of files in all sessions that the administrator allows (module parameter
+//! `max_files`).
 
 use kernel::{
     prelude::*,
@@ -13,42 +14,43 @@ use kernel::{
     }, //
 };
 
-/// A number of things that may exist at a time.
+/// A bound on the number of files that are preserved at a time.
 pub(super) struct Limit {
     used: Atomic<i64>,
-    most: i64,
+    max: i64,
 }
 
 impl Limit {
-    /// At most `most`; 0 is no limit.
-    pub(super) fn new(most: u32) -> Result<Arc<Self>> {
-        let most = if most == 0 { i64::MAX } else { i64::from(most) };
+    /// At most `max` files; 0 is no limit. `ENOMEM`.
+    pub(super) fn new(max: u32) -> Result<Arc<Self>> {
+        let max = if max == 0 { i64::MAX } else { i64::from(max) };
         Ok(Arc::new(
             Self {
                 used: Atomic::new(0),
-                most,
+                max,
             },
             GFP_KERNEL,
         )?)
     }
 
-    /// The right to one more. `ENOSPC` if there are as many as allowed.
+    /// Counts one more file. `ENOSPC` if there are as many as allowed.
     pub(super) fn take(self: &Arc<Self>) -> Result<Share> {
         let before = self.used.fetch_add(1, Relaxed);
-        // INVARIANT: It was counted, even if it is one too many: then it is dropped at once.
+        // INVARIANT: The file was counted. If that was one too many, dropping the share corrects
+        // it.
         let share = Share(self.clone());
-        if before >= self.most {
+        if before >= self.max {
             return Err(ENOSPC);
         }
         Ok(share)
     }
 }
 
-/// One thing that exists as long as this lives.
+/// One file that is counted until this is dropped.
 ///
 /// # Invariants
 ///
-/// It is counted.
+/// `used` of the limit includes it.
 pub(super) struct Share(Arc<Limit>);
 
 impl Drop for Share {

@@ -2,7 +2,10 @@
 
 //! The name of a session.
 
-use core::fmt;
+use core::{
+    cmp::Ordering,
+    fmt, //
+};
 
 use kernel::{
     prelude::*,
@@ -14,84 +17,34 @@ use kernel::{
 
 use crate::abi::luo::until_nul;
 
-/// What stands before the name in `/proc/<pid>/fd`: programs recognize sessions by it.
+/// Begins the name of a session's file in `/proc/<pid>/fd`. Programs recognize sessions by it.
 const FILE_PREFIX: [u8; 14] = *b"[luo_session] ";
 
-/// A name that is neither empty nor longer than 63 bytes.
+/// The bytes of the longest name of a session's file, and a NUL, need less than that.
+pub(super) const FILE_NAME_SIZE: usize = 96;
+
+/// A name of 1 to 63 bytes, none of which is NUL.
 ///
 /// # Invariants
 ///
-/// There is a byte that is not NUL at the start of `bytes` and a NUL behind the name, and nothing
-/// but NULs from there on. Names of the same bytes have the same hash.
-#[derive(Clone, Copy)]
+/// `bytes` is the name and at least one NUL, and everything after the first NUL is NUL: equal names
+/// have equal bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Name {
-    hash: u32,
     bytes: [u8; 64],
 }
 
-// Two names that differ almost always differ in their hash, and most are short: a comparison of
-// arrays would call the kernel's bcmp(), which looks at one byte after the other, of all 64.
-impl PartialEq for Name {
-    fn eq(&self, other: &Self) -> bool {
-        if self.hash != other.hash {
-            return false;
-        }
-        for (a, b) in self.bytes.chunks_exact(8).zip(other.bytes.chunks_exact(8)) {
-            if word(a) != word(b) {
-                return false;
-            }
-            // By the type invariant a NUL ends both names.
-            if a.last() == Some(&0) {
-                break;
-            }
-        }
-        true
-    }
-}
-
-/// A piece of a name as a number.
-fn word(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().copied().map_or(0, u64::from_le_bytes)
-}
-
-/// Spreads every bit of `word` over all of the result: the two halves of a product, of which one
-/// depends on the bits below each bit, and the other on those above.
-fn mix(word: u64) -> u64 {
-    let product = u128::from(word) * 0x9e37_79b9_7f4a_7c15;
-    product as u64 ^ (product >> 64) as u64
-}
-
-/// A mask of the bytes of `word` that stand before its first byte of zero, and whether it has one.
-fn before_nul(word: u64) -> (u64, bool) {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    // The highest bit of each byte of zero, and maybe of bytes behind the first of them.
-    let nuls = word.wrapping_sub(ONES) & !word & (ONES << 7);
-    let first = (nuls & nuls.wrapping_neg()) >> 7;
-    (first.wrapping_sub(1), nuls != 0)
-}
-
 impl Name {
-    /// Checks what a user or the previous kernel wrote; bytes behind the first NUL are ignored.
+    /// Checks a field that a user or the previous kernel wrote; bytes after the first NUL are
+    /// ignored.
+    ///
+    /// [`None`] if the name is empty or no NUL ends it.
     pub(super) fn new(field: &[u8; 64]) -> Option<Self> {
+        let text = until_nul(field).filter(|text| !text.is_empty())?;
         let mut bytes = [0; 64];
-        let mut hash = 0;
-        for (to, from) in bytes.chunks_exact_mut(8).zip(field.chunks_exact(8)) {
-            let (mask, ends) = before_nul(word(from));
-            let text = word(from) & mask;
-            to.copy_from_slice(&text.to_le_bytes());
-            hash = mix(hash ^ text ^ 0xe703_7ed1_a0b4_28db);
-            if ends {
-                // INVARIANT: Behind the NUL there is nothing but what `bytes` began with.
-                let hash = (hash ^ (hash >> 32)) as u32;
-                return (bytes[0] != 0).then_some(Self { hash, bytes });
-            }
-        }
-        None
-    }
-
-    /// A number that is most likely another one for another name.
-    pub(super) fn hash(&self) -> u32 {
-        self.hash
+        // INVARIANT: `text` is shorter than the field and has no NUL; the rest stays NUL.
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        Some(Self { bytes })
     }
 
     /// The name as it stands in structures.
@@ -103,15 +56,37 @@ impl Name {
         until_nul(&self.bytes).unwrap_or_default()
     }
 
-    /// The name of the file of the session.
-    pub(super) fn file_name<'a>(&self, buffer: &'a mut [u8; 96]) -> Result<&'a CStr> {
+    /// The name, eight bytes at a time, of which the first is the highest: such words compare as
+    /// the bytes in them do.
+    fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        let words = self.bytes.chunks_exact(8);
+        words.map(|word| {
+            word.first_chunk()
+                .map_or(0, |word| u64::from_be_bytes(*word))
+        })
+    }
+
+    /// The name of the file of the session, in `buffer`.
+    pub(super) fn file_name<'a>(&self, buffer: &'a mut [u8; FILE_NAME_SIZE]) -> Result<&'a CStr> {
         if let Some((prefix, rest)) = buffer.split_first_chunk_mut() {
             *prefix = FILE_PREFIX;
-            if let Some(name) = rest.first_chunk_mut() {
-                *name = self.bytes;
+            if let Some(field) = rest.first_chunk_mut() {
+                *field = self.bytes;
             }
         }
         CStr::from_bytes_until_nul(buffer).map_err(|_| EINVAL)
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.words().cmp(other.words())
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -142,7 +117,6 @@ mod tests {
             let name = Name::new(&field(text, 0)).ok_or(EINVAL)?;
             assert!(Name::new(&field(text, b'n')) == Some(name));
             assert!(Name::new(&field(text, 1)) == Some(name));
-            assert_eq!(name.text(), text);
             assert_eq!(name.as_field(), &field(text, 0));
         }
         Ok(())
@@ -153,7 +127,19 @@ mod tests {
         for byte in 1..=u8::MAX {
             let text = [byte, 0x80, byte, 1, byte, 0xff, byte, b'x', byte];
             let name = Name::new(&field(&text, 0x80)).ok_or(EINVAL)?;
-            assert_eq!(name.text(), text);
+            assert_eq!(name.as_field(), &field(&text, 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn in_the_order_of_their_bytes() -> Result {
+        let texts: [&[u8]; 5] = [b"\x01", b"a", b"a\x01", b"ab", b"\xff"];
+        let mut last = None;
+        for text in texts {
+            let name = Name::new(&field(text, b'z')).ok_or(EINVAL)?;
+            assert!(last < Some(name));
+            last = Some(name);
         }
         Ok(())
     }
@@ -166,7 +152,7 @@ mod tests {
 
     #[test]
     fn name_of_the_file() -> Result {
-        let mut buffer = [0; 96];
+        let mut buffer = [0; FILE_NAME_SIZE];
         let name = Name::new(&field(&[b'n'; 63], 0)).ok_or(EINVAL)?;
         let long = name.file_name(&mut buffer)?.to_bytes();
         assert_eq!(long.len(), FILE_PREFIX.len() + 63);

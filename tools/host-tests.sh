@@ -9,7 +9,7 @@ mkdir -p "$LOGS"
 log=$LOGS/host-tests.log
 status=0
 CARGO_TARGET_DIR=$OUT/host cargo test --locked \
-	--manifest-path "$HOST/Cargo.toml" -- --show-output \
+	--manifest-path "$TOP/host/Cargo.toml" -- --show-output \
 	>"$log" 2>&1 || status=$?
 echo "TAP version 13"
 awk '/^test .* \.\.\. / {

@@ -4,20 +4,57 @@
 #include <linux/io.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
-#include <linux/mutex.h>
-#include <linux/pagemap.h>
-#include <linux/swap.h>
 
+/**
+ * lu_virt_to_phys() - See virt_to_phys().
+ * @virt: Address in the linear mapping.
+ *
+ * Context: Any context.
+ */
 phys_addr_t lu_virt_to_phys(void *virt)
 {
 	return virt_to_phys(virt);
 }
 
-/*
- * As kho_alloc_preserve(), which always clears the page: that is most of what it
- * costs to preserve a small file. Nor does that charge the page to anybody.
+/**
+ * lu_phys_to_virt() - See phys_to_virt().
+ * @phys: Physical address of memory that is online.
+ *
+ * Context: Any context.
+ * Return: The address in the linear mapping.
  */
-void *lu_kho_alloc(bool charge)
+void *lu_phys_to_virt(phys_addr_t phys)
+{
+	return phys_to_virt(phys);
+}
+
+/**
+ * lu_pfn_to_online_page() - See pfn_to_online_page().
+ * @pfn: Any number.
+ *
+ * The struct pages of an aligned block of MAX_ORDER_NR_PAGES pages are an array, as
+ * the page allocator requires. So the result leads to those of the whole block.
+ *
+ * Context: Any context.
+ * Return: NULL if there is no memory that is online.
+ */
+struct page *lu_pfn_to_online_page(unsigned long pfn)
+{
+	return pfn_to_online_page(pfn);
+}
+
+/**
+ * lu_alloc_preserved() - Allocate a page and preserve it across kexec.
+ * @charge: Whether to charge it to the memory cgroup of the current task.
+ *
+ * As kho_alloc_preserve(), which always clears the page: that is most of what it costs
+ * to preserve a small file. Nor does that one charge the page.
+ *
+ * Context: Process context. May sleep. KHO is on.
+ * Return: A page with any content, to be freed by kho_unpreserve_free(), or an
+ * ERR_PTR: -ENOMEM.
+ */
+void *lu_alloc_preserved(bool charge)
 {
 	struct folio *folio = folio_alloc(charge ? GFP_KERNEL_ACCOUNT : GFP_KERNEL, 0);
 	int err;
@@ -32,182 +69,71 @@ void *lu_kho_alloc(bool charge)
 	return folio_address(folio);
 }
 
-/*
- * What KHO writes to page->private of the first page of all that was handed
- * over, and clears when it is restored: the order below, this above. It stands
- * in kernel/liveupdate/kexec_handover.c.
- */
-#define KHO_PAGE_MAGIC	0x4b484f50UL
-#define KHO_MARK(order)	((KHO_PAGE_MAGIC << 32) + (order))
-
-/*
- * KHO checks and clears the mark without a lock, which is enough as long as
- * nobody asks for the same page twice. Bad data can make two callers do so. It
- * also counts what it gives back in steps that are not for two CPUs at once.
+/**
+ * lu_page_address() - See page_address().
+ * @page: Page that is online.
  *
- * Those who restore a file spend a fifth of their time in here. For a spinlock,
- * which is fair, each of them would wait in line even for one that the host of a
- * guest does not run; a mutex goes to who runs.
+ * Context: Any context.
  */
-static DEFINE_MUTEX(claim_lock);
-
-/* The order in the mark of the page at @pfn, or -1 if it has none. */
-static int kho_mark(unsigned long pfn)
+void *lu_page_address(struct page *page)
 {
-	struct page *page = pfn_to_online_page(pfn);
-	unsigned long order;
-
-	if (!page)
-		return -1;
-	order = READ_ONCE(page->private) - KHO_MARK(0);
-	if (order > MAX_PAGE_ORDER || !IS_ALIGNED(pfn, 1UL << order))
-		return -1;
-	return order;
+	return page_address(page);
 }
 
-/*
- * Whether nothing was handed over that has some of the 1 << @order pages at
- * @pfn, but not the same ones. KHO marks all that it was asked for, and would
- * give pages that it was asked for twice to two owners: such ones get none.
+/**
+ * lu_free_page() - See free_page().
+ * @virt: Address of a single page of which the caller owns the last reference.
  *
- * This is asked for every page of a file. No mark is set once the kernel has
- * booted, and the struct pages of a block of the largest order are an array.
+ * Context: Any context.
  */
-static bool kho_alone(struct page *page, unsigned long pfn, unsigned int order)
+void lu_free_page(void *virt)
 {
-	const struct page *end = page + (1UL << order), *p;
-	unsigned long own = pfn & (MAX_ORDER_NR_PAGES - 1);
-	unsigned long inner = 0;
-
-	/* Memory without an owner has nothing else there. */
-	for (p = page + 1; p < end && p < page + 8; p++)
-		inner |= p->private;
-	for (; p < end; p += 8)
-		inner |= p[0].private | p[1].private | p[2].private | p[3].private |
-			 p[4].private | p[5].private | p[6].private | p[7].private;
-	if (inner)
-		return false;
-
-	/* Something larger begins where the lowest bits that are set are not. */
-	for (unsigned long head = own; head;) {
-		unsigned long larger;
-
-		head &= head - 1;
-		larger = READ_ONCE((page - (own - head))->private) - KHO_MARK(0);
-		if (larger <= MAX_PAGE_ORDER && head + (1UL << larger) > own)
-			return false;
-	}
-	return true;
+	free_page((unsigned long)virt);
 }
 
-/* The order of what was handed over at @phys, or -1 if nothing was. */
-int lu_kho_order(phys_addr_t phys)
-{
-	return PAGE_ALIGNED(phys) ? kho_mark(PHYS_PFN(phys)) : -1;
-}
-
-/* KHO follows none of the checks that are made here by itself. */
-static bool kho_claimable(phys_addr_t phys, unsigned int order)
-{
-	unsigned long pfn = PHYS_PFN(phys);
-
-	return PAGE_ALIGNED(phys) && kho_mark(pfn) == order &&
-	       kho_alone(pfn_to_page(pfn), pfn, order);
-}
-
-/* Copies @len bytes, a page at the most, of what was handed over at @phys. */
-int lu_kho_peek(phys_addr_t phys, void *to, size_t len)
-{
-	guard(mutex)(&claim_lock);
-	if (lu_kho_order(phys) < 0 || len > PAGE_SIZE)
-		return -ENOENT;
-	memcpy(to, phys_to_virt(phys), len);
-	return 0;
-}
-
-/* The reverse: what was handed over stays so, with other content. */
-int lu_kho_poke(phys_addr_t phys, const void *from, size_t len)
-{
-	guard(mutex)(&claim_lock);
-	if (lu_kho_order(phys) < 0 || len > PAGE_SIZE)
-		return -ENOENT;
-	memcpy(phys_to_virt(phys), from, len);
-	return 0;
-}
-
-/*
- * The orders of what was handed over at each of @nr frames, LU_NO_ORDER where
- * nothing was, and for the null frame and @root, which nobody may claim. It is
- * asked for all pages of a file, mostly for neighbors: the pages of a block of
- * the largest order are looked up once.
- */
-void lu_kho_orders(const u64 *pfns, unsigned int nr, u64 root, u8 *orders)
-{
-	unsigned long known = ULONG_MAX;
-
-	for (unsigned int i = 0; i < nr; i++) {
-		unsigned long pfn = pfns[i], order;
-
-		orders[i] = LU_NO_ORDER;
-		if (pfn >> MAX_PAGE_ORDER != known) {
-			if (!pfn_to_online_page(pfn))
-				continue;
-			known = pfn >> MAX_PAGE_ORDER;
-		}
-		order = READ_ONCE(pfn_to_page(pfn)->private) - KHO_MARK(0);
-		if (order <= MAX_PAGE_ORDER && IS_ALIGNED(pfn, 1UL << order) &&
-		    pfn && pfn != root)
-			orders[i] = order;
-	}
-}
-
-/*
- * Takes what was handed over at @nr frames as folios, of the orders that
- * lu_kho_orders() has found there.
+/**
+ * lu_release_folios() - See release_pages().
+ * @folios: Folios of each of which the caller owns a reference, which it gives up.
+ * @nr: Size of @folios.
  *
- * Return: how many, those at the start.
+ * Context: Process context.
  */
-unsigned int lu_kho_claim_folios(const u64 *pfns, const u8 *orders, unsigned int nr,
-				 struct folio **folios)
-{
-	guard(mutex)(&claim_lock);
-	for (unsigned int i = 0; i < nr; i++) {
-		struct page *page = pfn_to_page(pfns[i]);
-
-		if (page->private != KHO_MARK(orders[i]))
-			return i;
-		/* What has the page behind one that is alone, has that one too. */
-		if ((orders[i] || !i || pfns[i] != pfns[i - 1] + (1UL << orders[i - 1])) &&
-		    !kho_alone(page, pfns[i], orders[i]))
-			return i;
-		folios[i] = kho_restore_folio(PFN_PHYS(pfns[i]));
-		if (!folios[i])
-			return i;
-	}
-	return nr;
-}
-
-void lu_put_folios(struct folio **folios, unsigned int nr)
+void lu_release_folios(struct folio **folios, unsigned int nr)
 {
 	release_pages(folios, nr);
 }
 
-/* Takes what was handed over at @phys as 1 << @order single pages. */
-void *lu_kho_claim_pages(phys_addr_t phys, unsigned int order)
+/**
+ * lu_folio_end() - See folio_next_index().
+ * @folio: Folio in a file that the caller has pinned.
+ *
+ * Context: Any context.
+ * Return: The index after its last page.
+ */
+pgoff_t lu_folio_end(struct folio *folio)
 {
-	struct page *page = NULL;
-
-	scoped_guard(mutex, &claim_lock) {
-		if (kho_claimable(phys, order))
-			page = kho_restore_pages(phys, 1UL << order);
-	}
-	return page ? page_address(page) : NULL;
+	return folio_next_index(folio);
 }
 
-void lu_free_pages(void *virt, unsigned int order)
+/**
+ * lu_pfn_nr_pages() - Count the pages of the folio in a frame.
+ * @pfn: First frame of a folio that the caller has pinned.
+ *
+ * Context: Any context.
+ */
+unsigned long lu_pfn_nr_pages(unsigned long pfn)
 {
-	struct page *page = virt_to_page(virt);
+	return folio_nr_pages(pfn_folio(pfn));
+}
 
-	for (unsigned long i = 0; i < 1UL << order; i++)
-		__free_page(page + i);
+/**
+ * lu_pfn_poisoned() - See folio_contain_hwpoisoned_page().
+ * @pfn: First frame of a folio that the caller has pinned.
+ *
+ * Context: Any context.
+ * Return: Whether one of its pages is known to be broken.
+ */
+bool lu_pfn_poisoned(unsigned long pfn)
+{
+	return folio_contain_hwpoisoned_page(pfn_folio(pfn));
 }

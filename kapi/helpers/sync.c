@@ -5,22 +5,44 @@
 #include <linux/module.h>
 #include <linux/rwsem.h>
 
-/* How many CPUs there are but this one. */
+/**
+ * lu_other_cpus() - Count the CPUs that are online, less one.
+ *
+ * Context: Any context.
+ */
 unsigned int lu_other_cpus(void)
 {
 	return num_online_cpus() - 1;
 }
 
+/**
+ * lu_rwsem_init() - See init_rwsem().
+ * @sem: Memory for a semaphore, which does not move afterwards.
+ *
+ * Context: Any context.
+ */
 void lu_rwsem_init(struct rw_semaphore *sem)
 {
 	init_rwsem(sem);
 }
 
+/**
+ * lu_module_get() - See try_module_get().
+ *
+ * Context: Any context.
+ * Return: Whether this module has one reference more, for lu_module_put().
+ */
 bool lu_module_get(void)
 {
 	return try_module_get(THIS_MODULE);
 }
 
+/**
+ * lu_module_put() - See module_put().
+ *
+ * Context: Any context. The caller owns a reference of lu_module_get(), and returns to code
+ * that stays when the module is unloaded, or owns another reference.
+ */
 void lu_module_put(void)
 {
 	module_put(THIS_MODULE);

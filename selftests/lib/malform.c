@@ -153,8 +153,9 @@ static int name_answer(const struct malform *m, bool create, const __u8 *name)
 {
 	const char *text = (const char *)name;
 
+	/* No session has such a name. */
 	if (!name[0] || !memchr(name, 0, LUO_NAME_MAX))
-		return -EINVAL;
+		return create ? -EINVAL : -ENOENT;
 	if (create)
 		return !m->incoming && !strcmp(text, m->taken) ? -EEXIST : 0;
 	if (m->incoming && !strcmp(text, m->taken))
@@ -173,9 +174,6 @@ static int content_answer(const struct malform *m, const struct malform_call *ca
 	case RETRIEVE_SESSION:
 		return name_answer(m, false, arg->retrieve.name);
 	case PRESERVE_FD:
-		/* One that cannot be answered need not be looked at any further. */
-		if (!writable(call->offset, commands[PRESERVE_FD].size))
-			return -EFAULT;
 		if (arg->preserve.token == m->token)
 			return -EEXIST;
 		if (arg->preserve.fd == m->memfd)
@@ -184,9 +182,6 @@ static int content_answer(const struct malform *m, const struct malform_call *ca
 			return -EBUSY;
 		return arg->preserve.fd == m->other ? -ENOENT : -EBADF;
 	case RETRIEVE_FD:
-		/* As above. */
-		if (!writable(call->offset, commands[RETRIEVE_FD].size))
-			return -EFAULT;
 		return arg->retrieve_fd.token == m->token ? 0 : -ENOENT;
 	case FINISH:
 		return arg->finish.reserved ? -EINVAL : 0;

@@ -59,7 +59,7 @@ FORGERY(root_as_frame, NO_FILE, FILE_2 NOTHING,
 	f->memfd[1].array[0].pfn = PHYS_PFN(f->value))
 
 /* Objects bound to files. No session depends on them. A page holds 63. */
-FORGERY(flbs_objects, FINE, "2 objects bound to files are of no known kind, and stay",
+FORGERY(flbs_objects, FINE, "2 objects bound to files have no handler and stay reserved",
 	f->flbs->count = 2)
 FORGERY(flbs_count_64, FINE, FLBS "64 objects in 1 pages",
 	f->flbs->count = 64)

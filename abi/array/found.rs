@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The folios that entries of the array name: first found, then claimed in runs.
+//!
+//! [`Found`] can only be made by a look at the marks of KHO, and a [`FoundRun`] only from it, by the
+//! checks of [`Placement`]. Claiming consumes the run, so nothing can be claimed with an order or at
+//! an index that was not checked.
+
+use super::Placement;
+use crate::abi::{
+    marks::{
+        Blocks,
+        PageMap, //
+    },
+    memfd::FolioEntry,
+    units::{
+        Order,
+        PageIndex,
+        Pfn, //
+    },
+    ClaimMemory,
+    Damage,
+    Record, //
+};
+
+/// How many folios are found, and at most claimed, at a time.
+pub(crate) const MAX_RUN: usize = 64;
+
+/// Folios that follow each other in a file, without a hole between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FolioRun {
+    /// Where the first folio begins in the file.
+    pub(crate) index: PageIndex,
+    /// How many pages all of them have.
+    pub(crate) pages: u64,
+    /// `FOLIO_*`, the same for all of them.
+    pub(crate) flags: u64,
+}
+
+/// Entries of the array, and what was handed over at the frame that each names.
+struct Found<'a> {
+    /// At most [`MAX_RUN`] encoded entries.
+    entries: &'a [u8],
+    /// The order of the piece at each frame; [`Found::NOTHING`] for one that nobody may claim.
+    orders: &'a [u8],
+}
+
+impl<'a> Found<'a> {
+    const NOTHING: u8 = u8::MAX;
+
+    /// Looks for the pieces that at most [`MAX_RUN`] `entries` name.
+    #[inline]
+    fn new(map: &impl PageMap, entries: &'a [u8], orders: &'a mut [u8; MAX_RUN]) -> Self {
+        let protected = map.protected();
+        let mut blocks = Blocks::new(map);
+        for (order, entry) in orders
+            .iter_mut()
+            .zip(entries.chunks_exact(FolioEntry::SIZE))
+        {
+            let pfn = FolioEntry::load(entry).pfn();
+            let found = blocks.order(pfn).map_or(Self::NOTHING, Order::get);
+            *order = match pfn == Pfn::NULL || pfn == protected {
+                true => Self::NOTHING,
+                false => found,
+            };
+        }
+        Self { entries, orders }
+    }
+
+    /// Takes the longest run from the start: folios of one order and the same flags that follow each
+    /// other in the file. `None` if no entry is left.
+    // This loop passes over all folios of a file. On its own, it can keep all it needs in registers.
+    #[inline(never)]
+    fn next_run(
+        &mut self,
+        placement: &mut Placement,
+    ) -> Result<Option<(FoundRun<'a>, FolioRun)>, Damage> {
+        let mut folios = Iterator::zip(
+            self.entries
+                .chunks_exact(FolioEntry::SIZE)
+                .map(FolioEntry::load),
+            self.orders.iter().copied(),
+        );
+        let Some((first, first_order)) = folios.next() else {
+            return Ok(None);
+        };
+        let at = first.pfn().addr();
+        let order = Order::new(first_order.into()).ok_or(Damage::Address { at })?;
+        placement.place(&first, order)?;
+        // After an aligned folio, those of the same order that follow without a hole are aligned.
+        let fit = placement.end.0.saturating_sub(placement.next.0) >> order.get();
+        let start = placement.next;
+        let mut next = start;
+        let more = folios
+            .take(fit as usize)
+            .take_while(|(entry, its_order)| {
+                let goes_on = *its_order == first_order
+                    && entry.index == next
+                    && entry.flags() == first.flags();
+                if goes_on {
+                    next = next.after(order.pages());
+                }
+                goes_on
+            })
+            .count();
+        placement.next = next;
+        let run = FolioRun {
+            index: first.index,
+            pages: order.pages() + (next.0 - start.0),
+            flags: first.flags(),
+        };
+        let count = 1 + more;
+        let (entries, entries_left) = self
+            .entries
+            .split_at_checked(count * FolioEntry::SIZE)
+            .unwrap_or_default();
+        (self.entries, self.orders) = (entries_left, self.orders.get(count..).unwrap_or_default());
+        Ok(Some((FoundRun { entries, order }, run)))
+    }
+}
+
+/// Why a run was not claimed as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotClaimed {
+    /// How many folios were claimed, those at the start.
+    pub(crate) count: usize,
+    /// The frame of the next one.
+    pub(crate) pfn: Pfn,
+}
+
+/// Folios of one order that were found and not claimed yet.
+pub(crate) struct FoundRun<'a> {
+    /// Encoded entries, as many as the run has folios: at most [`MAX_RUN`].
+    entries: &'a [u8],
+    order: Order,
+}
+
+impl FoundRun<'_> {
+    /// The order of the folios.
+    pub(crate) fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Calls `restore` for the frame of each folio that may still be claimed, in order. Stops at one
+    /// that may not, or for which `restore` returns `false`.
+    ///
+    /// The caller holds the lock that is held for every claim.
+    #[inline]
+    pub(crate) fn claim_each(
+        self,
+        map: &impl PageMap,
+        mut restore: impl FnMut(Pfn) -> bool,
+    ) -> Result<(), NotClaimed> {
+        let mut blocks = Blocks::new(map);
+        // The frame after the last one that was claimed.
+        let mut neighbor = Pfn::NULL;
+        let entries = self.entries.chunks_exact(FolioEntry::SIZE);
+        for (count, entry) in entries.enumerate() {
+            let pfn = FolioEntry::load(entry).pfn();
+            let claimable = match self.order == Order::PAGE && pfn == neighbor {
+                true => blocks.begins(pfn, self.order),
+                false => blocks.is_claimable(pfn, self.order),
+            };
+            if !claimable || !restore(pfn) {
+                return Err(NotClaimed { count, pfn });
+            }
+            neighbor = Pfn(pfn.0 + self.order.pages());
+        }
+        Ok(())
+    }
+}
+
+/// Claims the folios of `entries`, in order, and passes them to `visit` in runs.
+///
+/// Stops at the first entry that is damaged. Those before it were claimed.
+pub(super) fn claim_entries<M: ClaimMemory>(
+    memory: &M,
+    placement: &mut Placement,
+    entries: &[u8],
+    visit: &mut impl FnMut(M::Folios<'_>, &FolioRun),
+) -> Result<(), Damage> {
+    let mut orders = [Found::NOTHING; MAX_RUN];
+    for entries in entries.chunks(MAX_RUN * FolioEntry::SIZE) {
+        let mut found = Found::new(memory, entries, &mut orders);
+        while let Some((run, place)) = found.next_run(placement)? {
+            memory.claim_run(run, |folios| visit(folios, &place))?;
+        }
+    }
+    Ok(())
+}

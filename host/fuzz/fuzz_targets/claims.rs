@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! See `liveupdate_abi_host::fuzz::claims`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| liveupdate_abi_host::fuzz::claims(data));

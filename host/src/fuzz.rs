@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One function for each fuzz target. Whatever the bytes are, no reader may panic, overflow or run
+//! for long. What a reader accepts must hold what the reader promises. Where a model of a few lines
+//! can tell the outcome, the outcome must be that of the model.
+
+use crate::{
+    abi::{
+        chain::{self, BlockHeader, Survey, MAX_BLOCKS},
+        luo::{until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
+        memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
+        units::{Order, Pfn},
+        vmalloc::{self, Area, PAGES_PER_CHUNK},
+        Damage, Memory, PhysAddr, Record, PAGE_SIZE,
+    },
+    claims,
+    memory::Pages,
+};
+
+/// Addresses that the memory of an input can have, less the null address.
+const PLACES: u64 = 16;
+
+/// No larger pieces of memory are made up for an input.
+const MAX_ORDER: u32 = 2;
+
+/// Cuts the input into pieces of memory. The first byte of each chooses its address, out of few, so
+/// that chains meet, and its order.
+fn pages(data: &[u8]) -> Pages {
+    let mut pages = Pages::default();
+    for chunk in data.chunks(96) {
+        let (first, content) = chunk.split_at(1);
+        let at = u64::from(first[0]) % PLACES * PAGE_SIZE as u64;
+        let order = u32::from(first[0] >> 4) % (MAX_ORDER + 1);
+        pages.put_order(at, order, content);
+    }
+    pages
+}
+
+/// The root, wherever it may be, of whatever size.
+pub fn root(data: &[u8]) {
+    let Some((size, rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let Some((at, rest)) = rest.split_first_chunk() else {
+        return;
+    };
+    let mut page = rest.to_vec();
+    page.resize(PAGE_SIZE, 0);
+    let mut memory = Pages::default();
+    memory.put(PAGE_SIZE as u64, &page);
+    let size = u64::from_ne_bytes(*size);
+    let at = PhysAddr(u64::from_ne_bytes(*at));
+    let expected = Root::load(&page);
+    let expected = if size < Root::SIZE as u64 {
+        Err(Damage::RootSize { size })
+    } else if at.0 != PAGE_SIZE as u64 {
+        Err(Damage::Address { at })
+    } else if expected.compatible != COMPATIBLE {
+        Err(Damage::RootVersion {
+            version: expected.compatible,
+        })
+    } else {
+        Ok(expected)
+    };
+    assert_eq!(Root::read(&memory, at, size), expected);
+}
+
+/// Chains of blocks, of both kinds.
+pub fn chains(data: &[u8]) {
+    let memory = pages(data);
+    let head = u64::from(data.first().copied().unwrap_or(0)) % PLACES;
+    let head = PhysAddr(head * PAGE_SIZE as u64);
+    // To go round a circle until a chain is too long takes ten thousand looks: few inputs do.
+    let patient = data.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0;
+    chain_of::<SessionEntry>(&memory, head, patient);
+    chain_of::<FileEntry>(&memory, head, patient);
+}
+
+/// What the survey of a chain must find.
+fn expected_chain<E: Record>(memory: &Pages, head: PhysAddr) -> Result<Survey, Damage> {
+    let mut found = Survey::default();
+    let mut at = head;
+    while at.0 != 0 {
+        if found.blocks > memory.len() {
+            return Err(Damage::ChainLength);
+        }
+        let header: BlockHeader = memory.record(at)?;
+        if !(1..=chain::entries_per_block::<E>() as u64).contains(&header.count) {
+            return Err(Damage::BlockCount {
+                count: header.count,
+            });
+        }
+        found.blocks += 1;
+        found.entries += header.count as usize;
+        at = PhysAddr(header.next);
+    }
+    Ok(found)
+}
+
+fn chain_of<E: Record>(memory: &Pages, head: PhysAddr, patient: bool) {
+    let expected = expected_chain::<E>(memory, head);
+    let circle = expected == Err(Damage::ChainLength);
+    let looks = match circle && !patient {
+        true => 2 * PLACES as usize,
+        false => MAX_BLOCKS,
+    };
+    memory.limit(looks);
+    let found = chain::survey::<E>(memory, head);
+    memory.limit(usize::MAX);
+    if circle && !patient {
+        assert!(matches!(found, Err(Damage::Address { at: _ })));
+        return;
+    }
+    assert_eq!(found, expected);
+    let Ok(found) = found else {
+        return;
+    };
+    assert_eq!(found.expect(found.entries as u64), Ok(found));
+    // What was surveyed can be read, and is as much.
+    let mut read = 0;
+    let mut at = head;
+    for _ in 0..found.blocks {
+        let mut block = vec![0; PAGE_SIZE];
+        memory.peek(at, &mut block).expect("it was surveyed");
+        read += chain::entries::<E>(&block).count();
+        at = PhysAddr(BlockHeader::load(&block).next);
+    }
+    assert!(at.is_null() && read == found.entries);
+}
+
+/// The entries of a block, of both kinds.
+pub fn entries(data: &[u8]) {
+    let mut block = [0; PAGE_SIZE];
+    let len = data.len().min(PAGE_SIZE);
+    block[..len].copy_from_slice(&data[..len]);
+    for session in entries_of::<SessionEntry>(&block) {
+        string(&session.name);
+    }
+    for file in entries_of::<FileEntry>(&block) {
+        string(&file.compatible);
+    }
+}
+
+/// What is read is as much as is said and fits, and can be written back.
+fn entries_of<E: Record>(block: &[u8]) -> Vec<E> {
+    let fit = chain::entries_per_block::<E>();
+    let header = BlockHeader::load(block);
+    let entries: Vec<E> = chain::entries(block).collect();
+    assert_eq!(entries.len() as u64, header.count.min(fit as u64));
+    assert_eq!(
+        chain::check::<E>(header).is_ok(),
+        header.count == entries.len() as u64 && header.count > 0
+    );
+    let mut copy = vec![0; PAGE_SIZE];
+    for (slot, entry) in entries.iter().enumerate() {
+        chain::put(&mut copy, slot, entry);
+    }
+    let end = BlockHeader::SIZE + entries.len() * E::SIZE;
+    assert!(copy[BlockHeader::SIZE..end] == block[BlockHeader::SIZE..end]);
+    assert!(copy[end..].iter().all(|byte| *byte == 0));
+    entries
+}
+
+fn string(field: &[u8]) {
+    let end = field.iter().position(|byte| *byte == 0);
+    assert_eq!(until_nul(field), end.map(|end| &field[..end]));
+}
+
+/// The header of a memfd.
+pub fn memfd(data: &[u8]) {
+    let header = Header::load(data);
+    let Ok(memfd) = Memfd::new(header) else {
+        return;
+    };
+    assert!(memfd.size() >= 0 && memfd.size() as u64 == header.size);
+    assert!(memfd.pos() >= 0 && memfd.pos() as u64 == header.pos);
+    assert!(memfd.seals() & !ALL_SEALS == 0 && header.flags == 0);
+    assert!(memfd.nr_folios() <= memfd.pages());
+    let array = memfd.array();
+    let Ok(area) = array.check() else {
+        return;
+    };
+    let (pages, order) = (array.total_pages >> array.order, u64::from(array.order));
+    let expected = Area {
+        pages: pages as usize,
+        order: Order::new(order).unwrap(),
+    };
+    assert_eq!(area, expected);
+    assert!(vmalloc::max_chunks(area.pages) * PAGES_PER_CHUNK >= area.pages);
+    if memfd.nr_folios() > 0 {
+        let needed = memfd.nr_folios() as usize * FolioEntry::SIZE;
+        let pages = needed.div_ceil(PAGE_SIZE << array.order) << array.order;
+        assert_eq!(pages, array.total_pages as usize);
+    }
+}
+
+/// A memfd: its header, then the lists of its array, the array and the folios, anywhere.
+pub fn folios(data: &[u8]) {
+    let Some((header, rest)) = data.split_at_checked(Header::SIZE) else {
+        return;
+    };
+    let Ok(memfd) = Memfd::new(Header::load(header)) else {
+        return;
+    };
+    let memory = pages(rest);
+    let (mut count, mut end) = (0, 0);
+    let walked = memfd.for_each_run(&memory, |folios, run| {
+        assert!(run.index.0 >= end && run.flags < 1 << 2);
+        end = run.index.0;
+        for (at, order) in folios {
+            assert!(at / (PAGE_SIZE as u64) < 1 << 52);
+            assert!(end < memfd.pages() && end % (1 << order) == 0);
+            assert_eq!(memory.private(Pfn(at / PAGE_SIZE as u64)), Some(0));
+            end += 1 << order;
+            count += 1;
+        }
+        assert_eq!(end, run.index.0 + run.pages);
+    });
+    assert!(count <= memfd.nr_folios());
+    assert!(walked.is_err() || count == memfd.nr_folios());
+    slices(&memfd, &pages(rest));
+}
+
+/// Whatever the slices of a memfd name, and in whatever order they are walked: no two folios are at
+/// the same index.
+fn slices(memfd: &Memfd, memory: &Pages) {
+    let mut walk = memfd.walk(memory);
+    let mut slices = Vec::new();
+    while let Ok(Some(slice)) = walk.next_slice() {
+        slices.push(slice);
+        assert_eq!(slices.last().unwrap().nr, walk.given());
+    }
+    assert!(walk.next_slice().is_ok_and(|slice| slice.is_none()));
+    assert!(slices.len() <= memfd.array_pages());
+    let mut ceiling = u64::MAX;
+    for slice in slices.into_iter().rev() {
+        let mut floor = ceiling;
+        let _ = slice.for_each_run(memory, |_, run| {
+            assert!(run.index.0 + run.pages <= ceiling);
+            floor = floor.min(run.index.0);
+        });
+        ceiling = floor;
+    }
+}
+
+/// Marks of KHO in two blocks, and claims of them: nothing may have two owners.
+pub fn claims(data: &[u8]) {
+    claims::run(data);
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Properties of records, chains and headers: what is written reads back, and a valid state of
+//! which one value was changed is refused for that value.
+
+use proptest::prelude::*;
+
+use crate::{
+    abi::{
+        array::Placement,
+        chain::{self, BlockHeader, Survey},
+        luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
+        memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
+        units::PageIndex,
+        vmalloc::{self, Area, Descriptor},
+        Damage, PhysAddr, Record, PAGE_SIZE,
+    },
+    memory::Pages,
+    tests::{bytes_of, entry_of, order_of},
+};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// Any bytes make a record, which makes the same bytes; nothing around it is touched, and of a
+/// field that is cut off nothing is made up.
+fn reads_back<R: Record>(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let bytes = &bytes[..R::SIZE];
+    let record = R::load(bytes);
+    let mut written = vec![0xa5; R::SIZE + 8];
+    record.store(&mut written);
+    prop_assert_eq!(&written[..R::SIZE], bytes);
+    prop_assert_eq!(&written[R::SIZE..], &[0xa5; 8]);
+    for len in 0..R::SIZE {
+        let cut = bytes_of(&R::load(&bytes[..len]));
+        let kept = cut.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        prop_assert!(cut[kept..].iter().all(|byte| *byte == 0));
+    }
+    Ok(())
+}
+
+/// What can happen to one block of a chain.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Count(u64),
+    Link(u64),
+    Gone,
+    Circle,
+}
+
+fn damage(most: u64) -> impl Strategy<Value = Change> {
+    prop_oneof![
+        prop_oneof![Just(0), (most + 1)..=u64::MAX].prop_map(Change::Count),
+        // Not the start of a page, or of one that nobody handed over.
+        prop_oneof![1..PAGE, (1 << 40)..=u64::MAX].prop_map(Change::Link),
+        Just(Change::Gone),
+        Just(Change::Circle),
+    ]
+}
+
+/// Where block `i` of a chain is: the order of addresses is not that of blocks.
+fn place(i: usize) -> u64 {
+    (1 + (i as u64 * 37) % 101) * PAGE
+}
+
+fn chain_of(counts: &[u64]) -> Pages {
+    let mut memory = Pages::default();
+    for (i, count) in counts.iter().enumerate() {
+        let next = match i + 1 < counts.len() {
+            true => place(i + 1),
+            false => 0,
+        };
+        memory.put(
+            place(i),
+            &bytes_of(&BlockHeader {
+                next,
+                count: *count,
+            }),
+        );
+    }
+    memory
+}
+
+fn damaged_chain<E: Record>(
+    counts: &[u64],
+    which: usize,
+    damage: Change,
+) -> Result<(), TestCaseError> {
+    let mut memory = chain_of(counts);
+    let head = PhysAddr(place(0));
+    let whole = Survey {
+        blocks: counts.len(),
+        entries: counts.iter().sum::<u64>() as usize,
+    };
+    prop_assert_eq!(chain::survey::<E>(&memory, head), Ok(whole));
+    let which = which % counts.len();
+    let at = place(which);
+    let count = counts[which];
+    let mut put = |next, count| memory.put(at, &bytes_of(&BlockHeader { next, count }));
+    let expected = match damage {
+        Change::Count(count) => {
+            put(0, count);
+            Damage::BlockCount { count }
+        }
+        Change::Link(next) => {
+            put(next, count);
+            Damage::Address { at: PhysAddr(next) }
+        }
+        Change::Gone => {
+            memory.remove(at);
+            Damage::Address { at: PhysAddr(at) }
+        }
+        Change::Circle => {
+            put(place(which / 2), count);
+            Damage::ChainLength
+        }
+    };
+    prop_assert_eq!(chain::survey::<E>(&memory, head), Err(expected));
+    Ok(())
+}
+
+/// A header as a preserved file has it.
+fn headers() -> impl Strategy<Value = Header> {
+    (1..1u64 << 40, 0..=10u16, 0..=ALL_SEALS, 0..1u64 << 63).prop_flat_map(
+        |(size, order, seals, pos)| {
+            (1..=size.div_ceil(PAGE).min(1 << 24)).prop_map(move |nr_folios| Header {
+                pos,
+                size,
+                seals,
+                flags: 0,
+                nr_folios,
+                first: PAGE,
+                total_pages: (nr_folios.div_ceil(256 << order) << order) as u32,
+                array_flags: vmalloc::FLAG_ALLOC,
+                order,
+            })
+        },
+    )
+}
+
+/// Headers with one value that is refused, and the reason.
+fn refused_headers() -> impl Strategy<Value = (Header, Damage)> {
+    (headers(), 0..7, any::<u64>()).prop_map(|(mut h, what, random)| {
+        let why = match what {
+            0 => {
+                h.size = random | 1 << 63;
+                Damage::FileSize { size: h.size }
+            }
+            1 => {
+                h.pos = random | 1 << 63;
+                Damage::FileSize { size: h.pos }
+            }
+            2 => {
+                h.seals |= 1 << (6 + random % 26);
+                Damage::Seals { seals: h.seals }
+            }
+            3 => {
+                h.flags = 1 << (random % 32);
+                Damage::Flags {
+                    flags: h.flags.into(),
+                }
+            }
+            4 => {
+                h.nr_folios = h.size.div_ceil(PAGE) + 1 + random % (1 << 60);
+                Damage::FolioCount {
+                    folios: h.nr_folios,
+                    pages: h.size.div_ceil(PAGE),
+                }
+            }
+            5 => {
+                // A part more, or more than that.
+                h.total_pages += (1 + random as u32 % 1000) << h.order;
+                Damage::ArrayLength {
+                    entries: h.nr_folios,
+                    capacity: u64::from(h.total_pages) * 256,
+                }
+            }
+            _ => {
+                h.total_pages -= 1 << h.order;
+                Damage::ArrayLength {
+                    entries: h.nr_folios,
+                    capacity: u64::from(h.total_pages) * 256,
+                }
+            }
+        };
+        (h, why)
+    })
+}
+
+proptest! {
+    #[test]
+    fn records_read_back(bytes: [u8; 32], more: [u8; 32], last: [u8; 16]) {
+        let bytes = [&bytes[..], &more, &last].concat();
+        reads_back::<Root>(&bytes)?;
+        reads_back::<BlockHeader>(&bytes)?;
+        reads_back::<SessionEntry>(&bytes)?;
+        reads_back::<FileEntry>(&bytes)?;
+        reads_back::<FlbHeader>(&bytes)?;
+        reads_back::<Header>(&bytes)?;
+        reads_back::<FolioEntry>(&bytes)?;
+        reads_back::<Descriptor>(&bytes)?;
+    }
+
+    #[test]
+    fn roots(liveupdate_num: u64, sessions: u64, flbs: u64, size: u64, byte in 0..8usize, bit in 0..8) {
+        let mut root = Root { compatible: COMPATIBLE, liveupdate_num, sessions, flbs };
+        let mut memory = Pages::default();
+        memory.put(PAGE, &bytes_of(&root));
+        let small = size % Root::SIZE as u64;
+        for (size, expected) in [
+            (size.max(Root::SIZE as u64), Ok(root)),
+            (small, Err(Damage::RootSize { size: small })),
+        ] {
+            prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), size), expected);
+        }
+        root.compatible[byte] ^= 1u8 << bit;
+        memory.put(PAGE, &bytes_of(&root));
+        let refused = Err(Damage::RootVersion { version: root.compatible });
+        prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), 32), refused);
+    }
+
+    #[test]
+    fn session_chains(
+        counts in prop::collection::vec(1..=51u64, 1..100),
+        which: usize,
+        damage in damage(51),
+    ) {
+        damaged_chain::<SessionEntry>(&counts, which, damage)?;
+    }
+
+    #[test]
+    fn file_chains(
+        counts in prop::collection::vec(1..=63u64, 1..100),
+        which: usize,
+        damage in damage(63),
+    ) {
+        damaged_chain::<FileEntry>(&counts, which, damage)?;
+    }
+
+    #[test]
+    fn blocks_read_back(tokens in prop::collection::vec(any::<u64>(), 1..=63)) {
+        let mut page = vec![0; PAGE_SIZE];
+        for (slot, token) in tokens.iter().enumerate() {
+            let entry = FileEntry { compatible: [1; 48], data: !token, token: *token };
+            chain::put(&mut page, slot, &entry);
+        }
+        let read: Vec<_> = chain::entries::<FileEntry>(&page).map(|e| (e.token, e.data)).collect();
+        let written: Vec<_> = tokens.iter().map(|t| (*t, !t)).collect();
+        prop_assert_eq!(read, written);
+    }
+
+    #[test]
+    fn strings_read_back(text in "[^\0]{0,20}") {
+        let field: [u8; 48] = padded(&text);
+        let kept = &text.as_bytes()[..text.len().min(47)];
+        prop_assert_eq!(until_nul(&field), Some(kept));
+        prop_assert!(field[kept.len()..].iter().all(|byte| *byte == 0));
+        prop_assert_eq!(until_nul(text.as_bytes()), None);
+    }
+
+    #[test]
+    fn headers_are_accepted(header in headers()) {
+        let memfd = Memfd::new(header).map_err(|why| TestCaseError::fail(why.to_string()))?;
+        prop_assert_eq!(
+            (memfd.pos() as u64, memfd.size() as u64, memfd.seals(), memfd.nr_folios()),
+            (header.pos, header.size, header.seals, header.nr_folios)
+        );
+        prop_assert_eq!(memfd.pages(), header.size.div_ceil(PAGE));
+        let pages = (header.total_pages >> header.order) as usize;
+        let area = Area { pages, order: order_of(header.order as u8) };
+        prop_assert_eq!(memfd.array().check(), Ok(area));
+    }
+
+    #[test]
+    fn headers_are_refused((header, why) in refused_headers()) {
+        prop_assert_eq!(Memfd::new(header).err(), Some(why));
+    }
+
+    #[test]
+    fn descriptors_are_refused(parts in 1..1u32 << 20, order in 0..=10u16, flags in 0..4u16, bit in 2..16, more in 1..1u32 << 10) {
+        let good = Descriptor { first: PAGE, total_pages: parts << order, flags, order };
+        let area = Area { pages: parts as usize, order: order_of(order as u8) };
+        prop_assert_eq!(good.check(), Ok(area));
+        let with_flag = Descriptor { flags: flags | 1u16 << bit, ..good };
+        let with_order = Descriptor { order: order + 11, ..good };
+        let with_nothing = Descriptor { total_pages: 0, ..good };
+        for bad in [with_flag, with_order, with_nothing] {
+            prop_assert_eq!(bad.check(), Err(Damage::ArrayForm));
+        }
+        let with_half_a_part = Descriptor { total_pages: good.total_pages + more, ..good };
+        prop_assert_eq!(with_half_a_part.check().is_ok(), more % (1 << order) == 0);
+    }
+
+    #[test]
+    fn folio_entries_read_back(pfn in 0..1u64 << 52, flags in 0..1u64 << 12, index: u64) {
+        let entry = FolioEntry::load(&bytes_of(&entry_of(pfn, flags, index)));
+        prop_assert_eq!((entry.pfn().0, entry.flags(), entry.index.0), (pfn, flags, index));
+        prop_assert_eq!(entry.pfn().addr(), PhysAddr(pfn << 12));
+    }
+
+    #[test]
+    fn accepted_folios_do_not_overlap(
+        entries in prop::collection::vec((0..4096u64, 0..10u8), 0..64)
+    ) {
+        let mut order = Placement::to_the_end(PageIndex(0)..PageIndex(4096), order_of(9));
+        let mut end = 0;
+        for (index, size) in entries {
+            if order.place(&entry_of(1, 0, index), order_of(size)).is_ok() {
+                prop_assert!(index >= end && index < 4096);
+                end = index + (1 << size);
+            }
+        }
+    }
+
+    #[test]
+    fn lists_read_back(parts in prop::collection::vec(1u64.., 1..=511), link: u64) {
+        let mut page = vec![0; PAGE_SIZE];
+        vmalloc::set_next(&mut page, PhysAddr(link));
+        for (i, part) in parts.iter().enumerate() {
+            vmalloc::set_page(&mut page, i, PhysAddr(*part));
+        }
+        prop_assert_eq!(vmalloc::next(&page), PhysAddr(link));
+        for i in 0..520 {
+            prop_assert_eq!(vmalloc::page(&page, i), PhysAddr(parts.get(i).copied().unwrap_or(0)));
+        }
+    }
+}

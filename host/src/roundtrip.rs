@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What [`ArrayWriter`] writes, [`Memfd`] reads.
+
+use std::{cell::Cell, convert::Infallible, rc::Rc};
+
+use proptest::prelude::*;
+
+use crate::{
+    abi::{
+        array::{ArrayWriter, FolioRun, PageList, ENTRIES_PER_PAGE},
+        memfd::{FolioEntry, Header, Memfd},
+        units::{PageIndex, Pfn},
+        PhysAddr, PAGE_SIZE,
+    },
+    memory::Pages,
+};
+
+/// Pages at any addresses, none of which is that of another; as many as are `left`.
+#[derive(Clone)]
+struct List {
+    pages: Vec<(u64, Vec<u8>)>,
+    next: Rc<Cell<u64>>,
+    left: Rc<Cell<usize>>,
+}
+
+impl List {
+    fn new() -> Self {
+        Self {
+            pages: Vec::new(),
+            next: Rc::new(Cell::new(1 << 20)),
+            left: Rc::new(Cell::new(usize::MAX)),
+        }
+    }
+}
+
+/// There are no pages left.
+#[derive(Debug, PartialEq)]
+struct NoPages;
+
+impl From<Infallible> for NoPages {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl PageList for List {
+    type Error = NoPages;
+
+    fn empty(&self) -> Self {
+        Self {
+            pages: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    fn grow(&mut self) -> Result<(), NoPages> {
+        self.left
+            .set(self.left.get().checked_sub(1).ok_or(NoPages)?);
+        let at = self.next.get();
+        self.next.set(at + 1);
+        // What the page held before does not matter.
+        self.pages.push((at, vec![0xa5; PAGE_SIZE]));
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    fn addr(&self, nr: usize) -> PhysAddr {
+        Pfn(self.pages[nr].0).addr()
+    }
+
+    fn bytes(&self, nr: usize) -> &[u8] {
+        &self.pages[nr].1
+    }
+
+    fn bytes_mut(&mut self, nr: usize) -> &mut [u8] {
+        &mut self.pages[nr].1
+    }
+}
+
+const FOLIOS: u64 = 1 << 30;
+
+fn entry(index: u64) -> FolioEntry {
+    FolioEntry::new(Pfn(FOLIOS + index), 3, PageIndex(index))
+}
+
+fn writer() -> ArrayWriter<List> {
+    let list = List::new();
+    ArrayWriter::new(list.empty(), list)
+}
+
+/// Writes entries for single pages at `indexes`, in as large steps as there is room.
+fn write(array: &mut ArrayWriter<List>, indexes: &[u64]) -> Result<(), NoPages> {
+    let mut left = indexes;
+    while !left.is_empty() {
+        let count = array.reserve()?.min(left.len());
+        array.append(left[..count].iter().copied().map(entry));
+        left = &left[count..];
+    }
+    Ok(())
+}
+
+/// Hands `array` over, and reads the indexes of all folios back.
+fn read_back(mut array: ArrayWriter<List>, pages: u64) -> Vec<u64> {
+    let descriptor = array.descriptor();
+    let size = pages * PAGE_SIZE as u64;
+    let header = Header::new(0, size, 0, array.len() as u64, descriptor);
+    let mut memory = Pages::default();
+    for entry in array.entries() {
+        memory.put(entry.pfn().addr().0, &[]);
+    }
+    let (chunks, array_pages) = array.into_lists();
+    for (pfn, content) in chunks.pages.iter().chain(&array_pages.pages) {
+        memory.put(Pfn(*pfn).addr().0, content);
+    }
+    let mut indexes = Vec::new();
+    Memfd::new(header)
+        .expect("what was written is valid")
+        .for_each_run(&memory, |folios, run: &FolioRun| {
+            assert_eq!((run.flags, run.pages), (3, folios.len() as u64));
+            indexes.extend(run.index.0..run.index.0 + run.pages);
+        })
+        .expect("what was written can be read");
+    assert_eq!(
+        memory.left(),
+        usize::from(header.nr_folios == 0) * memory.len()
+    );
+    indexes
+}
+
+/// Ascending indexes with holes.
+fn indexes(max: usize) -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::vec(1..4u64, 0..max).prop_map(|steps| {
+        let sums = steps.iter().scan(0, |sum, step| {
+            *sum += step;
+            Some(*sum - 1)
+        });
+        sums.collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_written_is_read(indexes in indexes(2000)) {
+        let mut array = writer();
+        write(&mut array, &indexes).unwrap();
+        prop_assert!(array.entries().eq(indexes.iter().copied().map(entry)));
+        prop_assert_eq!(read_back(array, 8000), indexes);
+    }
+
+    #[test]
+    fn merged(all in indexes(1500), choice: u64) {
+        // Which of two arrays an index goes to.
+        let is_late = |index: &u64| choice >> (index % 64) & 1 == 1;
+        let (late, early): (Vec<_>, Vec<_>) = all.iter().copied().partition(is_late);
+        let (mut ours, mut theirs) = (writer(), writer());
+        write(&mut ours, &early).unwrap();
+        write(&mut theirs, &late).unwrap();
+        let both = ours.merged(&theirs).unwrap();
+        prop_assert_eq!(both.len(), all.len());
+        prop_assert_eq!(read_back(both, 8000), all);
+        prop_assert_eq!(ours.len() + theirs.len(), early.len() + late.len());
+    }
+
+    /// Wherever pages run out, what was written so far can be read, and writing can go on.
+    #[test]
+    fn out_of_pages(count in 1..3000u64, pages in 0..14usize) {
+        let all: Vec<_> = (0..count).collect();
+        let list = List::new();
+        list.left.set(pages);
+        let left = list.left.clone();
+        let mut array = ArrayWriter::new(list.empty(), list);
+        let result = write(&mut array, &all);
+        let needed = all.len().div_ceil(ENTRIES_PER_PAGE) + 1;
+        prop_assert_eq!(result.is_ok(), needed <= pages);
+        let written = array.len();
+        prop_assert!(array.entries().eq(all[..written].iter().copied().map(entry)));
+        left.set(usize::MAX);
+        write(&mut array, &all[written..]).unwrap();
+        prop_assert_eq!(read_back(array, count), all);
+    }
+}
+
+/// More array pages than one chunk names, exactly as many, and a chunk without an array page.
+#[test]
+fn chunks() {
+    for array_pages in [511, 512, 1023] {
+        let count = array_pages * ENTRIES_PER_PAGE as u64;
+        for count in [count, count - 1] {
+            let all: Vec<_> = (0..count).collect();
+            let mut array = writer();
+            write(&mut array, &all).unwrap();
+            assert!(read_back(array, count) == all, "{count} folios");
+        }
+    }
+    let full = 511 * ENTRIES_PER_PAGE;
+    let all: Vec<_> = (0..full as u64).collect();
+    let list = List::new();
+    // One more chunk, but no array page for it.
+    list.left.set(511 + 2);
+    let mut array = ArrayWriter::new(list.empty(), list);
+    write(&mut array, &all).unwrap();
+    assert_eq!(array.reserve(), Err(NoPages));
+    assert!(read_back(array, full as u64) == all);
+}
+
+#[test]
+fn nothing() {
+    let mut array = writer();
+    assert_eq!(array.descriptor(), None);
+    assert!(read_back(array, 1).is_empty());
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Memory that was handed over and claimed: its owners, who free it.
+
+use core::ptr::NonNull;
+
+use super::bindings;
+use crate::abi::{
+    units::Order,
+    PAGE_SIZE, //
+};
+
+/// Adjacent pages that were claimed. Dropping them frees them.
+///
+/// # Invariants
+///
+/// `start` is the address, in the linear mapping, of `order.pages()` adjacent single pages. We own
+/// the only reference to each.
+pub(crate) struct ClaimedPages {
+    start: NonNull<u8>,
+    order: Order,
+}
+
+// SAFETY: By the type invariant only we use the pages. They are not bound to a thread.
+unsafe impl Send for ClaimedPages {}
+// SAFETY: A shared reference only allows to read.
+unsafe impl Sync for ClaimedPages {}
+
+impl ClaimedPages {
+    /// Takes over the pages at `start`.
+    ///
+    /// # Safety
+    ///
+    /// - `start` is the address, in the linear mapping, of `order.pages()` adjacent single pages.
+    /// - The caller owns the only reference to each, and gives it up.
+    pub(super) unsafe fn from_raw(start: NonNull<u8>, order: Order) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self { start, order }
+    }
+
+    /// The content.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let len = self.order.pages() as usize * PAGE_SIZE;
+        // SAFETY: By the type invariant `start` is that of `len` bytes that are mapped. They are
+        // initialized, because they are memory that the previous kernel has written, and nobody
+        // else writes to them as long as we own the pages.
+        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), len) }
+    }
+}
+
+impl AsRef<[u8]> for ClaimedPages {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl Drop for ClaimedPages {
+    fn drop(&mut self) {
+        for nr in 0..self.order.pages() as usize {
+            // SAFETY: By the type invariant this is the address of a single page, of which we own
+            // the last reference; nothing uses it afterwards.
+            unsafe { bindings::lu_free_page(self.start.as_ptr().add(nr * PAGE_SIZE).cast()) };
+        }
+    }
+}
+
+/// Folios of one order that were claimed. Dropping them frees them.
+///
+/// # Invariants
+///
+/// Each of `folios` is valid and of `order`. We own the only reference to it, and nobody else knows
+/// it.
+pub(crate) struct ClaimedFolios<'a> {
+    folios: &'a mut [*mut bindings::folio],
+    order: Order,
+}
+
+impl<'a> ClaimedFolios<'a> {
+    /// Takes over `folios`.
+    ///
+    /// # Safety
+    ///
+    /// - Each of `folios` is valid, and of `order`.
+    /// - The caller owns the only reference to it, nobody else knows it, and the caller gives it up.
+    pub(super) unsafe fn from_raw(folios: &'a mut [*mut bindings::folio], order: Order) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self { folios, order }
+    }
+
+    /// How many folios there are.
+    pub(super) fn len(&self) -> usize {
+        self.folios.len()
+    }
+
+    /// The order of each.
+    pub(super) fn order(&self) -> Order {
+        self.order
+    }
+
+    /// The first of [`ClaimedFolios::len`] folios.
+    pub(super) fn as_mut_ptr(&mut self) -> *mut *mut bindings::folio {
+        self.folios.as_mut_ptr()
+    }
+
+    /// Gives the first `count` away.
+    ///
+    /// # Safety
+    ///
+    /// The references to those belong to another owner now.
+    pub(super) unsafe fn forget(&mut self, count: usize) {
+        let folios = core::mem::take(&mut self.folios);
+        // INVARIANT: By the requirement of this function, we own those that are left.
+        self.folios = folios.get_mut(count..).unwrap_or_default();
+    }
+}
+
+impl Drop for ClaimedFolios<'_> {
+    fn drop(&mut self) {
+        if !self.folios.is_empty() {
+            // SAFETY: By the type invariant we own a reference to each; nothing uses them afterwards.
+            unsafe { bindings::lu_release_folios(self.as_mut_ptr(), self.len() as u32) };
+        }
+    }
+}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the previous kernel handed over.
+//!
+//! # Claim, then parse, then trust
+//!
+//! KHO keeps memory for this kernel, but says nothing of what it is: all there is to find it are
+//! physical addresses in that memory, and one name, that of the root. An address may be wrong, name
+//! memory of another user of KHO, or be named twice. So every value takes the same way:
+//!
+//! 1. *Peek.* [`Memory::peek`] copies a few bytes from an address, if KHO has marked the page there.
+//!    Their reader in `abi/` checks the copy. Memory that is not what the address promised stays
+//!    untouched.
+//! 2. *Claim.* [`Handover::claim_pages`] and [`ClaimMemory::claim_run`] compare the mark with the
+//!    size that the reader expects, check that no other piece overlaps, and let KHO restore the
+//!    pages. That works once for each page. [`ClaimedPages`] or [`ClaimedFolios`] own them from then
+//!    on, and free them when they are dropped.
+//! 3. *Parse.* Only what was claimed is read at length. Nobody else can write to it any more.
+//! 4. *Trust.* What the validating constructors of `abi/` return needs no more checks.
+//!
+//! A page that two structures name goes to the first that claims it. The root is never claimed: KHO
+//! will go on to say where it is when the module is loaded again.
+//!
+//! KHO follows its mark without a look at anything else, and without a lock. What is checked instead,
+//! and why that suffices, is in [`marks`].
+
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    error::to_result,
+    new_mutex,
+    prelude::*,
+    str::CStr,
+    sync::{
+        atomic::{
+            ordering::{
+                Acquire,
+                Release, //
+            },
+            Atomic, //
+        },
+        Arc,
+        Mutex, //
+    },
+    types::Opaque, //
+};
+
+use super::{
+    bindings,
+    claimed::{
+        ClaimedFolios,
+        ClaimedPages, //
+    },
+    kho::Kho, //
+};
+use crate::abi::{
+    array::{
+        FoundRun,
+        MAX_RUN, //
+    },
+    marks::{
+        self,
+        MarkedPage,
+        PageMap, //
+    },
+    units::{
+        Order,
+        Pfn,
+        BLOCK_PAGES, //
+    },
+    ClaimMemory,
+    Damage,
+    Memory,
+    PhysAddr,
+    Record,
+    PAGE_SIZE, //
+};
+
+/// Whether a [`Handover`] exists.
+static TAKEN: Atomic<i32> = Atomic::new(0);
+
+/// The right to be the only [`Handover`]. Dropping it allows another one.
+struct Singleton(());
+
+impl Singleton {
+    /// `EBUSY` if there is one.
+    fn take() -> Result<Self> {
+        match TAKEN.cmpxchg(0, 1, Acquire) {
+            Ok(_) => Ok(Self(())),
+            Err(_) => Err(EBUSY),
+        }
+    }
+}
+
+impl Drop for Singleton {
+    fn drop(&mut self) {
+        TAKEN.store(0, Release);
+    }
+}
+
+/// Where the previous kernel put the structure that leads to all others.
+#[derive(Clone, Copy)]
+pub(crate) struct RootLocation {
+    /// Its address.
+    pub(crate) at: PhysAddr,
+    /// Its size in bytes, as the previous kernel announced it.
+    pub(crate) size: u64,
+}
+
+/// All memory that the previous kernel handed over, and the right to claim it.
+///
+/// # Invariants
+///
+/// There is one at a time, so that all claims are made under one lock.
+#[pin_data]
+pub(crate) struct Handover {
+    /// What KHO said about the root.
+    root: Result<Option<RootLocation>>,
+    /// Held for one look at the content of what was handed over, or for one claim: KHO checks and
+    /// clears its marks without a lock. Workers that restore a file spend a fifth of their time
+    /// under it. It is a mutex because that can be taken by whichever thread is running; a fair
+    /// spinlock queues behind a preempted vCPU.
+    #[pin]
+    claims: Mutex<()>,
+    _singleton: Singleton,
+}
+
+impl Handover {
+    /// Finds the root, which the previous kernel announced as `name`.
+    ///
+    /// `EBUSY` if there is a `Handover` already, `ENOMEM`.
+    ///
+    /// # Context
+    ///
+    /// May sleep.
+    pub(crate) fn new(_kho: Kho, name: &CStr) -> Result<Arc<Self>> {
+        // INVARIANT: There is no other one as long as this one owns its `Singleton`.
+        let singleton = Singleton::take()?;
+        Arc::pin_init(
+            pin_init!(Self {
+                root: find_root(name),
+                claims <- new_mutex!(()),
+                _singleton: singleton,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Where the root is, if the previous kernel announced one. An error if KHO cannot tell.
+    pub(crate) fn root(&self) -> Result<Option<RootLocation>> {
+        self.root
+    }
+
+    /// Replaces the first bytes of the root, which stays handed over.
+    ///
+    /// # Context
+    ///
+    /// May sleep. Takes the lock of claims.
+    pub(crate) fn rewrite_root<R: Record>(&self, record: &R) -> Result<(), Damage> {
+        const { assert!(R::SIZE <= PAGE_SIZE) };
+        let at = self.root_address();
+        let _guard = self.claims.lock();
+        let page = self.content(at)?;
+        // SAFETY: `content` says that `page` is valid for reads as long as we hold the lock, which
+        // we do; it is for writes too, because the linear mapping of memory is writable. Nobody
+        // else refers to it: no one claims the root, and all others only copy, under the lock.
+        record.store(unsafe { &mut *page.as_ptr() });
+        Ok(())
+    }
+
+    /// Claims the `1 << order` pages at `at` as single pages.
+    ///
+    /// # Context
+    ///
+    /// May sleep. Takes the lock of claims.
+    pub(crate) fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<ClaimedPages, Damage> {
+        let order = Order::new(order.into()).ok_or(Damage::Address { at })?;
+        ClaimMemory::claim_pages(self, at, order)
+    }
+
+    /// The address of the root, or null.
+    fn root_address(&self) -> PhysAddr {
+        match self.root {
+            Ok(Some(root)) => root.at,
+            _ => PhysAddr(0),
+        }
+    }
+
+    /// The page at `at`, if something that was handed over begins there. It is valid for reads as
+    /// long as the caller holds `claims`: until it is claimed, it is not freed.
+    fn content(&self, at: PhysAddr) -> Result<NonNull<[u8; PAGE_SIZE]>, Damage> {
+        if at.is_null() || !marks::is_readable(self, at) {
+            return Err(Damage::Address { at });
+        }
+        // SAFETY: The page has a mark, so it is online.
+        let page = unsafe { bindings::lu_phys_to_virt(at.0) };
+        NonNull::new(page.cast()).ok_or(Damage::Address { at })
+    }
+}
+
+/// Asks KHO where the previous kernel put what it announced as `name`.
+fn find_root(name: &CStr) -> Result<Option<RootLocation>> {
+    let mut at = 0;
+    let mut size = 0;
+    // SAFETY: `name` ends with a NUL, and `at` and `size` can be written.
+    let result = to_result(unsafe {
+        bindings::kho_retrieve_subtree(name.as_char_ptr(), &mut at, &mut size)
+    });
+    match result {
+        Ok(()) => Ok(Some(RootLocation {
+            at: PhysAddr(at),
+            size: size as u64,
+        })),
+        Err(ENOENT) => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+/// The `struct page` of a page that may have been handed over.
+#[repr(transparent)]
+pub(crate) struct KhoPage(Opaque<bindings::page>);
+
+impl MarkedPage for KhoPage {
+    #[inline]
+    fn private(&self) -> u64 {
+        // SAFETY: The offset is that of `private` in `struct page`, of which this is one.
+        let private = unsafe {
+            self.0
+                .get()
+                .byte_add(bindings::LU_OFFSETOF_PAGE_PRIVATE as usize)
+                .cast::<u64>()
+        };
+        // SAFETY: The field is valid and aligned. The owner of the page may change it meanwhile: a
+        // volatile read of a word is then one of its values, as with READ_ONCE().
+        unsafe { private.read_volatile() }
+    }
+}
+
+impl PageMap for Handover {
+    type Page = KhoPage;
+
+    #[inline]
+    fn block(&self, pfn: Pfn) -> Option<&[KhoPage]> {
+        // SAFETY: Any number can be asked for.
+        let page = unsafe { bindings::lu_pfn_to_online_page(pfn.0 as usize) };
+        let page = NonNull::new(page)?.as_ptr().cast::<KhoPage>();
+        // SAFETY: `lu_pfn_to_online_page` says that the pages of the whole block are an array, and
+        // `slot` is the position of this one in it. They stay as long as the memory is online: what
+        // was handed over is reserved, so it cannot be removed; nor does anything remove a block
+        // without any of it in the time that a look takes. All fields are behind `UnsafeCell`.
+        Some(unsafe { core::slice::from_raw_parts(page.sub(pfn.slot()), BLOCK_PAGES) })
+    }
+
+    fn protected(&self) -> Pfn {
+        Pfn::at(self.root_address()).unwrap_or(Pfn::NULL)
+    }
+}
+
+impl Memory for Handover {
+    fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Damage> {
+        if into.len() > PAGE_SIZE {
+            return Err(Damage::Address { at });
+        }
+        let _guard = self.claims.lock();
+        let page = self.content(at)?;
+        // SAFETY: `page` is valid for reads of a page, which is at least `into.len()` bytes, as long
+        // as the lock is held. `into` is not in it, because it has another owner.
+        unsafe {
+            core::ptr::copy_nonoverlapping(page.as_ptr().cast(), into.as_mut_ptr(), into.len())
+        };
+        Ok(())
+    }
+}
+
+impl ClaimMemory for Handover {
+    type Pages = ClaimedPages;
+    type Folios<'a> = ClaimedFolios<'a>;
+
+    fn max_folio_order(&self) -> Order {
+        // SAFETY: It can be called in any context.
+        let order = unsafe { bindings::lu_max_folio_order() };
+        Order::new(order.into()).unwrap_or(Order::PAGE)
+    }
+
+    fn claim_pages(&self, at: PhysAddr, order: Order) -> Result<ClaimedPages, Damage> {
+        let _guard = self.claims.lock();
+        marks::claimable(self, at, order).ok_or(Damage::Address { at })?;
+        // SAFETY: The mark says that a piece of `order.pages()` pages begins at `at`, which has not
+        // been restored. It is aligned, so that KHO restores it at once, and it shares no page with
+        // another. By the type invariant the lock excludes all other claims.
+        let page = unsafe { bindings::kho_restore_pages(at.0, order.pages() as usize) };
+        let page = NonNull::new(page).ok_or(Damage::Address { at })?;
+        // SAFETY: The page was restored, so it is online.
+        let start = unsafe { bindings::lu_page_address(page.as_ptr()) };
+        let start = NonNull::new(start.cast()).ok_or(Damage::Address { at })?;
+        // SAFETY: KHO gives the pages back as adjacent single pages with one reference to each.
+        Ok(unsafe { ClaimedPages::from_raw(start, order) })
+    }
+
+    fn claim_run(
+        &self,
+        run: FoundRun<'_>,
+        visit: impl FnOnce(ClaimedFolios<'_>),
+    ) -> Result<(), Damage> {
+        let mut folios = [const { MaybeUninit::<*mut bindings::folio>::uninit() }; MAX_RUN];
+        let order = run.order();
+        let mut free = folios.iter_mut();
+        let guard = self.claims.lock();
+        let claimed = run.claim_each(self, |pfn| {
+            let Some(slot) = free.next() else {
+                return false;
+            };
+            // SAFETY: `claim_each` has found the mark of a piece at this frame, which shares no page
+            // with another. By the type invariant the lock excludes all other claims.
+            let folio = unsafe { bindings::kho_restore_folio(pfn.addr().0) };
+            slot.write(folio);
+            !folio.is_null()
+        });
+        drop(guard);
+        // A null pointer would be the last that was written, and count as not claimed.
+        let written = MAX_RUN - free.len();
+        let count = claimed.map_or_else(|failed| failed.count, |()| written);
+        // SAFETY: The first `count` were written, in order.
+        let folios = unsafe { core::slice::from_raw_parts_mut(folios.as_mut_ptr().cast(), count) };
+        // SAFETY: KHO gives each folio back as one of the order in its mark, which is `order`, with
+        // one reference. No page of it belongs to another folio.
+        let folios = unsafe { ClaimedFolios::from_raw(folios, order) };
+        claimed.map_err(|failed| Damage::Address {
+            at: failed.pfn.addr(),
+        })?;
+        visit(folios);
+        Ok(())
+    }
+}
+
+impl kernel::fmt::Display for Damage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}

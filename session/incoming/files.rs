@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The files of an incoming session, by token, and the state of each.
+
+use kernel::{
+    fs::File,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::super::{
+    blocks,
+    fdinfo,
+    identities::{
+        Claim,
+        Ticket, //
+    }, //
+};
+use crate::{
+    abi::{
+        chain,
+        luo::FileEntry,
+        Damage,
+        PhysAddr, //
+    },
+    file_handlers::{
+        self,
+        Failure,
+        Handler, //
+    },
+    kapi::{
+        anon_file::FdInfo,
+        handover::Handover, //
+    }, //
+};
+
+/// The files of a session in the registry.
+pub(super) enum FileList {
+    /// They are listed in the memory of the previous kernel.
+    Unread(Unread),
+    /// A session had them, and has put them back.
+    Read(FileSet),
+}
+
+/// A list of files in the memory of the previous kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Unread {
+    /// The first block, or null.
+    pub(super) first: PhysAddr,
+    /// The number of files, according to the session.
+    pub(super) count: u64,
+}
+
+/// Why a list of files was not read.
+pub(super) enum NotRead {
+    /// There is no memory for it now; nothing has changed.
+    OutOfMemory,
+    /// It is damaged.
+    Damaged(Damage),
+}
+
+impl From<Damage> for NotRead {
+    fn from(why: Damage) -> Self {
+        Self::Damaged(why)
+    }
+}
+
+impl Unread {
+    /// Claims the list.
+    pub(super) fn read(self, handover: &Handover) -> Result<FileSet, NotRead> {
+        let survey = chain::survey::<FileEntry>(handover, self.first)
+            .and_then(|survey| survey.expect(self.count))?;
+        let mut files =
+            KVVec::with_capacity(survey.entries, GFP_KERNEL).map_err(|_| NotRead::OutOfMemory)?;
+        blocks::claim(handover, self.first, survey, |entry| {
+            // The capacity is that of all entries.
+            let _ = files.push_within_capacity(IncomingFile::new(&entry));
+            Ok(())
+        })?;
+        Ok(FileSet::new(files)?)
+    }
+}
+
+/// The files of a session.
+///
+/// # Invariants
+///
+/// They are sorted by token, and no two have the same.
+pub(super) struct FileSet {
+    sorted: KVVec<IncomingFile>,
+    /// Index after the last lookup, so that ascending tokens are found without a search.
+    next: usize,
+}
+
+impl FileSet {
+    /// No files.
+    pub(super) const fn empty() -> Self {
+        // INVARIANT: There are none.
+        Self {
+            sorted: KVVec::new(),
+            next: 0,
+        }
+    }
+
+    fn new(mut files: KVVec<IncomingFile>) -> Result<Self, Damage> {
+        // A kernel with this module writes them in ascending order.
+        if !files.is_sorted_by(|a, b| a.token < b.token) {
+            files.sort_unstable_by_key(|file| file.token);
+            let mut pairs = Iterator::zip(files.iter(), files.iter().skip(1));
+            if let Some((file, _)) = pairs.find(|(a, b)| a.token == b.token) {
+                return Err(Damage::DuplicateToken { token: file.token });
+            }
+        }
+        // INVARIANT: They were found in ascending order, or sorted and compared.
+        Ok(Self {
+            sorted: files,
+            next: 0,
+        })
+    }
+
+    /// All files, by token.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &IncomingFile> {
+        self.sorted.iter()
+    }
+
+    /// As [`FileSet::iter`]; tokens do not change.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut IncomingFile> {
+        self.sorted.iter_mut()
+    }
+
+    /// The index of the file of `token`, which is valid as long as the files are in this set.
+    pub(super) fn find(&mut self, token: u64) -> Option<usize> {
+        let index = match self.sorted.get(self.next) {
+            Some(file) if file.token == token => self.next,
+            _ => self
+                .sorted
+                .binary_search_by_key(&token, |file| file.token)
+                .ok()?,
+        };
+        self.next = index + 1;
+        Some(index)
+    }
+
+    /// The file that [`FileSet::find`] has found.
+    pub(super) fn at_mut(&mut self, index: usize) -> Option<&mut IncomingFile> {
+        self.sorted.get_mut(index)
+    }
+
+    /// See [`fdinfo`].
+    pub(super) fn show(&mut self, to: &FdInfo<'_>) {
+        if self.sorted.len() > fdinfo::MAX_LISTED {
+            let count = |state| {
+                self.iter()
+                    .filter(|file| file.state_name() == state)
+                    .count()
+            };
+            let counts = STATE_NAMES.map(|state| (state, count(state)));
+            return fdinfo::counts(to, &counts);
+        }
+        for file in self.iter_mut() {
+            if to.is_full() {
+                break;
+            }
+            let handler = file
+                .handler()
+                .map_or("unknown", |handler| handler.compatible());
+            fdinfo::file(to, file.token, handler, file.state_name());
+        }
+    }
+}
+
+/// A file of the previous kernel.
+pub(super) struct IncomingFile {
+    token: u64,
+    data: u64,
+    origin: Origin,
+    state: FileState,
+}
+
+/// Which handler wrote the entry of a file.
+enum Origin {
+    /// The name in the entry, for which no handler has been found: nobody has looked for one, or
+    /// there is none.
+    Named([u8; 48]),
+    Found(Handler),
+}
+
+/// What has become of a file.
+pub(super) enum FileState {
+    /// Nobody has asked for it.
+    Pending,
+    /// A task is retrieving it, and holds no lock of the session meanwhile.
+    Retrieving,
+    /// It is a file of this kernel.
+    Retrieved { _identity: Claim, file: ARef<File> },
+    /// It cannot be retrieved, with this error.
+    Failed(Error),
+}
+
+/// The names that fdinfo shows.
+const STATE_NAMES: [&str; 3] = ["pending", "retrieved", "failed"];
+
+impl IncomingFile {
+    fn new(entry: &FileEntry) -> Self {
+        Self {
+            token: entry.token,
+            data: entry.data,
+            origin: Origin::Named(entry.compatible),
+            state: FileState::Pending,
+        }
+    }
+
+    /// The number that the user gave to the file.
+    pub(super) fn token(&self) -> u64 {
+        self.token
+    }
+
+    pub(super) fn state(&self) -> &FileState {
+        &self.state
+    }
+
+    /// The handler, which is looked for once.
+    fn handler(&mut self) -> Result<Handler, Damage> {
+        let name = match self.origin {
+            Origin::Found(handler) => return Ok(handler),
+            Origin::Named(name) => name,
+        };
+        let handler = file_handlers::find(&name).ok_or(Damage::Handler { name })?;
+        self.origin = Origin::Found(handler);
+        Ok(handler)
+    }
+
+    /// Begins the only attempt to retrieve the file.
+    pub(super) fn begin(&mut self, ticket: Ticket) -> Retrieval {
+        self.state = FileState::Retrieving;
+        Retrieval {
+            handler: self.handler(),
+            data: self.data,
+            ticket,
+        }
+    }
+
+    /// Takes the result of the attempt, which is final.
+    pub(super) fn end(&mut self, result: Result<(Claim, ARef<File>)>) -> Result<ARef<File>> {
+        match result {
+            Ok((identity, file)) => {
+                self.state = FileState::Retrieved {
+                    _identity: identity,
+                    file: file.clone(),
+                };
+                Ok(file)
+            }
+            Err(err) => {
+                self.state = FileState::Failed(err);
+                Err(err)
+            }
+        }
+    }
+
+    /// Whether the session can be finished in this state of the file.
+    pub(super) fn can_finish(&mut self) -> bool {
+        match self.state {
+            FileState::Pending => self.handler().map_or(true, |h| h.can_finish_pending()),
+            _ => true,
+        }
+    }
+
+    /// Frees the memory of a file that nobody has asked for.
+    pub(super) fn discard(&mut self, handover: &Handover) -> Result<(), Damage> {
+        match self.state {
+            FileState::Pending => self.handler()?.discard(handover, self.data),
+            _ => Ok(()),
+        }
+    }
+
+    /// One of [`STATE_NAMES`].
+    fn state_name(&self) -> &'static str {
+        let [pending, retrieved, failed] = STATE_NAMES;
+        match self.state {
+            FileState::Pending | FileState::Retrieving => pending,
+            FileState::Retrieved { .. } => retrieved,
+            FileState::Failed(_) => failed,
+        }
+    }
+}
+
+/// The only attempt to retrieve a file.
+pub(super) struct Retrieval {
+    handler: Result<Handler, Damage>,
+    data: u64,
+    ticket: Ticket,
+}
+
+impl Retrieval {
+    /// Makes the file, and claims its identity.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps, for a time that grows with the file.
+    pub(super) fn run(self, handover: &Handover) -> Result<(Claim, ARef<File>), Failure> {
+        let handler = self.handler?;
+        let file = handler.retrieve(handover, self.data)?;
+        let id = handler.identify(&file).ok_or(EIO)?;
+        Ok((self.ticket.claim(id)?, file))
+    }
+}
+
+#[kunit_tests(liveupdate_files)]
+mod tests {
+    use super::*;
+
+    fn files(tokens: &[u64]) -> Result<Result<FileSet, Damage>> {
+        let mut files = KVVec::with_capacity(tokens.len(), GFP_KERNEL)?;
+        for token in tokens {
+            let entry = FileEntry {
+                compatible: [0; 48],
+                data: 0,
+                token: *token,
+            };
+            files.push(IncomingFile::new(&entry), GFP_KERNEL)?;
+        }
+        Ok(FileSet::new(files))
+    }
+
+    #[test]
+    fn found_by_token() -> Result {
+        for tokens in [&[0, 1, u64::MAX][..], &[5, u64::MAX, 0, 9, 1][..], &[][..]] {
+            let mut files = files(tokens)?.map_err(|_| EIO)?;
+            for token in tokens {
+                let index = files.find(*token).ok_or(EINVAL)?;
+                assert_eq!(files.at_mut(index).map(|file| file.token()), Some(*token));
+                assert_eq!(files.find(*token), Some(index));
+            }
+            assert!(files.find(7).is_none());
+            assert!(files.at_mut(tokens.len()).is_none());
+            assert!(files.iter().map(IncomingFile::token).is_sorted());
+            assert_eq!(files.iter().count(), tokens.len());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn many_in_no_order() -> Result {
+        let mut tokens = KVVec::with_capacity(1000, GFP_KERNEL)?;
+        for index in 0..1000u64 {
+            tokens.push(index * 7 % 1000, GFP_KERNEL)?;
+        }
+        let files = files(&tokens)?.map_err(|_| EIO)?;
+        assert!(files.iter().map(IncomingFile::token).eq(0..1000));
+        Ok(())
+    }
+
+    #[test]
+    fn the_same_token_twice() -> Result {
+        for tokens in [&[3, 3][..], &[1, 2, 3, 1][..], &[1, 3, 3, 4][..]] {
+            let damage = files(tokens)?.err();
+            assert!(matches!(
+                damage,
+                Some(Damage::DuplicateToken { token: 1 | 3 })
+            ));
+        }
+        Ok(())
+    }
+}

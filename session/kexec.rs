@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The way from `reboot(2)` to the memory that the next kernel reads.
+
+use kernel::{
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+use super::orchestrator::Orchestrator;
+use crate::{
+    abi::PhysAddr,
+    kapi::kexec::KexecPrepare, //
+};
+
+impl KexecPrepare for Orchestrator {
+    /// Freezes all sessions and serializes them. If a file refuses, everything is as before.
+    fn prepare(&self) -> Result {
+        let frozen = self.shared.freeze.freeze();
+        let start = Instant::<Monotonic>::now();
+        let written = self.outgoing.serialize(&frozen)?;
+        self.root.lock().set_sessions(written.head);
+        pr_info!(
+            "serialized {} sessions with {} files in {} us\n",
+            written.sessions,
+            written.files,
+            start.elapsed().as_micros_ceil()
+        );
+        frozen.keep();
+        Ok(())
+    }
+
+    fn abort(&self) {
+        self.root.lock().set_sessions(PhysAddr(0));
+        self.outgoing.forget();
+        self.shared.freeze.thaw();
+    }
+}

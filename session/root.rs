@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The root that the next kernel reads: what it finds first, and where it finds the sessions.
+
+use kernel::prelude::*;
+
+use crate::{
+    abi::{
+        luo::{
+            FlbHeader,
+            Root,
+            COMPATIBLE,
+            SUBTREE, //
+        },
+        PhysAddr,
+        Record, //
+    },
+    kapi::kho::{
+        Charge,
+        Kho,
+        PreservedPage,
+        Subtree, //
+    }, //
+};
+
+/// The root of the outgoing state, announced to KHO. It leads to no sessions until
+/// [`OutgoingRoot::set_sessions`].
+pub(super) struct OutgoingRoot {
+    root: Root,
+    subtree: Subtree,
+    // The C implementation reads this page, if only to find that there are no objects in it.
+    _flbs: PreservedPage,
+}
+
+impl OutgoingRoot {
+    /// `EEXIST` if the kernel has a Live Update Orchestrator, which has announced its own;
+    /// `ENOMEM`.
+    pub(super) fn announce(kho: Kho, liveupdate_num: u64) -> Result<Self> {
+        let mut flbs = PreservedPage::new(kho, Charge::Nobody)?;
+        FlbHeader { pages: 1, count: 0 }.store(flbs.bytes_mut());
+        let root = Root {
+            compatible: COMPATIBLE,
+            liveupdate_num,
+            sessions: 0,
+            flbs: flbs.addr().0,
+        };
+        let page = PreservedPage::new(kho, Charge::Nobody)?;
+        let subtree = Subtree::announce(kho, SUBTREE, page, &root).inspect_err(|err| {
+            if *err == EEXIST {
+                pr_err!("this kernel has a Live Update Orchestrator already\n");
+            }
+        })?;
+        Ok(Self {
+            root,
+            subtree,
+            _flbs: flbs,
+        })
+    }
+
+    /// Makes the root lead to the sessions whose first block is at `head`, or to none if it is
+    /// null.
+    pub(super) fn set_sessions(&mut self, head: PhysAddr) {
+        self.root.sessions = head.0;
+        self.subtree.rewrite(&self.root);
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What sessions of both directions share.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use super::{
+    freeze::FreezeLock,
+    identities::Identities,
+    limits::Limit, //
+};
+use crate::kapi::kho::Kho;
+
+/// One value for each time that the module is loaded.
+#[pin_data]
+pub(super) struct Shared {
+    pub(super) kho: Kho,
+    #[pin]
+    pub(super) freeze: FreezeLock,
+    /// The files that some session has, in either direction.
+    pub(super) identities: Arc<Identities>,
+    /// Counts the files that are preserved in all outgoing sessions.
+    pub(super) file_limit: Arc<Limit>,
+}
+
+impl Shared {
+    /// `max_files` bounds the number of preserved files; 0 is no limit. `ENOMEM`.
+    pub(super) fn new(kho: Kho, max_files: u32) -> Result<Arc<Self>> {
+        let identities = Identities::new()?;
+        let file_limit = Limit::new(max_files)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                kho,
+                freeze <- FreezeLock::new(),
+                identities,
+                file_limit,
+            }),
+            GFP_KERNEL,
+        )
+    }
+}

@@ -27,7 +27,7 @@ accounting_start
 for program in luo_multi_session luo_stress_files; do
 	run "$program-$STAGE" "/selftests/upstream/$program" -s "$STAGE"
 done
-for program in kexec_memfd kexec_sessions kexec_cargo; do
+for program in kexec_memfd kexec_seals kexec_sparse kexec_sessions kexec_cargo; do
 	run "$program-$STAGE" "/selftests/ours/$program" "$STAGE"
 done
 if [ "$STAGE" = "$STAGES" ]; then

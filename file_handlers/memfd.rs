@@ -163,7 +163,7 @@ impl FileHandler for MemfdHandler {
 
 impl PreservedFile for Preserved {
     fn data(&self) -> u64 {
-        Preserved::data(self).0
+        self.header.addr().0
     }
 
     fn freeze(&mut self) -> Result {
@@ -243,11 +243,6 @@ impl Preserved {
             failures,
             file,
         })
-    }
-
-    /// The address that the next kernel is told.
-    pub(crate) fn data(&self) -> PhysAddr {
-        self.header.addr()
     }
 
     /// Writes what may have changed since: the position, seals that were added, and pages that were

@@ -54,7 +54,7 @@
 //!   of the file's memory has been claimed by then.
 //! - An outgoing session that is closed gives everything back.
 //! - A file that cannot be frozen refuses the kexec: `reboot(2)` returns the error, and everything
-//!   goes on as before. So does a refusal by anybody else on the chain that `kernel_kexec()` asks.
+//!   goes on as before. A refusal by another member of the notifier chain has the same effect.
 //! - What is damaged in the incoming state costs as little as possible: a file, a session, or all
 //!   of them. The answer is `EIO`, one line in the log says why, and memory that nobody can make
 //!   sense of stays reserved. See `incoming/`.

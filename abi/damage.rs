@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Why incoming data was refused, in words for the log.
+//! What is wrong with incoming data, in words for the log.
 
 use core::fmt;
 

@@ -19,8 +19,8 @@
 //! no other page in it has anything in `private`, and no larger piece covers it. All of these looks
 //! stay within one block of `1 << MAX_PAGE_ORDER` aligned pages, whose `struct page`s are an array.
 //!
-//! No mark is set once the kernel has booted, so a look without a lock can only find too much:
-//! whoever claims looks again under the lock of [`ClaimMemory`](super::ClaimMemory).
+//! No mark is set after the kernel has booted, so a look without a lock can only find too much. A
+//! claim looks again under the lock of [`ClaimMemory`](super::ClaimMemory).
 
 use super::{
     units::{
@@ -49,7 +49,7 @@ pub(crate) trait PageMap {
     /// such memory.
     fn block(&self, pfn: Pfn) -> Option<&[Self::Page]>;
 
-    /// The frame of the root, which nobody may claim; [`Pfn::NULL`] if there is none.
+    /// The frame of the root, which may not be claimed; [`Pfn::NULL`] if there is none.
     fn protected(&self) -> Pfn;
 }
 

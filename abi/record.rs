@@ -28,7 +28,7 @@ macro_rules! impl_field_for_int {
             #[inline]
             fn store(&self, bytes: &mut [u8]) {
                 let to = bytes.first_chunk_mut();
-                debug_assert!(to.is_some(), "no room for a field");
+                debug_assert!(to.is_some(), "the field does not fit");
                 if let Some(to) = to {
                     *to = self.to_ne_bytes();
                 }
@@ -50,7 +50,7 @@ impl<const N: usize> Field for [u8; N] {
     #[inline]
     fn store(&self, bytes: &mut [u8]) {
         let to = bytes.first_chunk_mut();
-        debug_assert!(to.is_some(), "no room for a field");
+        debug_assert!(to.is_some(), "the field does not fit");
         if let Some(to) = to {
             *to = *self;
         }

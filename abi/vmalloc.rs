@@ -66,7 +66,7 @@ impl Descriptor {
     }
 }
 
-/// How many chunks there may be at most for so many addresses.
+/// The largest number of chunks for that many addresses.
 pub(crate) fn max_chunks(pages: usize) -> usize {
     // When the last chunk is full, KHO has already begun an empty one after it.
     pages / PAGES_PER_CHUNK + 1

@@ -58,7 +58,7 @@
 //! know, and without memory.
 //!
 //! retrieve is tried once. If the header is damaged, nothing was claimed and all of the file stays
-//! reserved until the next reboot, because nobody knows what it is. If the array is damaged, what
+//! reserved until the next reboot, because the memory could belong to another user of KHO. If the array is damaged, what
 //! comes before the damage is freed, and what comes after it stays reserved. If a folio cannot be
 //! inserted, for lack of memory, all folios are freed.
 
@@ -174,8 +174,8 @@ impl PreservedFile for Preserved {
 /// The size of the largest file that is preserved, in pages: C counts folios in 32 bits.
 const MAX_PAGES: u64 = u32::MAX as u64;
 
-/// One worker helps to restore a file for so many array pages, of 256 folios each. For fewer, it
-/// would begin when all is done.
+/// Array pages, of 256 folios each, for which one more worker helps to restore a file. A worker for
+/// fewer would start after the work is done.
 const ARRAY_PAGES_PER_WORKER: usize = 8;
 
 /// What restoring a file may charge beyond its pages: what the kernel charges ahead on each CPU, and
@@ -252,8 +252,8 @@ impl Preserved {
     ///
     /// # Context
     ///
-    /// May sleep. The inode is not locked: a task that writes to the file can hold that lock as long
-    /// as it likes. Because the file is frozen, pages can only be added meanwhile.
+    /// May sleep. The inode is not locked: a task that writes to the file can hold that lock for any
+    /// time. Because the file is frozen, pages can only be added meanwhile.
     pub(crate) fn freeze(&mut self) -> Result {
         self.check_memory()?;
         let seals = known_seals(&self.file)?;
@@ -388,7 +388,7 @@ impl Slices<'_> {
         }
         let slice = self.walk.next_slice();
         slice
-            .inspect_err(|damage| self.note(self.walk.given() + 1, *damage))
+            .inspect_err(|damage| self.note(self.walk.returned() + 1, *damage))
             .unwrap_or_default()
     }
 

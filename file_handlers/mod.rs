@@ -12,7 +12,7 @@
 //! ```text
 //!   old kernel                                     new kernel
 //!
-//!   identify     is the file of this kind?         compatible   who wrote the entry?
+//!   identify     is the file of this kind?         compatible   which handler wrote it?
 //!      │                                              │
 //!   preserve     all that can fail                    ├──► retrieve    a file again
 //!      │                                              │       │

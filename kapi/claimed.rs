@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Memory that was handed over and claimed: its owners, who free it.
+//! Memory that was handed over and claimed: the types that own and free it.
 
 use core::ptr::NonNull;
 

@@ -103,7 +103,7 @@ impl LockedVm {
 impl Drop for LockedVm {
     fn drop(&mut self) {
         if let Some(user) = &self.user {
-            // SAFETY: We own a reference to the user. By the type invariant, so many pages are
+            // SAFETY: We own a reference to the user. By the type invariant, that many pages are
             // accounted.
             unsafe { bindings::lu_locked_vm_sub(user.0.get(), self.pages) };
         }

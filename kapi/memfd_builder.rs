@@ -172,7 +172,7 @@ impl MemfdBuilder {
 impl Drop for MemfdBuilder {
     fn drop(&mut self) {
         let accounted = self.accounted.load(Relaxed) as isize;
-        // SAFETY: By the type invariant the inode is one of shmem, to which blocks for so many pages
+        // SAFETY: By the type invariant the inode is one of shmem, to which blocks for that many pages
         // were accounted. This gives back those of pages that were not inserted.
         unsafe { bindings::shmem_recalc_inode(self.inode(), accounted, 0) };
     }

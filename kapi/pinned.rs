@@ -140,7 +140,7 @@ pub(super) struct Preserved<'a> {
 impl Drop for PinnedFolios<'_> {
     fn drop(&mut self) {
         if !self.folios.is_empty() {
-            // SAFETY: By the type invariant we own a pin of each of so many folios.
+            // SAFETY: By the type invariant we own a pin of each of that many folios.
             unsafe { bindings::unpin_folios(self.folios.as_mut_ptr().cast(), self.len()) };
         }
     }

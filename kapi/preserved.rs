@@ -134,8 +134,8 @@ impl PreservedFolios {
         let before = self.pages;
         let mut frames = [const { MaybeUninit::uninit() }; MAX_PRESERVED];
         while folios.len() > 0 {
-            let room = self.array.reserve()?;
-            let (preserved, result) = folios.preserve(room, &mut frames);
+            let capacity = self.array.reserve()?;
+            let (preserved, result) = folios.preserve(capacity, &mut frames);
             // INVARIANT: The folios are preserved and pinned, and the pins are ours now.
             self.pages += preserved.pages;
             self.array.append(preserved.frames.iter().map(|frame| {

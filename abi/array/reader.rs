@@ -29,7 +29,7 @@ impl Memfd {
         Walk::new(self, memory)
     }
 
-    /// How many array pages there are: at most so many slices does [`Walk::next_slice`] give.
+    /// The number of array pages. [`Walk::next_slice`] returns at most that many slices.
     pub(crate) fn array_pages(&self) -> usize {
         self.array().check().map_or(0, |area| area.pages)
     }
@@ -50,8 +50,8 @@ impl Memfd {
     }
 }
 
-/// The way along the array of a file. It claims array pages in order, one ahead of those that it has
-/// given away, because a slice of the file ends where the next one begins.
+/// A walk along the array of a file. It claims array pages in order, one ahead of the slices that it
+/// has returned, because a slice of the file ends where the next one begins.
 pub(crate) struct Walk<'a, M: ClaimMemory> {
     memory: &'a M,
     /// As the header says.
@@ -69,10 +69,11 @@ pub(crate) struct Walk<'a, M: ClaimMemory> {
     chunk: Option<M::Pages>,
     slot: usize,
     next_chunk: PhysAddr,
-    /// The array page that was claimed and not given away yet, and the damage after it.
+    /// The array page that was claimed and not returned yet, and the damage after it.
     ahead: Option<ArrayPage<M::Pages>>,
     damage: Option<Damage>,
-    given: usize,
+    /// The number of slices that were returned.
+    returned: usize,
 }
 
 /// An array page that was claimed.
@@ -101,7 +102,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
             next_chunk: PhysAddr(array.first),
             ahead: None,
             damage: None,
-            given: 0,
+            returned: 0,
         };
         // There is no array for no folios.
         if walk.nr_folios > 0 {
@@ -120,7 +121,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
 
     /// The next slice of the file; `None` after the last, and after an error.
     ///
-    /// Damage is reported after all slices before it were given.
+    /// Damage is reported after all slices before it were returned.
     pub(crate) fn next_slice(&mut self) -> Result<Option<FileSlice<M::Pages>>, Damage> {
         let Some(page) = self.ahead.take() else {
             return self.damage.take().map_or(Ok(None), Err);
@@ -130,9 +131,9 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
             Some(next) => Placement::within(page.first..next.first, self.max_order),
             None => Placement::to_the_end(page.first..self.end, self.max_order),
         };
-        self.given += 1;
+        self.returned += 1;
         Ok(Some(FileSlice {
-            nr: self.given,
+            nr: self.returned,
             pages: page.pages,
             count: page.count,
             placement,
@@ -152,9 +153,9 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
         }
     }
 
-    /// How many slices were given.
-    pub(crate) fn given(&self) -> usize {
-        self.given
+    /// The number of slices that were returned.
+    pub(crate) fn returned(&self) -> usize {
+        self.returned
     }
 
     /// Claims the next array page; `None` after the last.
@@ -173,8 +174,8 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
         let entries = pages.as_ref();
         let capacity = entries.len() / FolioEntry::SIZE;
         let count = self.entries_left.min(capacity as u64) as usize;
-        // A number of folios that is too small would lose content without a word. What follows the
-        // empty entry is not part of the array.
+        // A number of folios that is too small would lose content silently. What follows the empty
+        // entry is not part of the array.
         let end = entries.get(count * FolioEntry::SIZE..).unwrap_or_default();
         if count < capacity && !FolioEntry::load(end).is_empty() {
             return Err(Damage::ArrayLength {

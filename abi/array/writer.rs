@@ -69,17 +69,17 @@ impl<L: PageList> ArrayWriter<L> {
 
     /// How many entries can be appended until a page must be added.
     #[inline]
-    fn room(&self) -> usize {
+    fn free(&self) -> usize {
         self.pages.len() * ENTRIES_PER_PAGE - self.len
     }
 
-    /// Makes room for one entry at least, and says for how many. An error changes nothing.
+    /// Reserves at least one entry, and returns how many can be appended. An error changes nothing.
     #[inline]
     pub(crate) fn reserve(&mut self) -> Result<usize, L::Error> {
-        if self.room() == 0 {
+        if self.free() == 0 {
             self.grow()?;
         }
-        Ok(self.room())
+        Ok(self.free())
     }
 
     /// Adds an array page.
@@ -112,7 +112,7 @@ impl<L: PageList> ArrayWriter<L> {
     /// for in the last array page.
     #[inline]
     pub(crate) fn append(&mut self, entries: impl ExactSizeIterator<Item = FolioEntry>) {
-        debug_assert!(entries.len() <= self.room());
+        debug_assert!(entries.len() <= self.free());
         let start = self.len % ENTRIES_PER_PAGE * FolioEntry::SIZE;
         let last = self.pages.len().saturating_sub(1);
         let free = self.pages.bytes_mut(last).get_mut(start..);

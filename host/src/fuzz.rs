@@ -228,7 +228,7 @@ fn slices(memfd: &Memfd, memory: &Pages) {
     let mut slices = Vec::new();
     while let Ok(Some(slice)) = walk.next_slice() {
         slices.push(slice);
-        assert_eq!(slices.last().unwrap().nr, walk.given());
+        assert_eq!(slices.last().unwrap().nr, walk.returned());
     }
     assert!(walk.next_slice().is_ok_and(|slice| slice.is_none()));
     assert!(slices.len() <= memfd.array_pages());

@@ -293,7 +293,7 @@ fn backwards(state: &State, memory: &Pages) -> (Vec<u64>, Vec<(usize, Damage)>) 
     let mut claimed = Vec::new();
     let mut refused: Vec<_> = end
         .err()
-        .map(|why| (walk.given() + 1, why))
+        .map(|why| (walk.returned() + 1, why))
         .into_iter()
         .collect();
     for piece in pieces.into_iter().rev() {

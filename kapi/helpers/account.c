@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Who is charged for memory, and who may pin how much. */
+/* Memory cgroups that are charged, and limits for pinned memory. */
 
 #include <linux/capability.h>
 #include <linux/cgroup.h>
@@ -51,7 +51,7 @@ void lu_memcg_put(struct mem_cgroup *memcg)
  * @memcg: Memory cgroup to which the caller has a reference.
  *
  * Neither @memcg nor one of its ancestors has to reclaim, or to slow down the task that
- * charges, for so many pages. It is a snapshot: other tasks may charge them first.
+ * charges, for that many pages. It is a snapshot: other tasks may charge them first.
  *
  * Context: Any context.
  * Return: The number of pages; ULONG_MAX if there is no limit.

@@ -34,7 +34,7 @@
 //! # When something fails
 //!
 //! - The chain of sessions is damaged: every open of the device fails with `EIO`. What was not read
-//!   stays handed over, because nobody knows what it is.
+//!   stays handed over, because it could belong to another user of KHO.
 //! - The chain of files of a session is damaged: `retrieve_session` fails with `EIO` until the
 //!   module is unloaded; other sessions are fine.
 //! - A file is damaged, or this kernel cannot make it: `retrieve_fd` fails, with the same error

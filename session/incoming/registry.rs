@@ -211,7 +211,7 @@ impl Registry {
     /// Claims the chain of sessions, and sorts them by name into `sorted`, whose capacity is that
     /// of all.
     ///
-    /// An error leaves the rest of the chain where it is: nobody knows what it is.
+    /// An error leaves the rest of the chain reserved: it could belong to another user of KHO.
     fn claim(
         &self,
         root: &Root,

@@ -267,7 +267,7 @@ impl Session {
         let before = self.damaged.fetch_add(1, Relaxed);
         if before < MAX_LOGGED {
             pr_err!(
-                "file {token:#x} of session {} from the previous kernel is refused: {why}\n",
+                "file {token:#x} of session {} from the previous kernel cannot be restored: {why}\n",
                 self.name
             );
         } else if before == MAX_LOGGED {

@@ -83,7 +83,7 @@ class Builder(threading.Thread):
     def run(self):
         for name in list(self.missing):
             # The guests go first: the build takes what they leave idle.
-            status = subprocess.call(["nice", "-n", "19",
+            status = subprocess.call(["nice", "-n", "10",
                                       paths.QEMU / "build.sh", "ready", name])
             if status not in (0, NO_SOURCE):
                 print(f"kernel {name} was not built: exit status {status}",

@@ -50,8 +50,8 @@
 //!
 //! - A call that reports failure has changed nothing, so it can be repeated. Calls reserve what
 //!   they need, including the fd of the answer, then act, copy the answer out, and commit. The
-//!   exception is `retrieve_fd` of a file that cannot be restored: the error is final, because part
-//!   of the file's memory has been claimed by then.
+//!   exceptions are calls that find damage, and `retrieve_fd` of a file that cannot be restored:
+//!   these errors are final, because memory may have been claimed by then.
 //! - An outgoing session that is closed gives everything back.
 //! - A file that cannot be frozen refuses the kexec: `reboot(2)` returns the error, and everything
 //!   goes on as before. A refusal by another member of the notifier chain has the same effect.
@@ -64,8 +64,10 @@
 //!
 //! From the outermost to the innermost. A task takes a lock only while it holds none of those below
 //! it. All of them sleep. None is held while user memory is accessed, because a page fault can take
-//! as long as the provider of that memory likes, and `reboot(2)` waits for lock 1. The kernel holds
-//! `misc_mtx` outside of all when the device is opened.
+//! any time, and `reboot(2)` waits for lock 1. There is one exception: `write(2)` takes lock 4, and
+//! accesses user memory under it. A writer that hangs therefore holds up a task that waits for lock
+//! 4 with lock 1 held, and `reboot(2)`. The kernel holds `misc_mtx` outside of all when the device
+//! is opened.
 //!
 //! 1. [`freeze::FreezeLock`]. Everything that changes a session holds it for reading, as `Running`
 //!    proves; `reboot(2)` holds it for writing from the moment when a kexec is entered. If the
@@ -83,8 +85,8 @@
 //!    lock 1 for reading, and neither 2 nor 3.
 //! 5. [`identities::Identities`], and `Orchestrator::root`: for one operation that takes no other
 //!    lock.
-//! 6. The rest of the array of a memfd that several CPUs retrieve: while one of them claims the
-//!    next part. Workers take locks 4, 6 and 7. The task they work for holds lock 1, and none of 2
+//! 6. `Slices` of `file_handlers/memfd.rs`, the part of a folio array that no worker has taken yet:
+//!    while one of them claims the next array page. Workers take locks 4, 6 and 7. The task they work for holds lock 1, and none of 2
 //!    to 7 while it waits for them.
 //! 7. `kapi::handover::Handover::claims`: for one look at memory that was handed over, or one
 //!    claim.

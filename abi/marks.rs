@@ -45,8 +45,8 @@ pub(crate) trait PageMap {
     /// See [`MarkedPage`].
     type Page: MarkedPage;
 
-    /// All pages of the block of the largest order that `pfn` is in, in order; `None` if there is no
-    /// such memory.
+    /// All pages of the block of the largest order that `pfn` is in, in order. `None` if no piece
+    /// begins at `pfn`, or if there is no such memory.
     fn block(&self, pfn: Pfn) -> Option<&[Self::Page]>;
 
     /// The frame of the root, which may not be claimed; [`Pfn::NULL`] if there is none.
@@ -57,6 +57,11 @@ pub(crate) trait PageMap {
 #[inline]
 fn mark(order: Order) -> u64 {
     MAGIC | u64::from(order.get())
+}
+
+/// Whether a page with this `private` is the first one of a piece.
+pub(crate) fn is_mark(private: u64) -> bool {
+    order_in(private).is_some()
 }
 
 /// The order of the piece whose first page has this `private`, if it is a mark.

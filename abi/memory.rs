@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The largest record that is read on its own, in bytes.
-const MAX_RECORD: usize = 64;
+pub(crate) const MAX_RECORD: usize = 64;
 
 /// A physical address.
 ///

@@ -31,8 +31,8 @@
 //! bytes there, or a [`ClaimMemory`] for the pages, and gets them only if KHO kept them.
 //! [`marks`] decides that, from what KHO wrote to the pages.
 //!
-//! The authority for all layouts is `include/linux/kho/abi/`. `kapi::layout` compares the two at
-//! compile time.
+//! The authority for all layouts is `include/linux/kho/abi/`. `kapi::layout` compares sizes at
+//! compile time, and offsets in KUnit tests.
 
 #[macro_use]
 mod record;

@@ -13,7 +13,7 @@
 //! ```text
 //!   old kernel                                       │  new kernel
 //!                                                    │
-//!   preserve   file frozen                           │
+//!   preserve   size fixed, no holes punched          │
 //!              page moved out of KHO's scratch area, │
 //!                pinned, preserved, dirty, up to date│
 //!              entry in the folio array              │

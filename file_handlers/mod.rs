@@ -26,7 +26,8 @@
 //! ```
 //!
 //! 1. [`FileHandler::identify`] tells whether the handler preserves a file, and what distinguishes
-//!    the file from all others: two open files with the same number are one file to the handler. It
+//!    the file from all others that any handler preserves, such as the address of its inode: two
+//!    open files with the same number are one file. It
 //!    is called for every file that any user wants to preserve, so it only looks.
 //! 2. [`FileHandler::preserve`] makes the file survive and stay usable: it pins memory, gives it to
 //!    KHO and forbids what could take it away. Whatever can fail must be tried here, as long as the
@@ -94,8 +95,8 @@ pub(crate) trait FileHandler: Send + Sync + 'static {
     /// The name and version of what the handler writes: 1 to 47 bytes, none of them NUL.
     fn compatible(&self) -> &'static str;
 
-    /// The number that distinguishes a file from all others of this handler, if the handler
-    /// preserves such files.
+    /// The number that distinguishes a file from all others that any handler preserves, if this
+    /// handler preserves such files.
     ///
     /// # Context
     ///

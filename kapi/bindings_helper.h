@@ -104,19 +104,21 @@ unsigned int lu_max_folio_order(void);
 /* mm/pin.c */
 unsigned long lu_memory_failures(void);
 unsigned long lu_shmem_pages(struct inode *inode);
-unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end,
-				unsigned long max);
-long lu_pin_folios(struct file *file, loff_t start, loff_t end, struct folio **folios,
-		   unsigned int max);
+bool lu_shmem_is_dense(struct inode *inode, unsigned long pages);
+unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start,
+				pgoff_t end, unsigned long max);
+long lu_pin_folios(struct file *file, loff_t start, loff_t end,
+		   struct folio **folios, unsigned int max);
 
 /* mm/preserve.c */
 unsigned int lu_preserve_folios(struct folio **folios, unsigned int nr,
-				struct lu_frame *frames, unsigned long *pages, int *err);
+				struct lu_frame *frames, unsigned long *pages,
+				int *err);
 void lu_unpreserve_folios(const u64 *pfns, unsigned int nr);
 
 /* mm/insert.c */
 unsigned int lu_insert_folios(struct inode *inode, struct mem_cgroup *memcg,
-			      struct folio **folios, unsigned int nr, pgoff_t index,
-			      bool uptodate, int *err);
+			      struct folio **folios, unsigned int nr,
+			      pgoff_t index, bool uptodate, int *err);
 
 #endif

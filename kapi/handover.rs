@@ -2,7 +2,7 @@
 
 //! What the previous kernel handed over.
 //!
-//! # Claim, then parse, then trust
+//! # Peek, claim, parse, trust
 //!
 //! KHO keeps memory for this kernel, but says nothing of what it is: all there is to find it are
 //! physical addresses in that memory, and one name, that of the root. An address may be wrong, name
@@ -23,6 +23,8 @@
 //!
 //! KHO follows its mark without a look at anything else, and without a lock. What is checked instead,
 //! and why that suffices, is in [`marks`].
+//!
+//! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 
 use core::{
     mem::MaybeUninit,
@@ -66,6 +68,7 @@ use crate::abi::{
         MarkedPage,
         PageMap, //
     },
+    memory::MAX_RECORD,
     units::{
         Order,
         Pfn,
@@ -160,14 +163,19 @@ impl Handover {
     ///
     /// May sleep. Takes the lock of claims.
     pub(crate) fn rewrite_root<R: Record>(&self, record: &R) -> Result<(), Damage> {
-        const { assert!(R::SIZE <= PAGE_SIZE) };
+        const { assert!(R::SIZE <= MAX_RECORD) };
         let at = self.root_address();
         let _guard = self.claims.lock();
         let page = self.content(at)?;
+        let mut bytes = [0; MAX_RECORD];
+        record.store(&mut bytes);
         // SAFETY: `content` says that `page` is valid for reads as long as we hold the lock, which
-        // we do; it is for writes too, because the linear mapping of memory is writable. Nobody
-        // else refers to it: no one claims the root, and all others only copy, under the lock.
-        record.store(unsafe { &mut *page.as_ptr() });
+        // we do; it is for writes too, because the linear mapping of memory is writable. The record
+        // fits into both. The root is never claimed, and this module reads it only under the lock.
+        // KHO's debugfs may read it meanwhile: what is torn then only reaches userspace.
+        unsafe {
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), page.as_ptr().cast::<u8>(), R::SIZE)
+        };
         Ok(())
     }
 
@@ -247,10 +255,17 @@ impl PageMap for Handover {
         // SAFETY: Any number can be asked for.
         let page = unsafe { bindings::lu_pfn_to_online_page(pfn.0 as usize) };
         let page = NonNull::new(page)?.as_ptr().cast::<KhoPage>();
-        // SAFETY: `lu_pfn_to_online_page` says that the pages of the whole block are an array, and
-        // `slot` is the position of this one in it. They stay as long as the memory is online: what
-        // was handed over is reserved, so it cannot be removed; nor does anything remove a block
-        // without any of it in the time that a look takes. All fields are behind `UnsafeCell`.
+        // SAFETY: `page` is the `struct page` of memory that was online a moment ago.
+        // `pfn_to_online_page()` leaves it to its callers that memory may be removed meanwhile.
+        let first = unsafe { &*page };
+        if !marks::is_mark(first.private()) {
+            return None;
+        }
+        // SAFETY:
+        // - `lu_pfn_to_online_page` says that the pages of the whole block are an array, and `slot`
+        //   is the position of this one in it. All fields are inside `UnsafeCell`.
+        // - The page is marked, so KHO holds it: memory hotplug cannot remove a block with such a
+        //   page. The page stays held until the file that is being restored has all its folios.
         Some(unsafe { core::slice::from_raw_parts(page.sub(pfn.slot()), BLOCK_PAGES) })
     }
 
@@ -290,7 +305,9 @@ impl ClaimMemory for Handover {
         marks::claimable(self, at, order).ok_or(Damage::Address { at })?;
         // SAFETY: The mark says that a piece of `order.pages()` pages begins at `at`, which has not
         // been restored. It is aligned, so that KHO restores it at once, and it shares no page with
-        // another. By the type invariant the lock excludes all other claims.
+        // another. By the type invariant the lock excludes all other claims of this module. Other users
+        // of KHO claim what they preserved; an address that leads there is damage that nothing can
+        // tell from honest data (docs/format.md).
         let page = unsafe { bindings::kho_restore_pages(at.0, order.pages() as usize) };
         let page = NonNull::new(page).ok_or(Damage::Address { at })?;
         // SAFETY: The page was restored, so it is online.
@@ -314,7 +331,9 @@ impl ClaimMemory for Handover {
                 return false;
             };
             // SAFETY: `claim_each` has found the mark of a piece at this frame, which shares no page
-            // with another. By the type invariant the lock excludes all other claims.
+            // with another. By the type invariant the lock excludes all other claims of this module. Other users
+            // of KHO claim what they preserved; an address that leads there is damage that nothing can
+            // tell from honest data (docs/format.md).
             let folio = unsafe { bindings::kho_restore_folio(pfn.addr().0) };
             slot.write(folio);
             !folio.is_null()

@@ -96,7 +96,7 @@ pub(crate) use bindings::{
 ///
 /// # Invariants
 ///
-/// The system call lasts at least as long as the value.
+/// The current task is in `ioctl(2)` on a file of this module at least as long as the value lives.
 pub(crate) struct Ioctl<'a> {
     cmd: u32,
     arg: usize,

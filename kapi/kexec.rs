@@ -2,8 +2,10 @@
 
 //! The notifier chain that `kernel_kexec()` asks before the point of no return.
 //!
-//! The chain comes with `patches/`: `KEXEC_PREPARE` may refuse the kexec, `KEXEC_ABORT` tells those
+//! The chain comes with `patches/`: `KEXEC_PREPARE` may refuse the kexec, `KEXEC_PREPARE_ABORT` tells those
 //! that had agreed that another one refused it.
+//!
+//! C header: [`include/linux/kexec.h`](srctree/include/linux/kexec.h)
 
 use core::marker::PhantomData;
 
@@ -35,7 +37,8 @@ pub(crate) trait KexecPrepare: Send + Sync {
     /// Process context; may sleep.
     fn prepare(&self) -> Result;
 
-    /// Another participant has refused after [`KexecPrepare::prepare`] succeeded.
+    /// No kexec comes, although [`KexecPrepare::prepare`] succeeded: a later participant refused. It
+    /// may also be called without a `prepare()` before it, if the module was loaded in between.
     ///
     /// # Context
     ///

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Kexec HandOver (KHO): pages that the next kernel will get.
+//!
+//! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 
 use core::ptr::NonNull;
 
@@ -47,7 +49,8 @@ pub(crate) enum Charge {
 ///
 /// # Invariants
 ///
-/// `page` is a page from `lu_alloc_preserved()`. Only we use it.
+/// `page` is a page from `lu_alloc_preserved()`. Only we use it; KHO's debugfs may show it to
+/// userspace.
 pub(crate) struct PreservedPage {
     page: NonNull<[u8; PAGE_SIZE]>,
 }
@@ -81,8 +84,8 @@ impl PreservedPage {
 
     /// The content.
     pub(crate) fn bytes(&self) -> &[u8; PAGE_SIZE] {
-        // SAFETY: By the type invariant the page is valid, and only we use it. Any content is one of
-        // bytes.
+        // SAFETY: By the type invariant the page is valid, and only we use it. It comes from the page
+        // allocator, foreign code to the compiler, so its bytes have some fixed value.
         unsafe { self.page.as_ref() }
     }
 

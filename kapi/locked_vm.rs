@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Pinned memory that counts against `RLIMIT_MEMLOCK` of the user that asked for it.
+//!
+//! C header: [`include/linux/sched/user.h`](srctree/include/linux/sched/user.h)
 
 use core::ptr::NonNull;
 

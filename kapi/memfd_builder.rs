@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! A new memfd, while it is filled with folios that were handed over.
+//!
+//! C header: [`include/linux/memfd.h`](srctree/include/linux/memfd.h)
 
 use core::ptr::{
     null_mut,
@@ -117,8 +119,8 @@ impl MemfdBuilder {
     /// Inserts folios, one after the other, where `run` says. Several tasks may do so at once.
     ///
     /// `ENOMEM` if the memory cgroup or the machine does not allow it, `ENOSPC` if the mount of
-    /// shmem does not, `EEXIST` if there is a page already, `EINVAL` if the folios are not aligned
-    /// or not within the file. Those that are not inserted are freed.
+    /// shmem does not, `EEXIST` if there is a page already, `EINVAL` if the folios are not aligned,
+    /// not within the file, or larger than the page cache can hold. Those that are not inserted are freed.
     ///
     /// # Context
     ///
@@ -127,7 +129,13 @@ impl MemfdBuilder {
         let order = folios.order();
         let pages = order.pages() * folios.len() as u64;
         let last = run.index.after(pages.saturating_sub(order.pages()));
-        if pages == 0 || !run.index.is_aligned(order) || last >= self.end {
+        // SAFETY: It can be called in any context.
+        let max_order = unsafe { bindings::lu_max_folio_order() };
+        if pages == 0
+            || u32::from(order.get()) > max_order
+            || !run.index.is_aligned(order)
+            || last >= self.end
+        {
             return Err(EINVAL);
         }
         // SAFETY: By the type invariant the inode is one of shmem.
@@ -145,7 +153,8 @@ impl MemfdBuilder {
         // - We own a reference to the memory cgroup, or it is null.
         // - By the invariant of `ClaimedFolios` there are `len` folios of `order`, to each of which
         //   we own the only reference.
-        // - The index is aligned, and all folios begin before the end: this was checked.
+        // - The order is one that the page cache can hold, the index is aligned, and all folios
+        //   begin before the end: this was checked.
         // - `err` can be written.
         let inserted = unsafe {
             bindings::lu_insert_folios(

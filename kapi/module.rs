@@ -31,8 +31,9 @@ pub(crate) struct Entered<'a> {
 impl Entered<'_> {
     /// # Safety
     ///
-    /// The caller was called from outside of the module, by code that holds a reference to the
-    /// module until the call has returned.
+    /// - The caller was called from outside of the module, by code that holds a reference to the
+    ///   module until the call has returned.
+    /// - `'a` ends before that call returns.
     pub(super) unsafe fn new() -> Self {
         // INVARIANT: The caller of this function vouches for it.
         Self {
@@ -44,7 +45,9 @@ impl Entered<'_> {
 
 /// A reference to the module, which cannot be unloaded meanwhile.
 ///
-/// Dropping it without [`ModulePin::release`] keeps the module loaded for good, which is safe.
+/// Dropping it without [`ModulePin::release`] keeps the module loaded for good, which is safe. If
+/// the initialization of the module fails, the kernel frees the module whatever references there
+/// are, and nothing of it is used any more.
 #[must_use]
 pub(crate) struct ModulePin(());
 

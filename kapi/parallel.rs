@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Work of a task that several CPUs do at once: kernel threads borrow what the task has.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
 use core::marker::PhantomData;
 
@@ -41,6 +43,13 @@ struct Worker<F> {
     /// The first field, because [`Worker::call`] gets its address.
     item: Opaque<bindings::work_struct>,
     work: *const F,
+}
+
+impl<F> Worker<F> {
+    /// The item, by a pointer that is valid for the whole worker: [`Worker::call`] gets it back.
+    fn item(&self) -> *mut bindings::work_struct {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
 }
 
 impl<F: Fn() + Sync> Worker<F> {
@@ -92,7 +101,7 @@ impl<'a, F: Fn() + Sync> Workers<'a, F> {
             _work: PhantomData,
         };
         for worker in &workers.list {
-            let item = worker.item.get();
+            let item = worker.item();
             // SAFETY: `item` is valid, and does not move. The name and the key are static.
             unsafe {
                 bindings::init_work_with_key(
@@ -112,7 +121,7 @@ impl<'a, F: Fn() + Sync> Workers<'a, F> {
                 bindings::queue_work_on(
                     bindings::wq_misc_consts_WORK_CPU_UNBOUND as kernel::ffi::c_int,
                     bindings::system_dfl_wq,
-                    worker.item.get(),
+                    worker.item(),
                 )
             };
         }
@@ -124,7 +133,7 @@ impl<F> Drop for Workers<'_, F> {
     fn drop(&mut self) {
         for worker in &self.list {
             // SAFETY: By the type invariant the item is initialized. This may sleep.
-            unsafe { bindings::cancel_work_sync(worker.item.get()) };
+            unsafe { bindings::cancel_work_sync(worker.item()) };
         }
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Folios of a file that are pinned.
+//!
+//! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
 use core::{
     mem::MaybeUninit,
@@ -12,7 +14,10 @@ use kernel::{
     prelude::*, //
 };
 
-use super::bindings;
+use super::{
+    bindings,
+    kho::Kho, //
+};
 use crate::abi::units::PageIndex;
 
 /// How many folios are preserved at a time: as many as are described on the stack.
@@ -63,7 +68,7 @@ impl PinBatch {
         let pinned = unsafe { bindings::lu_pin_folios(file, start, last, folios, max) };
         let pinned =
             usize::try_from(pinned).map_err(|_| Error::from_errno(pinned as kernel::ffi::c_int))?;
-        // INVARIANT: So many were pinned for us.
+        // INVARIANT: The first `pinned` folios were pinned, and the pins are ours.
         let folios = self.0.get_mut(..pinned).ok_or(EFAULT)?;
         Ok(PinnedFolios { folios })
     }
@@ -95,19 +100,22 @@ impl PinnedFolios<'_> {
     /// Preserves the first folios, at most `max` and at most [`MAX_PRESERVED`], and describes them
     /// in `frames`. The caller owns their pins and has to unpreserve them from then on.
     ///
-    /// If there is an error too, fewer folios are preserved: `ENOMEM`.
+    /// If there is an error too, fewer folios are preserved: `ENOMEM`, or `EINVAL` for a folio in
+    /// KHO's scratch area on a kernel that checks.
     ///
     /// # Context
     ///
-    /// May sleep. KHO is on.
+    /// May sleep.
     pub(super) fn preserve<'f>(
         &mut self,
+        _kho: Kho,
         max: usize,
         frames: &'f mut [MaybeUninit<bindings::lu_frame>; MAX_PRESERVED],
     ) -> (Preserved<'f>, Result) {
         let count = max.min(self.len()).min(MAX_PRESERVED);
         let (mut pages, mut err) = (0, 0);
-        // SAFETY: By the type invariant the folios are those of a file of shmem, and pinned. There
+        // SAFETY: `_kho` proves that KHO is on.
+        // By the type invariant the folios are those of a file of shmem, and pinned. There
         // are `count` pointers to them, and space for as many frames. `pages` and `err` can be
         // written.
         let done = unsafe {
@@ -122,7 +130,7 @@ impl PinnedFolios<'_> {
         let folios = core::mem::take(&mut self.folios);
         // INVARIANT: The pins of those that were preserved belong to the caller.
         self.folios = folios.get_mut(done..).unwrap_or_default();
-        // SAFETY: So many frames were written.
+        // SAFETY: The first `done` frames were written.
         let frames = unsafe { core::slice::from_raw_parts(frames.as_ptr().cast(), done) };
         let pages = pages as u64;
         (Preserved { frames, pages }, to_result(err))

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! The folios of a file that are preserved, with the array that describes them.
+//!
+//! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 
 use core::mem::MaybeUninit;
 
@@ -91,9 +93,10 @@ impl PageList for PreservedPages {
 ///
 /// # Invariants
 ///
-/// Each entry of `array` is that of a folio that is preserved, and that was pinned before. We own
-/// the pin. No two entries are those of one folio.
+/// Each entry of `array` is that of a folio that is preserved, and we own a pin of that folio for
+/// each entry.
 pub(crate) struct PreservedFolios {
+    kho: Kho,
     array: ArrayWriter<PreservedPages>,
     pages: u64,
 }
@@ -104,6 +107,7 @@ impl PreservedFolios {
         let list = PreservedPages::new(kho);
         // INVARIANT: There are no entries.
         Self {
+            kho,
             array: ArrayWriter::new(list.empty(), list),
             pages: 0,
         }
@@ -135,7 +139,7 @@ impl PreservedFolios {
         let mut frames = [const { MaybeUninit::uninit() }; MAX_PRESERVED];
         while folios.len() > 0 {
             let capacity = self.array.reserve()?;
-            let (preserved, result) = folios.preserve(capacity, &mut frames);
+            let (preserved, result) = folios.preserve(self.kho, capacity, &mut frames);
             // INVARIANT: The folios are preserved and pinned, and the pins are ours now.
             self.pages += preserved.pages;
             self.array.append(preserved.frames.iter().map(|frame| {
@@ -192,8 +196,8 @@ impl Drop for PreservedFolios {
                 count += 1;
             }
             // SAFETY: The first `count` were written. By the type invariant they are frames of
-            // folios that are preserved and whose pins we own, each once; nothing uses them
-            // afterwards.
+            // folios that are preserved, of each of which we own a pin for each entry; nothing uses
+            // them afterwards.
             unsafe { bindings::lu_unpreserve_folios(pfns.as_ptr().cast(), count) };
         }
     }

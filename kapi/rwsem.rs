@@ -88,7 +88,7 @@ impl RwSem {
     ///
     /// # Context
     ///
-    /// Any. With lockdep: the task that called [`RwSem::write`].
+    /// The task that called [`RwSem::write`]: debug kernels check that.
     pub(crate) fn release(&self) -> bool {
         let kept = self.kept.xchg(0, Acquire) != 0;
         if kept {

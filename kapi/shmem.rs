@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Files of shmem that no path leads to: memfds, and tmpfs files that have lost their name.
+//!
+//! C header: [`include/linux/shmem_fs.h`](srctree/include/linux/shmem_fs.h)
 
 use core::ops::{
     Deref,
@@ -60,7 +62,7 @@ impl ShmemFile {
 
     /// Wraps `file` if it is one.
     pub(crate) fn new(file: ARef<File>) -> Option<Self> {
-        // INVARIANT: `is_one` has checked both. Neither changes while the file is open.
+        // INVARIANT: `is_one` has checked both. The mapping does not change while the file is open.
         Self::is_one(&file).then_some(Self { file })
     }
 
@@ -99,8 +101,8 @@ impl ShmemFile {
     ///
     /// # Context
     ///
-    /// May sleep: a task that writes to the file holds the lock of the inode for as long as the
-    /// memory that it copies from likes.
+    /// May sleep: a task that writes to the file holds the lock of the inode for as long as it
+    /// waits for the memory that it copies from.
     pub(crate) fn freeze(self) -> Result<Frozen> {
         let inode = InodeGuard::lock(&self);
         // SAFETY: By the type invariant the inode is one of shmem, and it is locked.
@@ -173,6 +175,12 @@ impl Frozen {
         PageIndex::end_of(self.size())
     }
 
+    /// Whether the file has this many pages, all of them in memory.
+    fn is_dense(&self, pages: u64) -> bool {
+        // SAFETY: By the type invariant the inode is one of shmem.
+        unsafe { bindings::lu_shmem_is_dense(self.inode(), pages as usize) }
+    }
+
     /// The first run of pages in `range` that are in memory or in the swap area: where it begins,
     /// and its length, of which at most `max` pages are looked at.
     fn next_run(&self, range: Range<PageIndex>, max: usize) -> Option<Range<PageIndex>> {
@@ -203,7 +211,7 @@ impl Frozen {
     ) -> Result {
         // Most files have no hole. Then there is no need to look for runs.
         let dense = range.start == PageIndex::START
-            && self.pages_in_use() == pages_in(&range)
+            && self.is_dense(pages_in(&range))
             && self.next_run(range.end..MAX_INDEX, 1).is_none();
         let mut left = range;
         while !left.is_empty() {

@@ -3,7 +3,7 @@
 //! The freeze lock: either sessions change, or a kexec is being entered.
 //!
 //! Both states are values. [`Running`] proves that no kexec is being entered while it lives;
-//! everything that changes a session takes one. [`Frozen`] proves that nothing changes any session
+//! everything that changes a session takes one. [`Stopped`] proves that nothing changes any session
 //! while it lives; serialization takes one.
 
 use kernel::prelude::*;
@@ -31,7 +31,7 @@ pub(super) struct Running<'a> {
 }
 
 /// Proof that a kexec is being entered, and that no session changes.
-pub(super) struct Frozen<'a> {
+pub(super) struct Stopped<'a> {
     guard: WriteGuard<'a>,
 }
 
@@ -66,20 +66,20 @@ impl FreezeLock {
     /// # Context
     ///
     /// Process context; sleeps.
-    pub(super) fn freeze(&self) -> Frozen<'_> {
-        Frozen {
+    pub(super) fn freeze(&self) -> Stopped<'_> {
+        Stopped {
             guard: self.sem.write(),
         }
     }
 
-    /// Lets sessions change again after [`Frozen::keep`].
+    /// Lets sessions change again after [`Stopped::keep`].
     pub(super) fn thaw(&self) {
         self.sem.release();
     }
 }
 
-impl Frozen<'_> {
-    /// Leaves everything frozen until [`FreezeLock::thaw`]. If the kexec goes through, nobody calls
+impl Stopped<'_> {
+    /// Leaves everything stopped until [`FreezeLock::thaw`]. If the kexec goes through, nobody calls
     /// it.
     pub(super) fn keep(self) {
         self.guard.keep();

@@ -19,9 +19,13 @@ use crate::{
 impl KexecPrepare for Orchestrator {
     /// Freezes all sessions and serializes them. If a file refuses, everything is as before.
     fn prepare(&self) -> Result {
-        let frozen = self.shared.freeze.freeze();
+        let stopped = self.shared.freeze.freeze();
+        let unfinished = self.incoming.count();
+        if unfinished > 0 {
+            pr_warn!("{unfinished} incoming sessions are not finished: the next kernel does not get them\n");
+        }
         let start = Instant::<Monotonic>::now();
-        let written = self.outgoing.serialize(&frozen)?;
+        let written = self.outgoing.serialize(&stopped)?;
         self.root.lock().set_sessions(written.head);
         pr_info!(
             "serialized {} sessions with {} files in {} us\n",
@@ -29,7 +33,7 @@ impl KexecPrepare for Orchestrator {
             written.files,
             start.elapsed().as_micros_ceil()
         );
-        frozen.keep();
+        stopped.keep();
         Ok(())
     }
 

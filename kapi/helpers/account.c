@@ -62,7 +62,8 @@ unsigned long lu_memcg_headroom(struct mem_cgroup *memcg)
 #ifdef CONFIG_MEMCG
 	for (; memcg; memcg = parent_mem_cgroup(memcg)) {
 		const struct page_counter *memory = &memcg->memory;
-		unsigned long limit = min(READ_ONCE(memory->max), READ_ONCE(memory->high));
+		unsigned long limit =
+			min(READ_ONCE(memory->max), READ_ONCE(memory->high));
 		unsigned long used = page_counter_read(&memcg->memory);
 
 		headroom = min(headroom, limit - min(used, limit));

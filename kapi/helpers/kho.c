@@ -56,7 +56,8 @@ struct page *lu_pfn_to_online_page(unsigned long pfn)
  */
 void *lu_alloc_preserved(bool charge)
 {
-	struct folio *folio = folio_alloc(charge ? GFP_KERNEL_ACCOUNT : GFP_KERNEL, 0);
+	struct folio *folio =
+		folio_alloc(charge ? GFP_KERNEL_ACCOUNT : GFP_KERNEL, 0);
 	int err;
 
 	if (!folio)

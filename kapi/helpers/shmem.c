@@ -16,7 +16,8 @@
  */
 bool lu_shmem_is_nameless(struct file *file)
 {
-	return shmem_file(file) && file->f_mapping == file_inode(file)->i_mapping &&
+	return shmem_file(file) &&
+	       file->f_mapping == file_inode(file)->i_mapping &&
 	       !file_inode(file)->i_nlink;
 }
 

@@ -22,18 +22,21 @@ static void count_all(struct folio **folios, unsigned int nr)
 	unsigned int start = 0;
 	int pages = 0, huge = 0;
 
-	guard(rcu)();
+	guard(rcu)
+		();
 	for (unsigned int i = 0; i < nr; i++) {
 		long nr_pages = folio_nr_pages(folios[i]);
 
 		pages += nr_pages;
 		if (nr_pages > 1 && folio_test_pmd_mappable(folios[i]))
 			huge += nr_pages;
-		if (i + 1 < nr && folio_memcg(folios[i + 1]) == folio_memcg(folios[start]) &&
+		if (i + 1 < nr &&
+		    folio_memcg(folios[i + 1]) == folio_memcg(folios[start]) &&
 		    folio_pgdat(folios[i + 1]) == folio_pgdat(folios[start]))
 			continue;
 		if (huge)
-			lruvec_stat_mod_folio(folios[start], NR_SHMEM_THPS, huge);
+			lruvec_stat_mod_folio(folios[start], NR_SHMEM_THPS,
+					      huge);
 		lruvec_stat_mod_folio(folios[start], NR_FILE_PAGES, pages);
 		lruvec_stat_mod_folio(folios[start], NR_SHMEM, pages);
 		start = i + 1;
@@ -54,7 +57,8 @@ static void count_all(struct folio **folios, unsigned int nr)
  * is in @err.
  */
 static unsigned int charge(struct address_space *mapping, struct folio **folios,
-			   unsigned int nr, pgoff_t index, bool uptodate, int *err)
+			   unsigned int nr, pgoff_t index, bool uptodate,
+			   int *err)
 {
 	gfp_t gfp = mapping_gfp_mask(mapping);
 	unsigned int charged;
@@ -122,7 +126,10 @@ static unsigned int insert(struct address_space *mapping, struct folio **folios,
 			inserted += 1UL << order;
 			done++;
 			if (order)
-				xas_set_order(&xas, folio_next_index(folios[done - 1]), order);
+				xas_set_order(
+					&xas,
+					folio_next_index(folios[done - 1]),
+					order);
 			else
 				present = xas_next(&xas);
 		}
@@ -149,7 +156,8 @@ static unsigned int insert(struct address_space *mapping, struct folio **folios,
  * @inode: Inode of a file of shmem that userspace cannot reach yet. Blocks for all of
  *	the folios were accounted by shmem_inode_acct_blocks().
  * @memcg: Memory cgroup to charge; NULL for none.
- * @folios: Folios of one order. The caller owns the only reference to each.
+ * @folios: Folios of one order, at most lu_max_folio_order(). The caller owns the only
+ *	reference to each.
  * @nr: Size of @folios.
  * @index: Index of the first folio, aligned to the order. The others follow it without
  *	a hole. The size of the file is set, and all of them begin before its end: as soon
@@ -169,13 +177,13 @@ static unsigned int insert(struct address_space *mapping, struct folio **folios,
  *
  * Context: Process context. May sleep. Takes the lock of the inode, then the lock of
  * the page cache.
- * Return: How many folios are in the file, those at the start, with the caller's
- * reference to each. If that is fewer than @nr, @err is -ENOMEM, or -EEXIST if there is
+ * Return: N: the first N of @folios are in the file, which owns the caller's references
+ * to them from then on. If N is less than @nr, @err is -ENOMEM, or -EEXIST if there is
  * a page at the index already, which stays.
  */
 unsigned int lu_insert_folios(struct inode *inode, struct mem_cgroup *memcg,
-			      struct folio **folios, unsigned int nr, pgoff_t index,
-			      bool uptodate, int *err)
+			      struct folio **folios, unsigned int nr,
+			      pgoff_t index, bool uptodate, int *err)
 {
 	unsigned int order = folio_order(folios[0]), done = 0, charged, more;
 	struct mem_cgroup *before;
@@ -186,8 +194,10 @@ unsigned int lu_insert_folios(struct inode *inode, struct mem_cgroup *memcg,
 		pgoff_t from = index + ((pgoff_t)done << order);
 
 		*err = 0;
-		charged = charge(inode->i_mapping, folios + done, nr - done, from, uptodate, err);
-		more = insert(inode->i_mapping, folios + done, charged, from, err);
+		charged = charge(inode->i_mapping, folios + done, nr - done,
+				 from, uptodate, err);
+		more = insert(inode->i_mapping, folios + done, charged, from,
+			      err);
 		done += more;
 	} while (done < nr && more && more == charged);
 	set_active_memcg(before);

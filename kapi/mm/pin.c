@@ -47,8 +47,27 @@ unsigned long lu_shmem_pages(struct inode *inode)
 {
 	struct shmem_inode_info *info = SHMEM_I(inode);
 
-	guard(spinlock)(&info->lock);
+	guard(spinlock)
+		(&info->lock);
 	return READ_ONCE(inode->i_mapping->nrpages) + info->swapped;
+}
+
+/**
+ * lu_shmem_is_dense() - Find out whether a file has this many pages, all in memory.
+ * @inode: Inode of a file of shmem.
+ * @pages: Number of pages.
+ *
+ * lu_shmem_pages() may count a page twice, and so cannot tell that there is no hole.
+ *
+ * Context: Process context. Takes the lock of the shmem inode.
+ */
+bool lu_shmem_is_dense(struct inode *inode, unsigned long pages)
+{
+	struct shmem_inode_info *info = SHMEM_I(inode);
+
+	guard(spinlock)
+		(&info->lock);
+	return !info->swapped && READ_ONCE(inode->i_mapping->nrpages) == pages;
 }
 
 /**
@@ -64,8 +83,8 @@ unsigned long lu_shmem_pages(struct inode *inode)
  * Context: Any context. Takes the RCU read lock.
  * Return: The length of the run in pages, at most @max; 0 if there is none.
  */
-unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end,
-				unsigned long max)
+unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start,
+				pgoff_t end, unsigned long max)
 {
 	XA_STATE(xas, &inode->i_mapping->i_pages, *start);
 	pgoff_t to = 0;
@@ -74,7 +93,8 @@ unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start, pgoff_t end
 	if (*start >= end)
 		return 0;
 
-	guard(rcu)();
+	guard(rcu)
+		();
 	xas_for_each(&xas, entry, end - 1) {
 		if (xas_retry(&xas, entry))
 			continue;
@@ -111,19 +131,21 @@ static bool stays_in_file(struct folio *folio, struct address_space *mapping)
  * to be broken. Such a folio must not be pinned: it is no longer on a list of the
  * reclaimer, and if it had to be moved first, memfd_pin_folios() would try forever.
  */
-static bool has_poisoned(struct address_space *mapping, pgoff_t index, pgoff_t last,
-			 unsigned int nr)
+static bool has_poisoned(struct address_space *mapping, pgoff_t index,
+			 pgoff_t last, unsigned int nr)
 {
 	XA_STATE(xas, &mapping->i_pages, index);
 	struct folio *folio;
 
-	guard(rcu)();
+	guard(rcu)
+		();
 	xas_for_each(&xas, folio, last) {
 		bool poisoned;
 
 		if (!nr--)
 			break;
-		if (xas_retry(&xas, folio) || xa_is_value(folio) || !folio_try_get(folio))
+		if (xas_retry(&xas, folio) || xa_is_value(folio) ||
+		    !folio_try_get(folio))
 			continue;
 		poisoned = folio_contain_hwpoisoned_page(folio);
 		folio_put(folio);
@@ -141,8 +163,9 @@ static bool has_poisoned(struct address_space *mapping, pgoff_t index, pgoff_t l
  * of the page cache, one check per pageblock and one update of the statistics per
  * node serve all of them, which halves the cost of a page.
  */
-static unsigned int pin_in_place(struct address_space *mapping, pgoff_t index, pgoff_t last,
-				 struct folio **folios, unsigned int max)
+static unsigned int pin_in_place(struct address_space *mapping, pgoff_t index,
+				 pgoff_t last, struct folio **folios,
+				 unsigned int max)
 {
 	XA_STATE(xas, &mapping->i_pages, index);
 	struct pglist_data *pgdat = NULL;
@@ -152,7 +175,8 @@ static unsigned int pin_in_place(struct address_space *mapping, pgoff_t index, p
 	struct folio *folio;
 
 	rcu_read_lock();
-	for (folio = xas_load(&xas); nr < max && xas.xa_index <= last; folio = xas_next(&xas)) {
+	for (folio = xas_load(&xas); nr < max && xas.xa_index <= last;
+	     folio = xas_next(&xas)) {
 		unsigned long block;
 
 		if (!folio || xa_is_internal(folio) || xa_is_value(folio) ||
@@ -163,7 +187,8 @@ static unsigned int pin_in_place(struct address_space *mapping, pgoff_t index, p
 		 * for references: see stays_in_file(). folio_try_get() was a full
 		 * barrier.
 		 */
-		if (folio_test_locked(folio) || folio_contain_hwpoisoned_page(folio))
+		if (folio_test_locked(folio) ||
+		    folio_contain_hwpoisoned_page(folio))
 			goto leave;
 		smp_rmb(); /* Pairs with folio_unlock(), as in stays_in_file(). */
 		if (folio != xas_reload(&xas))
@@ -177,7 +202,8 @@ static unsigned int pin_in_place(struct address_space *mapping, pgoff_t index, p
 
 		if (folio_pgdat(folio) != pgdat) {
 			if (pgdat)
-				mod_node_page_state(pgdat, NR_FOLL_PIN_ACQUIRED, nr - counted);
+				mod_node_page_state(pgdat, NR_FOLL_PIN_ACQUIRED,
+						    nr - counted);
 			pgdat = folio_pgdat(folio);
 			counted = nr;
 		}
@@ -222,8 +248,8 @@ leave:
  * caller owns a pin of each. -EHWPOISON if memory is broken, -EINVAL for a range that
  * is not within the file, -ENOMEM, -EIO if a page cannot be read.
  */
-long lu_pin_folios(struct file *file, loff_t start, loff_t end, struct folio **folios,
-		   unsigned int max)
+long lu_pin_folios(struct file *file, loff_t start, loff_t end,
+		   struct folio **folios, unsigned int max)
 {
 	struct address_space *mapping = file->f_mapping;
 	pgoff_t index = start >> PAGE_SHIFT, last = end >> PAGE_SHIFT, offset;

@@ -50,7 +50,8 @@ static void settle(struct folio *folio)
  * -ENOMEM, or -EINVAL for a folio in KHO's scratch area on a kernel that checks.
  */
 unsigned int lu_preserve_folios(struct folio **folios, unsigned int nr,
-				struct lu_frame *frames, unsigned long *pages, int *err)
+				struct lu_frame *frames, unsigned long *pages,
+				int *err)
 {
 	unsigned long total = 0;
 	unsigned int i;
@@ -74,7 +75,8 @@ unsigned int lu_preserve_folios(struct folio **folios, unsigned int nr,
 
 /**
  * lu_unpreserve_folios() - Undo lu_preserve_folios(), and unpin the folios.
- * @pfns: Frames that lu_preserve_folios() has returned, each once.
+ * @pfns: Frames that lu_preserve_folios() has returned, each at most as often as the
+ *	caller owns pins of the folio.
  * @nr: Size of @pfns.
  *
  * Context: Process context. May sleep.

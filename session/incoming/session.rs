@@ -82,7 +82,7 @@ struct Session {
     damaged: Atomic<u32>,
 }
 
-/// About that many damaged files of a session, the log has a line.
+/// How many damaged files of a session are logged one by one.
 const MAX_LOGGED: u32 = 16;
 
 struct State {
@@ -267,7 +267,7 @@ impl Session {
         let before = self.damaged.fetch_add(1, Relaxed);
         if before < MAX_LOGGED {
             pr_err!(
-                "file {token:#x} of session {} from the previous kernel cannot be restored: {why}\n",
+                "file {token:#x} of session {} from the previous kernel cannot be used: {why}\n",
                 self.name
             );
         } else if before == MAX_LOGGED {

@@ -21,8 +21,8 @@ use super::super::{
     blocks::BlockWriter,
     fdinfo,
     freeze::{
-        Frozen,
         Running, //
+        Stopped,
     },
     identities::Claim,
     limits::Share,
@@ -161,7 +161,7 @@ impl FileSet {
     ///
     /// An error is that of the first file that cannot be frozen: see
     /// [`PreservedFile::freeze`](file_handlers::PreservedFile::freeze).
-    pub(super) fn freeze(&self, _frozen: &Frozen<'_>, name: &Name) -> Result<Location> {
+    pub(super) fn freeze(&self, _stopped: &Stopped<'_>, name: &Name) -> Result<Location> {
         let mut files = self.files.lock();
         for (token, slot) in files.by_token.iter_mut() {
             if let Slot::Preserved(file) = slot {

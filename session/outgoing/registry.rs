@@ -20,8 +20,8 @@ use super::{
     super::{
         blocks::BlockWriter,
         freeze::{
-            Frozen,
             Running, //
+            Stopped,
         },
         name::Name,
         shared::Shared, //
@@ -49,7 +49,7 @@ pub(in crate::session) struct Registry<S> {
 pub(in crate::session) trait Freeze {
     /// Freezes all files of the session. Errors are those of
     /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze).
-    fn freeze(&self, frozen: &Frozen<'_>) -> Result<Location>;
+    fn freeze(&self, stopped: &Stopped<'_>) -> Result<Location>;
 }
 
 struct Sessions<S> {
@@ -127,9 +127,9 @@ impl<S: Freeze> Registry<S> {
     /// that was written counts.
     ///
     /// Errors are those of [`Freeze::freeze`].
-    pub(in crate::session) fn serialize(&self, frozen: &Frozen<'_>) -> Result<Written> {
+    pub(in crate::session) fn serialize(&self, stopped: &Stopped<'_>) -> Result<Written> {
         let mut sessions = self.sessions.lock();
-        sessions.serialize(frozen).inspect_err(|_| {
+        sessions.serialize(stopped).inspect_err(|_| {
             sessions.blocks.rewind();
         })
     }
@@ -141,10 +141,10 @@ impl<S: Freeze> Registry<S> {
 }
 
 impl<S: Freeze> Sessions<S> {
-    fn serialize(&mut self, frozen: &Frozen<'_>) -> Result<Written> {
+    fn serialize(&mut self, stopped: &Stopped<'_>) -> Result<Written> {
         let mut files = 0;
         for (name, session) in self.by_name.iter() {
-            let location = session.freeze(frozen)?;
+            let location = session.freeze(stopped)?;
             files += location.count;
             self.blocks.push(&SessionEntry {
                 name: *name.as_field(),

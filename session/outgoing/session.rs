@@ -23,8 +23,8 @@ use super::{
         },
         fdinfo,
         freeze::{
-            Frozen,
             Running, //
+            Stopped,
         },
         name::{
             Name,
@@ -160,7 +160,7 @@ impl AnonFile for Session {
 }
 
 impl Freeze for Session {
-    fn freeze(&self, frozen: &Frozen<'_>) -> Result<Location> {
-        self.files.freeze(frozen, &self.name)
+    fn freeze(&self, stopped: &Stopped<'_>) -> Result<Location> {
+        self.files.freeze(stopped, &self.name)
     }
 }

@@ -50,8 +50,8 @@
 #define LIST "session list" DAMAGED
 #define SESSION "session $" DAMAGED
 #define FLBS "list of objects bound to files" DAMAGED
-#define FILE_2 "file 0x2 of session $ from the previous kernel cannot be restored: "
-#define FILE_1 "file 0x1 of session $ from the previous kernel cannot be restored: "
+#define FILE_2 "file 0x2 of session $ from the previous kernel cannot be used: "
+#define FILE_1 "file 0x1 of session $ from the previous kernel cannot be used: "
 #define NOTHING "no memory was handed over at @"
 #define NO_END "a chain of blocks has no end"
 #define NO_FORM "an array of folios in an unknown form"

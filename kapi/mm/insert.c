@@ -125,13 +125,12 @@ static unsigned int insert(struct address_space *mapping, struct folio **folios,
 				break;
 			inserted += 1UL << order;
 			done++;
-			if (order)
-				xas_set_order(
-					&xas,
-					folio_next_index(folios[done - 1]),
-					order);
-			else
+			if (order) {
+				index += 1UL << order;
+				xas_set_order(&xas, index, order);
+			} else {
 				present = xas_next(&xas);
+			}
 		}
 		mapping->nrpages += inserted;
 		xas_unlock_irq(&xas);

@@ -11,7 +11,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* The pages of the mapping: (w)ritable, (r)ead-only, unmapped (.). */
+/* The pages of the mapping: w is writable, r read-only, . unmapped. */
 static const char pages[] = "wwrr.ww.";
 
 #define PAGES (sizeof(pages) - 1)

@@ -231,7 +231,7 @@ impl Registry {
         })?;
         // A kernel with this module writes them in ascending order.
         if !sorted.is_sorted_by(|a, b| a.name < b.name) {
-            sorted.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            sorted.sort_unstable_by_key(|session| session.name);
             let mut pairs = Iterator::zip(sorted.iter(), sorted.iter().skip(1));
             if pairs.any(|(a, b)| a.name == b.name) {
                 return Err(Damage::DuplicateSession);

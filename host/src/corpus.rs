@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The inputs that the fuzzers found interesting, once more.
+//! No reader panics on an input of the corpus: those that a fuzzer found, and those written by
+//! hand.
+//!
+//! Each test has the name of its fuzz target.
 
 use std::{fs, path::PathBuf};
 
@@ -19,28 +22,28 @@ macro_rules! targets {
             }
         )*
 
-        /// No target is left out here.
         #[test]
-        fn of_all_targets() {
-            let mut seen: Vec<_> = fs::read_dir(folder("fuzz_targets"))
+        fn every_target_is_replayed() {
+            let mut targets: Vec<_> = fs::read_dir(folder("fuzz_targets"))
                 .unwrap()
                 .map(|file| file.unwrap().path().file_stem().unwrap().to_owned())
                 .collect();
-            seen.sort();
-            assert_eq!(seen, [$(stringify!($name)),*]);
+            targets.sort();
+            assert_eq!(targets, [$(stringify!($name)),*]);
         }
     };
 }
 
 targets!(chains, claims, entries, folios, memfd, root);
 
+/// Runs a target on all inputs of its folder.
 fn replay(name: &str, target: fn(&[u8])) {
     let folder = folder("corpus").join(name);
-    let mut seen = 0;
-    for file in fs::read_dir(&folder).expect("a corpus for each target") {
+    let mut replayed = 0;
+    for file in fs::read_dir(&folder).expect("each target has a corpus") {
         target(&fs::read(file.unwrap().path()).unwrap());
-        seen += 1;
+        replayed += 1;
     }
-    println!("corpus/{name}: {seen} inputs");
-    assert!(seen > 0, "{} is empty", folder.display());
+    println!("corpus/{name}: {replayed} inputs");
+    assert!(replayed > 0, "{} is empty", folder.display());
 }

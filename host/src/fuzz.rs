@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! One function for each fuzz target. Whatever the bytes are, no reader may panic, overflow or run
-//! for long. What a reader accepts must hold what the reader promises. Where a model of a few lines
-//! can tell the outcome, the outcome must be that of the model.
+//! No reader panics, overflows or runs for long, whatever bytes it reads. This file has one
+//! function for each fuzz target.
+//!
+//! A value that a reader accepts must keep the promises of the reader. Where a model of a few lines
+//! can predict the result, the reader must return the result of the model.
 
 use crate::{
     abi::{
@@ -17,26 +19,29 @@ use crate::{
     memory::Pages,
 };
 
-/// Addresses that the memory of an input can have, less the null address.
-const PLACES: u64 = 16;
+/// The number of addresses at which an input can place a piece, the null address included. It is
+/// small, so that the links of an input often lead to a piece.
+const ADDRESSES: u64 = 16;
 
-/// No larger pieces of memory are made up for an input.
+/// The largest order of a piece in an input.
 const MAX_ORDER: u32 = 2;
 
-/// Cuts the input into pieces of memory. The first byte of each chooses its address, out of few, so
-/// that chains meet, and its order.
+/// Cuts the input into pieces of memory. The first byte of each piece chooses its address and
+/// order.
 fn pages(data: &[u8]) -> Pages {
     let mut pages = Pages::default();
     for chunk in data.chunks(96) {
         let (first, content) = chunk.split_at(1);
-        let at = u64::from(first[0]) % PLACES * PAGE_SIZE as u64;
+        let at = u64::from(first[0]) % ADDRESSES * PAGE_SIZE as u64;
         let order = u32::from(first[0] >> 4) % (MAX_ORDER + 1);
         pages.put_order(at, order, content);
     }
     pages
 }
 
-/// The root, wherever it may be, of whatever size.
+/// `Root::read` agrees with a model at any address and size.
+///
+/// The input: the size, the address, and the content of the page that holds the root.
 pub fn root(data: &[u8]) {
     let Some((size, rest)) = data.split_first_chunk() else {
         return;
@@ -65,18 +70,20 @@ pub fn root(data: &[u8]) {
     assert_eq!(Root::read(&memory, at, size), expected);
 }
 
-/// Chains of blocks, of both kinds.
+/// `chain::survey` agrees with a model for sessions and files, and the entries it counts can be
+/// read.
 pub fn chains(data: &[u8]) {
     let memory = pages(data);
-    let head = u64::from(data.first().copied().unwrap_or(0)) % PLACES;
+    let head = u64::from(data.first().copied().unwrap_or(0)) % ADDRESSES;
     let head = PhysAddr(head * PAGE_SIZE as u64);
-    // To go round a circle until a chain is too long takes ten thousand looks: few inputs do.
-    let patient = data.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0;
-    chain_of::<SessionEntry>(&memory, head, patient);
-    chain_of::<FileEntry>(&memory, head, patient);
+    // A cycle is found when the chain is too long, after ten thousand peeks. To keep the fuzzer
+    // fast, only one input of 256 goes that far.
+    let to_the_limit = data.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0;
+    check_chain::<SessionEntry>(&memory, head, to_the_limit);
+    check_chain::<FileEntry>(&memory, head, to_the_limit);
 }
 
-/// What the survey of a chain must find.
+/// The model of `chain::survey`. More blocks than pieces mean a cycle.
 fn expected_chain<E: Record>(memory: &Pages, head: PhysAddr) -> Result<Survey, Damage> {
     let mut found = Survey::default();
     let mut at = head;
@@ -97,17 +104,19 @@ fn expected_chain<E: Record>(memory: &Pages, head: PhysAddr) -> Result<Survey, D
     Ok(found)
 }
 
-fn chain_of<E: Record>(memory: &Pages, head: PhysAddr, patient: bool) {
+/// Compares the survey of a chain with the model. In a cycle, memory becomes unreadable after a few
+/// peeks, unless the survey may go `to_the_limit`.
+fn check_chain<E: Record>(memory: &Pages, head: PhysAddr, to_the_limit: bool) {
     let expected = expected_chain::<E>(memory, head);
-    let circle = expected == Err(Damage::ChainLength);
-    let looks = match circle && !patient {
-        true => 2 * PLACES as usize,
+    let cyclic = expected == Err(Damage::ChainLength);
+    let peeks = match cyclic && !to_the_limit {
+        true => 2 * ADDRESSES as usize,
         false => MAX_BLOCKS,
     };
-    memory.limit(looks);
+    memory.limit(peeks);
     let found = chain::survey::<E>(memory, head);
     memory.limit(usize::MAX);
-    if circle && !patient {
+    if cyclic && !to_the_limit {
         assert!(matches!(found, Err(Damage::Address { at: _ })));
         return;
     }
@@ -116,33 +125,35 @@ fn chain_of<E: Record>(memory: &Pages, head: PhysAddr, patient: bool) {
         return;
     };
     assert_eq!(found.expect(found.entries as u64), Ok(found));
-    // What was surveyed can be read, and is as much.
+    // The surveyed blocks can be read and have the counted entries.
     let mut read = 0;
     let mut at = head;
     for _ in 0..found.blocks {
         let mut block = vec![0; PAGE_SIZE];
-        memory.peek(at, &mut block).expect("it was surveyed");
+        memory
+            .peek(at, &mut block)
+            .expect("the survey read this block");
         read += chain::entries::<E>(&block).count();
         at = PhysAddr(BlockHeader::load(&block).next);
     }
     assert!(at.is_null() && read == found.entries);
 }
 
-/// The entries of a block, of both kinds.
+/// The entries of a block of sessions or files are bounded by the page and can be written back.
 pub fn entries(data: &[u8]) {
     let mut block = [0; PAGE_SIZE];
     let len = data.len().min(PAGE_SIZE);
     block[..len].copy_from_slice(&data[..len]);
-    for session in entries_of::<SessionEntry>(&block) {
-        string(&session.name);
+    for session in check_entries::<SessionEntry>(&block) {
+        check_string(&session.name);
     }
-    for file in entries_of::<FileEntry>(&block) {
-        string(&file.compatible);
+    for file in check_entries::<FileEntry>(&block) {
+        check_string(&file.compatible);
     }
 }
 
-/// What is read is as much as is said and fits, and can be written back.
-fn entries_of<E: Record>(block: &[u8]) -> Vec<E> {
+/// Reads as many entries as the header counts and the page holds, and writes them back.
+fn check_entries<E: Record>(block: &[u8]) -> Vec<E> {
     let fit = chain::entries_per_block::<E>();
     let header = BlockHeader::load(block);
     let entries: Vec<E> = chain::entries(block).collect();
@@ -161,12 +172,13 @@ fn entries_of<E: Record>(block: &[u8]) -> Vec<E> {
     entries
 }
 
-fn string(field: &[u8]) {
+/// A string ends at its first NUL.
+fn check_string(field: &[u8]) {
     let end = field.iter().position(|byte| *byte == 0);
     assert_eq!(until_nul(field), end.map(|end| &field[..end]));
 }
 
-/// The header of a memfd.
+/// An accepted memfd header keeps the promises of `Memfd`.
 pub fn memfd(data: &[u8]) {
     let header = Header::load(data);
     let Ok(memfd) = Memfd::new(header) else {
@@ -194,7 +206,9 @@ pub fn memfd(data: &[u8]) {
     }
 }
 
-/// A memfd: its header, then the lists of its array, the array and the folios, anywhere.
+/// The walk of a memfd claims each folio once, at ascending indexes.
+///
+/// The input: a header, then pieces that hold chunks, array pages and folios, in any order.
 pub fn folios(data: &[u8]) {
     let Some((header, rest)) = data.split_at_checked(Header::SIZE) else {
         return;
@@ -204,7 +218,7 @@ pub fn folios(data: &[u8]) {
     };
     let memory = pages(rest);
     let (mut count, mut end) = (0, 0);
-    let walked = memfd.for_each_run(&memory, |folios, run| {
+    let result = memfd.for_each_run(&memory, |folios, run| {
         assert!(run.index.0 >= end && run.flags < 1 << 2);
         end = run.index.0;
         for (at, order) in folios {
@@ -217,13 +231,12 @@ pub fn folios(data: &[u8]) {
         assert_eq!(end, run.index.0 + run.pages);
     });
     assert!(count <= memfd.nr_folios());
-    assert!(walked.is_err() || count == memfd.nr_folios());
-    slices(&memfd, &pages(rest));
+    assert!(result.is_err() || count == memfd.nr_folios());
+    check_slices_apart(&memfd, &pages(rest));
 }
 
-/// Whatever the slices of a memfd name, and in whatever order they are walked: no two folios are at
-/// the same index.
-fn slices(memfd: &Memfd, memory: &Pages) {
+/// No two slices have a folio at the same index, even if the last slice is claimed first.
+fn check_slices_apart(memfd: &Memfd, memory: &Pages) {
     let mut walk = memfd.walk(memory);
     let mut slices = Vec::new();
     while let Ok(Some(slice)) = walk.next_slice() {
@@ -243,7 +256,7 @@ fn slices(memfd: &Memfd, memory: &Pages) {
     }
 }
 
-/// Marks of KHO in two blocks, and claims of them: nothing may have two owners.
+/// No page has two owners after any claims, whatever KHO marked.
 pub fn claims(data: &[u8]) {
     claims::run(data);
 }

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The source files of `abi/` on the host, and memory for them to read that a test makes up.
+//! Compiles the source files of `abi/` on the host and tests them on simulated memory.
+//!
+//! `memory` simulates what the previous kernel preserved. `tests` checks each reader on chosen
+//! values, `properties`, `walks`, `roundtrip` and `claims` on generated ones. `fuzz` holds the fuzz
+//! targets, and `corpus` replays their inputs.
 
-// The host uses only some of it.
+// The tests do not use every item of the module.
 #[allow(dead_code, unused_imports)]
 #[path = "../../abi/mod.rs"]
 pub(crate) mod abi;

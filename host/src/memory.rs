@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Memory that a test makes up, with the marks that KHO would have written for it.
+//! Simulates the memory that the previous kernel preserved, with the marks that KHO writes to it.
+//!
+//! The tests show that readers accept nothing else: [`Pages`] fails where the kernel would.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,7 +16,7 @@ use crate::abi::{
     ClaimMemory, Damage, Memory, PhysAddr, PAGE_SIZE,
 };
 
-/// `private` of a page.
+/// The `private` field of a `struct page`.
 #[derive(Clone)]
 pub(crate) struct Page(Cell<u64>);
 
@@ -24,24 +26,25 @@ impl MarkedPage for Page {
     }
 }
 
-/// What KHO writes to `private` of the first page of a piece.
+/// The mark that KHO writes to `private` of the first page of a piece of this order.
 pub(crate) fn mark(order: u32) -> u64 {
     0x4b48_4f50 << 32 | u64::from(order)
 }
 
-/// The pieces that were handed over, by address. All other memory was not.
+/// The preserved pieces, by address. No other memory is preserved.
 pub(crate) struct Pages {
     pieces: BTreeMap<u64, Piece>,
-    /// `private` of all pages in the blocks of memory that there are, by number of the block.
+    /// `private` of all pages in the blocks of memory that exist, by index of the block.
     blocks: BTreeMap<u64, Vec<Page>>,
-    /// What was claimed, in order.
+    /// The claimed pieces, in the order of the claims.
     claimed: RefCell<Vec<(Pfn, Order)>>,
-    /// How many more looks there may be before nothing can be seen.
-    looks: Cell<usize>,
+    /// How many more times [`Memory::peek`] can succeed.
+    peeks_left: Cell<usize>,
+    /// The frame of the root, which nobody may claim.
     protected: Pfn,
 }
 
-/// Adjacent pages that begin with `content` and go on with zeroes.
+/// Adjacent pages that begin with `content`, followed by zeroes.
 struct Piece {
     content: Vec<u8>,
 }
@@ -52,26 +55,26 @@ impl Default for Pages {
             pieces: BTreeMap::new(),
             blocks: BTreeMap::new(),
             claimed: RefCell::default(),
-            looks: Cell::new(usize::MAX),
+            peeks_left: Cell::new(usize::MAX),
             protected: Pfn::NULL,
         }
     }
 }
 
 impl Pages {
-    /// Makes `at` the start of a page with `content`.
+    /// Adds a piece of one page with `content` at `at`.
     pub(crate) fn put(&mut self, at: u64, content: &[u8]) {
         self.put_order(at, 0, content);
     }
 
-    /// Makes `at` the start of `1 << order` pages with `content`.
+    /// Adds a piece of `1 << order` pages with `content` at `at`.
     pub(crate) fn put_order(&mut self, at: u64, order: u32, content: &[u8]) {
         let content = content.to_vec();
         self.pieces.insert(at, Piece { content });
         self.set_private(Pfn(at / PAGE_SIZE as u64), mark(order));
     }
 
-    /// Adds the block that `pfn` is in, and sets `private` of that page.
+    /// Adds the block that contains `pfn`, and sets `private` of that page.
     pub(crate) fn set_private(&mut self, pfn: Pfn, private: u64) {
         let empty = || vec![Page(Cell::new(0)); BLOCK_PAGES];
         let block = self.blocks.entry(pfn.0 / BLOCK_PAGES as u64);
@@ -83,40 +86,40 @@ impl Pages {
         self.protected = pfn;
     }
 
-    /// Forgets the piece at `at`.
+    /// Removes the piece at `at`, as if it had not been preserved.
     #[cfg(test)]
     pub(crate) fn remove(&mut self, at: u64) {
         self.pieces.remove(&at);
         self.set_private(Pfn(at / PAGE_SIZE as u64), 0);
     }
 
-    /// How many pieces there are.
+    /// The number of pieces, claimed or not.
     pub(crate) fn len(&self) -> usize {
         self.pieces.len()
     }
 
-    /// How many pieces were not claimed.
+    /// The number of pieces that were not claimed.
     #[cfg(test)]
-    pub(crate) fn left(&self) -> usize {
+    pub(crate) fn unclaimed(&self) -> usize {
         self.len() - self.claimed.borrow().len()
     }
 
-    /// What was claimed, in order.
+    /// The claimed pieces, in the order of the claims.
     pub(crate) fn claimed(&self) -> Vec<(Pfn, Order)> {
         self.claimed.borrow().clone()
     }
 
-    /// After `looks` more looks, nothing can be seen.
-    pub(crate) fn limit(&self, looks: usize) {
-        self.looks.set(looks);
+    /// Makes [`Memory::peek`] fail after `peeks_left` more calls.
+    pub(crate) fn limit(&self, peeks_left: usize) {
+        self.peeks_left.set(peeks_left);
     }
 
-    /// `private` of a page, if there is such a page.
+    /// `private` of a page; `None` if no block contains the page.
     pub(crate) fn private(&self, pfn: Pfn) -> Option<u64> {
         Some(self.block(pfn)?[pfn.slot()].private())
     }
 
-    /// Does what KHO does to the mark of a piece that it restores.
+    /// Clears the mark of a piece and returns its order, as KHO does when it restores the piece.
     fn restore(&self, pfn: Pfn) -> Order {
         let page = &self.block(pfn).unwrap()[pfn.slot()];
         let order = Order::new(page.0.replace(0) & 0xffff_ffff).unwrap();
@@ -140,8 +143,9 @@ impl PageMap for Pages {
 
 impl Memory for Pages {
     fn peek(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Damage> {
-        let looks = self.looks.get().checked_sub(1);
-        self.looks.set(looks.ok_or(Damage::Address { at })?);
+        let peeks_left = self.peeks_left.get().checked_sub(1);
+        self.peeks_left
+            .set(peeks_left.ok_or(Damage::Address { at })?);
         if !is_readable(self, at) || into.len() > PAGE_SIZE {
             return Err(Damage::Address { at });
         }
@@ -155,7 +159,7 @@ impl Memory for Pages {
 
 impl ClaimMemory for Pages {
     type Pages = Vec<u8>;
-    /// The address and order of each.
+    /// The address and order of each folio.
     type Folios<'a> = Vec<(u64, u32)>;
 
     fn max_folio_order(&self) -> Order {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Properties of records, chains and headers: what is written reads back, and a valid state of
-//! which one value was changed is refused for that value.
+//! Records, chains and headers read back as they were written. When one value of a valid state is
+//! damaged, the reader reports that value.
 
 use proptest::prelude::*;
 
@@ -21,8 +21,8 @@ use crate::{
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
-/// Any bytes make a record, which makes the same bytes; nothing around it is touched, and of a
-/// field that is cut off nothing is made up.
+/// A record of any bytes is written as the same bytes and changes no byte after them. Fields
+/// that a shorter buffer lacks are 0.
 fn reads_back<R: Record>(bytes: &[u8]) -> Result<(), TestCaseError> {
     let bytes = &bytes[..R::SIZE];
     let record = R::load(bytes);
@@ -31,46 +31,48 @@ fn reads_back<R: Record>(bytes: &[u8]) -> Result<(), TestCaseError> {
     prop_assert_eq!(&written[..R::SIZE], bytes);
     prop_assert_eq!(&written[R::SIZE..], &[0xa5; 8]);
     for len in 0..R::SIZE {
-        let cut = bytes_of(&R::load(&bytes[..len]));
-        let kept = cut.iter().zip(bytes).take_while(|(a, b)| a == b).count();
-        prop_assert!(cut[kept..].iter().all(|byte| *byte == 0));
+        let of_cut = bytes_of(&R::load(&bytes[..len]));
+        let kept = of_cut.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        prop_assert!(of_cut[kept..].iter().all(|byte| *byte == 0));
     }
     Ok(())
 }
 
-/// What can happen to one block of a chain.
+/// Damage to one block of a chain.
 #[derive(Clone, Copy, Debug)]
-enum Change {
+enum BlockDamage {
     Count(u64),
     Link(u64),
-    Gone,
-    Circle,
+    NotPreserved,
+    Cycle,
 }
 
-fn damage(most: u64) -> impl Strategy<Value = Change> {
+/// Any damage to a block that can hold `capacity` entries.
+fn block_damages(capacity: u64) -> impl Strategy<Value = BlockDamage> {
     prop_oneof![
-        prop_oneof![Just(0), (most + 1)..=u64::MAX].prop_map(Change::Count),
-        // Not the start of a page, or of one that nobody handed over.
-        prop_oneof![1..PAGE, (1 << 40)..=u64::MAX].prop_map(Change::Link),
-        Just(Change::Gone),
-        Just(Change::Circle),
+        prop_oneof![Just(0), (capacity + 1)..=u64::MAX].prop_map(BlockDamage::Count),
+        // The first addresses are not aligned, the others are larger than those of all pieces.
+        prop_oneof![1..PAGE, (1 << 40)..=u64::MAX].prop_map(BlockDamage::Link),
+        Just(BlockDamage::NotPreserved),
+        Just(BlockDamage::Cycle),
     ]
 }
 
-/// Where block `i` of a chain is: the order of addresses is not that of blocks.
-fn place(i: usize) -> u64 {
+/// The address of block `i` of a chain. Addresses do not ascend with blocks.
+fn block_addr(i: usize) -> u64 {
     (1 + (i as u64 * 37) % 101) * PAGE
 }
 
+/// A valid chain whose blocks have these counts.
 fn chain_of(counts: &[u64]) -> Pages {
     let mut memory = Pages::default();
     for (i, count) in counts.iter().enumerate() {
         let next = match i + 1 < counts.len() {
-            true => place(i + 1),
+            true => block_addr(i + 1),
             false => 0,
         };
         memory.put(
-            place(i),
+            block_addr(i),
             &bytes_of(&BlockHeader {
                 next,
                 count: *count,
@@ -80,37 +82,38 @@ fn chain_of(counts: &[u64]) -> Pages {
     memory
 }
 
-fn damaged_chain<E: Record>(
+/// The survey counts the valid chain, and reports `damage` to block `which` modulo the length.
+fn check_damaged_chain<E: Record>(
     counts: &[u64],
     which: usize,
-    damage: Change,
+    damage: BlockDamage,
 ) -> Result<(), TestCaseError> {
     let mut memory = chain_of(counts);
-    let head = PhysAddr(place(0));
+    let head = PhysAddr(block_addr(0));
     let whole = Survey {
         blocks: counts.len(),
         entries: counts.iter().sum::<u64>() as usize,
     };
     prop_assert_eq!(chain::survey::<E>(&memory, head), Ok(whole));
     let which = which % counts.len();
-    let at = place(which);
+    let at = block_addr(which);
     let count = counts[which];
     let mut put = |next, count| memory.put(at, &bytes_of(&BlockHeader { next, count }));
     let expected = match damage {
-        Change::Count(count) => {
+        BlockDamage::Count(count) => {
             put(0, count);
             Damage::BlockCount { count }
         }
-        Change::Link(next) => {
+        BlockDamage::Link(next) => {
             put(next, count);
             Damage::Address { at: PhysAddr(next) }
         }
-        Change::Gone => {
+        BlockDamage::NotPreserved => {
             memory.remove(at);
             Damage::Address { at: PhysAddr(at) }
         }
-        Change::Circle => {
-            put(place(which / 2), count);
+        BlockDamage::Cycle => {
+            put(block_addr(which / 2), count);
             Damage::ChainLength
         }
     };
@@ -118,7 +121,7 @@ fn damaged_chain<E: Record>(
     Ok(())
 }
 
-/// A header as a preserved file has it.
+/// Valid headers of a memfd.
 fn headers() -> impl Strategy<Value = Header> {
     (1..1u64 << 40, 0..=10u16, 0..=ALL_SEALS, 0..1u64 << 63).prop_flat_map(
         |(size, order, seals, pos)| {
@@ -137,10 +140,10 @@ fn headers() -> impl Strategy<Value = Header> {
     )
 }
 
-/// Headers with one value that is refused, and the reason.
-fn refused_headers() -> impl Strategy<Value = (Header, Damage)> {
-    (headers(), 0..7, any::<u64>()).prop_map(|(mut h, what, random)| {
-        let why = match what {
+/// Headers with one damaged value, and the damage.
+fn damaged_headers() -> impl Strategy<Value = (Header, Damage)> {
+    (headers(), 0..7, any::<u64>()).prop_map(|(mut h, choice, random)| {
+        let damage = match choice {
             0 => {
                 h.size = random | 1 << 63;
                 Damage::FileSize { size: h.size }
@@ -167,7 +170,7 @@ fn refused_headers() -> impl Strategy<Value = (Header, Damage)> {
                 }
             }
             5 => {
-                // A part more, or more than that.
+                // The array has at least one array page too many.
                 h.total_pages += (1 + random as u32 % 1000) << h.order;
                 Damage::ArrayLength {
                     entries: h.nr_folios,
@@ -182,7 +185,7 @@ fn refused_headers() -> impl Strategy<Value = (Header, Damage)> {
                 }
             }
         };
-        (h, why)
+        (h, damage)
     })
 }
 
@@ -201,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn roots(liveupdate_num: u64, sessions: u64, flbs: u64, size: u64, byte in 0..8usize, bit in 0..8) {
+    fn root_damage_is_reported(liveupdate_num: u64, sessions: u64, flbs: u64, size: u64, byte in 0..8usize, bit in 0..8) {
         let mut root = Root { compatible: COMPATIBLE, liveupdate_num, sessions, flbs };
         let mut memory = Pages::default();
         memory.put(PAGE, &bytes_of(&root));
@@ -214,30 +217,30 @@ proptest! {
         }
         root.compatible[byte] ^= 1u8 << bit;
         memory.put(PAGE, &bytes_of(&root));
-        let refused = Err(Damage::RootVersion { version: root.compatible });
-        prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), 32), refused);
+        let expected = Err(Damage::RootVersion { version: root.compatible });
+        prop_assert_eq!(Root::read(&memory, PhysAddr(PAGE), 32), expected);
     }
 
     #[test]
-    fn session_chains(
+    fn damaged_session_chain_is_reported(
         counts in prop::collection::vec(1..=51u64, 1..100),
         which: usize,
-        damage in damage(51),
+        damage in block_damages(51),
     ) {
-        damaged_chain::<SessionEntry>(&counts, which, damage)?;
+        check_damaged_chain::<SessionEntry>(&counts, which, damage)?;
     }
 
     #[test]
-    fn file_chains(
+    fn damaged_file_chain_is_reported(
         counts in prop::collection::vec(1..=63u64, 1..100),
         which: usize,
-        damage in damage(63),
+        damage in block_damages(63),
     ) {
-        damaged_chain::<FileEntry>(&counts, which, damage)?;
+        check_damaged_chain::<FileEntry>(&counts, which, damage)?;
     }
 
     #[test]
-    fn blocks_read_back(tokens in prop::collection::vec(any::<u64>(), 1..=63)) {
+    fn block_entries_read_back(tokens in prop::collection::vec(any::<u64>(), 1..=63)) {
         let mut page = vec![0; PAGE_SIZE];
         for (slot, token) in tokens.iter().enumerate() {
             let entry = FileEntry { compatible: [1; 48], data: !token, token: *token };
@@ -258,8 +261,8 @@ proptest! {
     }
 
     #[test]
-    fn headers_are_accepted(header in headers()) {
-        let memfd = Memfd::new(header).map_err(|why| TestCaseError::fail(why.to_string()))?;
+    fn valid_headers_are_accepted(header in headers()) {
+        let memfd = Memfd::new(header).map_err(|damage| TestCaseError::fail(damage.to_string()))?;
         prop_assert_eq!(
             (memfd.pos() as u64, memfd.size() as u64, memfd.seals(), memfd.nr_folios()),
             (header.pos, header.size, header.seals, header.nr_folios)
@@ -271,23 +274,23 @@ proptest! {
     }
 
     #[test]
-    fn headers_are_refused((header, why) in refused_headers()) {
-        prop_assert_eq!(Memfd::new(header).err(), Some(why));
+    fn damaged_headers_are_reported((header, damage) in damaged_headers()) {
+        prop_assert_eq!(Memfd::new(header).err(), Some(damage));
     }
 
     #[test]
-    fn descriptors_are_refused(parts in 1..1u32 << 20, order in 0..=10u16, flags in 0..4u16, bit in 2..16, more in 1..1u32 << 10) {
-        let good = Descriptor { first: PAGE, total_pages: parts << order, flags, order };
-        let area = Area { pages: parts as usize, order: order_of(order as u8) };
-        prop_assert_eq!(good.check(), Ok(area));
-        let with_flag = Descriptor { flags: flags | 1u16 << bit, ..good };
-        let with_order = Descriptor { order: order + 11, ..good };
-        let with_nothing = Descriptor { total_pages: 0, ..good };
-        for bad in [with_flag, with_order, with_nothing] {
-            prop_assert_eq!(bad.check(), Err(Damage::ArrayForm));
+    fn damaged_descriptors_are_reported(pages in 1..1u32 << 20, order in 0..=10u16, flags in 0..4u16, bit in 2..16, more in 1..1u32 << 10) {
+        let valid = Descriptor { first: PAGE, total_pages: pages << order, flags, order };
+        let area = Area { pages: pages as usize, order: order_of(order as u8) };
+        prop_assert_eq!(valid.check(), Ok(area));
+        let with_flag = Descriptor { flags: flags | 1u16 << bit, ..valid };
+        let with_order = Descriptor { order: order + 11, ..valid };
+        let without_pages = Descriptor { total_pages: 0, ..valid };
+        for damaged in [with_flag, with_order, without_pages] {
+            prop_assert_eq!(damaged.check(), Err(Damage::ArrayForm));
         }
-        let with_half_a_part = Descriptor { total_pages: good.total_pages + more, ..good };
-        prop_assert_eq!(with_half_a_part.check().is_ok(), more % (1 << order) == 0);
+        let with_more_pages = Descriptor { total_pages: valid.total_pages + more, ..valid };
+        prop_assert_eq!(with_more_pages.check().is_ok(), more % (1 << order) == 0);
     }
 
     #[test]
@@ -312,15 +315,15 @@ proptest! {
     }
 
     #[test]
-    fn lists_read_back(parts in prop::collection::vec(1u64.., 1..=511), link: u64) {
+    fn chunks_read_back(pages in prop::collection::vec(1u64.., 1..=511), link: u64) {
         let mut page = vec![0; PAGE_SIZE];
         vmalloc::set_next(&mut page, PhysAddr(link));
-        for (i, part) in parts.iter().enumerate() {
-            vmalloc::set_page(&mut page, i, PhysAddr(*part));
+        for (i, page_addr) in pages.iter().enumerate() {
+            vmalloc::set_page(&mut page, i, PhysAddr(*page_addr));
         }
         prop_assert_eq!(vmalloc::next(&page), PhysAddr(link));
         for i in 0..520 {
-            prop_assert_eq!(vmalloc::page(&page, i), PhysAddr(parts.get(i).copied().unwrap_or(0)));
+            prop_assert_eq!(vmalloc::page(&page, i), PhysAddr(pages.get(i).copied().unwrap_or(0)));
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What [`ArrayWriter`] writes, [`Memfd`] reads.
+//! [`Memfd`] reads back the folio array that [`ArrayWriter`] writes.
 
 use std::{cell::Cell, convert::Infallible, rc::Rc};
 
@@ -16,11 +16,15 @@ use crate::{
     memory::Pages,
 };
 
-/// Pages at any addresses, none of which is that of another; as many as are `left`.
+/// A list of pages. An empty copy of a list shares `next` and `left` with it, so that no two pages
+/// have the same frame.
 #[derive(Clone)]
 struct List {
+    /// The frame and content of each page.
     pages: Vec<(u64, Vec<u8>)>,
+    /// The frame of the next page.
     next: Rc<Cell<u64>>,
+    /// How many more pages can be allocated.
     left: Rc<Cell<usize>>,
 }
 
@@ -34,7 +38,7 @@ impl List {
     }
 }
 
-/// There are no pages left.
+/// No page is left to allocate.
 #[derive(Debug, PartialEq)]
 struct NoPages;
 
@@ -57,10 +61,10 @@ impl PageList for List {
     fn grow(&mut self) -> Result<(), NoPages> {
         self.left
             .set(self.left.get().checked_sub(1).ok_or(NoPages)?);
-        let at = self.next.get();
-        self.next.set(at + 1);
-        // What the page held before does not matter.
-        self.pages.push((at, vec![0xa5; PAGE_SIZE]));
+        let pfn = self.next.get();
+        self.next.set(pfn + 1);
+        // The writer must not depend on the initial content of a page.
+        self.pages.push((pfn, vec![0xa5; PAGE_SIZE]));
         Ok(())
     }
 
@@ -81,18 +85,21 @@ impl PageList for List {
     }
 }
 
+/// The frame of the folio at index 0.
 const FOLIOS: u64 = 1 << 30;
 
+/// The entry of a folio of one page.
 fn entry(index: u64) -> FolioEntry {
     FolioEntry::new(Pfn(FOLIOS + index), 3, PageIndex(index))
 }
 
+/// A writer of an empty array.
 fn writer() -> ArrayWriter<List> {
     let list = List::new();
     ArrayWriter::new(list.empty(), list)
 }
 
-/// Writes entries for single pages at `indexes`, in as large steps as there is room.
+/// Writes entries for single pages at `indexes`, as many at a time as the writer reserves.
 fn write(array: &mut ArrayWriter<List>, indexes: &[u64]) -> Result<(), NoPages> {
     let mut left = indexes;
     while !left.is_empty() {
@@ -103,7 +110,7 @@ fn write(array: &mut ArrayWriter<List>, indexes: &[u64]) -> Result<(), NoPages> 
     Ok(())
 }
 
-/// Hands `array` over, and reads the indexes of all folios back.
+/// Preserves `array` and its folios, and reads the indexes of all folios back.
 fn read_back(mut array: ArrayWriter<List>, pages: u64) -> Vec<u64> {
     let descriptor = array.descriptor();
     let size = pages * PAGE_SIZE as u64;
@@ -118,14 +125,14 @@ fn read_back(mut array: ArrayWriter<List>, pages: u64) -> Vec<u64> {
     }
     let mut indexes = Vec::new();
     Memfd::new(header)
-        .expect("what was written is valid")
+        .expect("a written header is valid")
         .for_each_run(&memory, |folios, run: &FolioRun| {
             assert_eq!((run.flags, run.pages), (3, folios.len() as u64));
             indexes.extend(run.index.0..run.index.0 + run.pages);
         })
-        .expect("what was written can be read");
+        .expect("a written array can be read");
     assert_eq!(
-        memory.left(),
+        memory.unclaimed(),
         usize::from(header.nr_folios == 0) * memory.len()
     );
     indexes
@@ -146,7 +153,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_written_is_read(indexes in indexes(2000)) {
+    fn written_array_is_read_back(indexes in indexes(2000)) {
         let mut array = writer();
         write(&mut array, &indexes).unwrap();
         prop_assert!(array.entries().eq(indexes.iter().copied().map(entry)));
@@ -154,22 +161,23 @@ proptest! {
     }
 
     #[test]
-    fn merged(all in indexes(1500), choice: u64) {
-        // Which of two arrays an index goes to.
+    fn merged_arrays_have_all_entries(all in indexes(1500), choice: u64) {
+        // Chooses one of two arrays for an index.
         let is_late = |index: &u64| choice >> (index % 64) & 1 == 1;
         let (late, early): (Vec<_>, Vec<_>) = all.iter().copied().partition(is_late);
-        let (mut ours, mut theirs) = (writer(), writer());
-        write(&mut ours, &early).unwrap();
-        write(&mut theirs, &late).unwrap();
-        let both = ours.merged(&theirs).unwrap();
-        prop_assert_eq!(both.len(), all.len());
-        prop_assert_eq!(read_back(both, 8000), all);
-        prop_assert_eq!(ours.len() + theirs.len(), early.len() + late.len());
+        let (mut early_array, mut late_array) = (writer(), writer());
+        write(&mut early_array, &early).unwrap();
+        write(&mut late_array, &late).unwrap();
+        let merged_array = early_array.merged(&late_array).unwrap();
+        prop_assert_eq!(merged_array.len(), all.len());
+        prop_assert_eq!(read_back(merged_array, 8000), all);
+        prop_assert_eq!(early_array.len() + late_array.len(), early.len() + late.len());
     }
 
-    /// Wherever pages run out, what was written so far can be read, and writing can go on.
+    /// When pages run out, the entries written before can be read, and the next write continues
+    /// there.
     #[test]
-    fn out_of_pages(count in 1..3000u64, pages in 0..14usize) {
+    fn writing_continues_after_pages_ran_out(count in 1..3000u64, pages in 0..14usize) {
         let all: Vec<_> = (0..count).collect();
         let list = List::new();
         list.left.set(pages);
@@ -186,9 +194,9 @@ proptest! {
     }
 }
 
-/// More array pages than one chunk names, exactly as many, and a chunk without an array page.
+/// A chunk is exactly full, or a second one follows, with or without an array page.
 #[test]
-fn chunks() {
+fn arrays_of_one_and_two_chunks_are_read_back() {
     for array_pages in [511, 512, 1023] {
         let count = array_pages * ENTRIES_PER_PAGE as u64;
         for count in [count, count - 1] {
@@ -201,7 +209,7 @@ fn chunks() {
     let full = 511 * ENTRIES_PER_PAGE;
     let all: Vec<_> = (0..full as u64).collect();
     let list = List::new();
-    // One more chunk, but no array page for it.
+    // Pages suffice for a second chunk, but not for an array page in it.
     list.left.set(511 + 2);
     let mut array = ArrayWriter::new(list.empty(), list);
     write(&mut array, &all).unwrap();
@@ -210,7 +218,7 @@ fn chunks() {
 }
 
 #[test]
-fn nothing() {
+fn empty_array_has_no_descriptor() {
     let mut array = writer();
     assert_eq!(array.descriptor(), None);
     assert!(read_back(array, 1).is_empty());

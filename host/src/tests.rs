@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What each reader accepts, and the reason for which it refuses.
+//! Each reader accepts valid values and reports the damage of each value that is out of bounds.
+//!
+//! The values are chosen: the bounds and their neighbors. `properties` generates others.
 
 use crate::{
     abi::{
@@ -17,6 +19,7 @@ use crate::{
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
+/// The encoding of a record.
 pub(crate) fn bytes_of<R: Record>(record: &R) -> Vec<u8> {
     let mut bytes = vec![0; R::SIZE];
     record.store(&mut bytes);
@@ -30,9 +33,10 @@ pub(crate) fn entry_of(pfn: u64, flags: u64, index: u64) -> FolioEntry {
 
 /// A valid order.
 pub(crate) fn order_of(order: u8) -> Order {
-    Order::new(order.into()).expect("the test says a valid order")
+    Order::new(order.into()).expect("tests use valid orders")
 }
 
+/// The header of a block; its entries are 0.
 fn block(next: u64, count: u64) -> Vec<u8> {
     bytes_of(&BlockHeader { next, count })
 }
@@ -47,7 +51,7 @@ fn root() -> Root {
 }
 
 #[test]
-fn root_is_read_where_it_is() {
+fn root_is_read_at_its_address() {
     let mut memory = Pages::default();
     memory.put(PAGE, &bytes_of(&root()));
     assert_eq!(Root::read(&memory, PhysAddr(PAGE), 32), Ok(root()));
@@ -55,7 +59,7 @@ fn root_is_read_where_it_is() {
 }
 
 #[test]
-fn root_of_a_wrong_size_or_version_or_place() {
+fn root_damage_is_reported() {
     let mut memory = Pages::default();
     let other = Root {
         compatible: *b"luo-v6\0\0",
@@ -80,7 +84,7 @@ fn root_of_a_wrong_size_or_version_or_place() {
 }
 
 #[test]
-fn flbs_of_a_wrong_length() {
+fn flb_list_fits_in_one_page() {
     let mut memory = Pages::default();
     let mut read = |pages, count| {
         memory.put(PAGE, &bytes_of(&FlbHeader { pages, count }));
@@ -109,7 +113,7 @@ fn strings_are_escaped_and_bounded() {
 }
 
 #[test]
-fn chain_is_counted() {
+fn survey_counts_blocks_and_entries() {
     let mut memory = Pages::default();
     memory.put(PAGE, &block(3 * PAGE, 51));
     memory.put(3 * PAGE, &block(2 * PAGE, 1));
@@ -129,7 +133,7 @@ fn chain_is_counted() {
 }
 
 #[test]
-fn chain_with_a_damaged_link() {
+fn damaged_link_is_reported() {
     for next in [PAGE / 2, 7 * PAGE, u64::MAX] {
         let mut memory = Pages::default();
         memory.put(PAGE, &block(next, 1));
@@ -139,7 +143,7 @@ fn chain_with_a_damaged_link() {
 }
 
 #[test]
-fn chain_without_an_end() {
+fn cyclic_chain_is_too_long() {
     let mut memory = Pages::default();
     memory.put(PAGE, &block(2 * PAGE, 1));
     memory.put(2 * PAGE, &block(PAGE, 1));
@@ -151,7 +155,7 @@ fn chain_without_an_end() {
 }
 
 #[test]
-fn chain_of_the_greatest_length() {
+fn chain_has_at_most_max_blocks() {
     let mut memory = Pages::default();
     let last = MAX_BLOCKS as u64;
     for i in 1..=last {
@@ -169,7 +173,7 @@ fn chain_of_the_greatest_length() {
 }
 
 #[test]
-fn block_counts() {
+fn block_count_is_from_1_to_the_capacity() {
     for (count, fits) in [
         (0, false),
         (1, true),
@@ -188,7 +192,7 @@ fn block_counts() {
 }
 
 #[test]
-fn strings_end() {
+fn string_ends_at_its_first_nul() {
     assert_eq!(until_nul(b"abc\0x\0"), Some(&b"abc"[..]));
     assert_eq!(until_nul(b"\0"), Some(&b""[..]));
     assert_eq!(until_nul(b"abc"), None);
@@ -198,17 +202,17 @@ fn strings_end() {
 }
 
 #[test]
-fn chain_and_count_of_its_owner() {
+fn entry_count_must_match_that_of_the_owner() {
     let found = Survey {
         blocks: 2,
         entries: 64,
     };
     assert_eq!(found.expect(64), Ok(found));
-    for said in [0, 63, 65, u64::MAX] {
+    for expected in [0, 63, 65, u64::MAX] {
         assert_eq!(
-            found.expect(said),
+            found.expect(expected),
             Err(Damage::EntryCount {
-                expected: said,
+                expected,
                 found: 64
             })
         );
@@ -217,7 +221,7 @@ fn chain_and_count_of_its_owner() {
 }
 
 #[test]
-fn chain_is_written() {
+fn blocks_are_sized_and_written() {
     assert_eq!(chain::entries_per_block::<SessionEntry>(), 51);
     assert_eq!(chain::entries_per_block::<FileEntry>(), 63);
     for (count, blocks) in [(0, 0), (1, 1), (63, 1), (64, 2), (126, 2), (127, 3)] {
@@ -237,7 +241,7 @@ fn chain_is_written() {
 }
 
 #[test]
-fn records_of_the_sizes_that_cross() {
+fn records_have_the_sizes_of_the_abi() {
     assert_eq!(Root::SIZE, 32);
     assert_eq!(BlockHeader::SIZE, 16);
     assert_eq!(SessionEntry::SIZE, 80);
@@ -249,10 +253,10 @@ fn records_of_the_sizes_that_cross() {
 }
 
 #[test]
-fn memory_is_read_where_a_page_begins() {
+fn record_is_read_at_the_start_of_a_page() {
     let mut memory = Pages::default();
     memory.put(PAGE, &block(PAGE, 3));
-    // Null ends chains, whatever is there.
+    // A null address ends a chain, so nothing is read at 0 even if KHO preserved that page.
     memory.put(0, &block(PAGE, 3));
     let read = |at| memory.record::<BlockHeader>(PhysAddr(at));
     assert_eq!(
@@ -265,13 +269,13 @@ fn memory_is_read_where_a_page_begins() {
     for at in [0, 1, PAGE + 1, PAGE + 16, 2 * PAGE, 1 << 63, u64::MAX] {
         assert_eq!(read(at), Err(Damage::Address { at: PhysAddr(at) }));
     }
-    // Nothing that large is read on its own.
+    // This record is larger than the buffer for a single record.
     assert!(memory.record::<SessionEntry>(PhysAddr(PAGE)).is_err());
 }
 
-/// The log tells which value was wrong.
+/// The log names the damaged value, on one short line.
 #[test]
-fn refusals_name_the_value() {
+fn damage_text_names_the_value() {
     for (damage, value) in [
         (
             Damage::Address {
@@ -329,11 +333,12 @@ fn refusals_name_the_value() {
         (Damage::ArrayForm, "array"),
     ] {
         let text = damage.to_string();
-        assert!(text.contains(value), "{text} does not tell {value}");
+        assert!(text.contains(value), "{text} does not name {value}");
         assert!(!text.contains('\n') && text.len() < 80, "{text}");
     }
 }
 
+/// A valid header: 300 folios in two array pages.
 fn header() -> Header {
     Header {
         pos: 5,
@@ -348,70 +353,74 @@ fn header() -> Header {
     }
 }
 
-fn refused(change: impl FnOnce(&mut Header)) -> Option<Damage> {
+/// The damage that [`Memfd::new`] finds in the header after `change`.
+fn damage_after(change: impl FnOnce(&mut Header)) -> Option<Damage> {
     let mut header = header();
     change(&mut header);
     Memfd::new(header).err()
 }
 
 #[test]
-fn memfd_headers() {
-    assert_eq!(refused(|_| ()), None);
+fn memfd_header_damage_is_reported() {
+    assert_eq!(damage_after(|_| ()), None);
     assert_eq!(
-        refused(|h| h.size = 1 << 63),
+        damage_after(|h| h.size = 1 << 63),
         Some(Damage::FileSize { size: 1 << 63 })
     );
     for pos in [1 << 63, u64::MAX] {
         assert_eq!(
-            refused(|h| h.pos = pos),
+            damage_after(|h| h.pos = pos),
             Some(Damage::FileSize { size: pos })
         );
     }
-    assert_eq!(refused(|h| h.pos = (1 << 63) - 1), None);
-    assert_eq!(refused(|h| h.seals = 0x3f), None);
+    assert_eq!(damage_after(|h| h.pos = (1 << 63) - 1), None);
+    assert_eq!(damage_after(|h| h.seals = 0x3f), None);
     assert_eq!(
-        refused(|h| h.seals = 0x40),
+        damage_after(|h| h.seals = 0x40),
         Some(Damage::Seals { seals: 0x40 })
     );
-    assert_eq!(refused(|h| h.flags = 1), Some(Damage::Flags { flags: 1 }));
     assert_eq!(
-        refused(|h| h.size = 299 * PAGE),
+        damage_after(|h| h.flags = 1),
+        Some(Damage::Flags { flags: 1 })
+    );
+    assert_eq!(
+        damage_after(|h| h.size = 299 * PAGE),
         Some(Damage::FolioCount {
             folios: 300,
             pages: 299
         })
     );
-    assert_eq!(refused(|h| h.size = 299 * PAGE + 1), None);
+    assert_eq!(damage_after(|h| h.size = 299 * PAGE + 1), None);
     assert_eq!(
-        refused(|h| h.total_pages = 1),
+        damage_after(|h| h.total_pages = 1),
         Some(Damage::ArrayLength {
             entries: 300,
             capacity: 256
         })
     );
     assert_eq!(
-        refused(|h| h.total_pages = 3),
+        damage_after(|h| h.total_pages = 3),
         Some(Damage::ArrayLength {
             entries: 300,
             capacity: 768
         })
     );
-    // As many as fit in one part exactly, and one part more.
+    // One array page is exactly full; a second one, or none, is damage.
     for (order, nr) in [(0, 256), (1, 512), (3, 2048)] {
-        let form = |h: &mut Header, parts: u32| {
+        let form = |h: &mut Header, array_pages: u32| {
             (h.size, h.nr_folios, h.order) = (nr * PAGE, nr, order);
-            h.total_pages = parts << order;
+            h.total_pages = array_pages << order;
         };
-        assert_eq!(refused(|h| form(h, 1)), None);
+        assert_eq!(damage_after(|h| form(h, 1)), None);
         assert_eq!(
-            refused(|h| form(h, 2)),
+            damage_after(|h| form(h, 2)),
             Some(Damage::ArrayLength {
                 entries: nr,
                 capacity: 2 * nr
             })
         );
         assert_eq!(
-            refused(|h| form(h, 0)),
+            damage_after(|h| form(h, 0)),
             Some(Damage::ArrayLength {
                 entries: nr,
                 capacity: 0
@@ -419,18 +428,18 @@ fn memfd_headers() {
         );
     }
     assert_eq!(
-        refused(|h| (h.size, h.nr_folios, h.total_pages, h.first) = (0, 0, 0, 0)),
+        damage_after(|h| (h.size, h.nr_folios, h.total_pages, h.first) = (0, 0, 0, 0)),
         None
     );
     assert_eq!(
-        refused(|h| h.nr_folios = 0),
+        damage_after(|h| h.nr_folios = 0),
         Some(Damage::ArrayLength {
             entries: 0,
             capacity: 512
         })
     );
     assert_eq!(
-        refused(|h| (h.nr_folios, h.total_pages) = (0, 0)),
+        damage_after(|h| (h.nr_folios, h.total_pages) = (0, 0)),
         Some(Damage::ArrayLength {
             entries: 0,
             capacity: 0
@@ -439,7 +448,7 @@ fn memfd_headers() {
 }
 
 #[test]
-fn array_descriptors() {
+fn array_descriptor_damage_is_reported() {
     let check = |total_pages, flags, order| {
         Descriptor {
             first: PAGE,
@@ -467,8 +476,8 @@ fn array_descriptors() {
     assert_eq!([1, 510, 511, 1022].map(vmalloc::max_chunks), [1, 1, 2, 3]);
 }
 
-/// Places folios one after the other: the index and order of each, and what must be said.
-fn places(mut placement: Placement, folios: &[(u64, u8, bool)]) {
+/// Places folios one after the other. Each has an index and an order, and fits or not.
+fn check_placement(mut placement: Placement, folios: &[(u64, u8, bool)]) {
     for (index, order, fits) in folios {
         let expected = match fits {
             true => Ok(()),
@@ -480,10 +489,10 @@ fn places(mut placement: Placement, folios: &[(u64, u8, bool)]) {
 }
 
 #[test]
-fn folios_in_order() {
-    let all = || Placement::to_the_end(PageIndex(0)..PageIndex(1026), order_of(9));
-    places(
-        all(),
+fn folios_ascend_and_are_aligned() {
+    let placement = || Placement::to_the_end(PageIndex(0)..PageIndex(1026), order_of(9));
+    check_placement(
+        placement(),
         &[
             (0, 0, true),
             (0, 0, false),
@@ -495,28 +504,28 @@ fn folios_in_order() {
             (u64::MAX, 0, false),
         ],
     );
-    let flags = all().place(&entry_of(1, 4, 1025), Order::PAGE);
+    let flags = placement().place(&entry_of(1, 4, 1025), Order::PAGE);
     assert_eq!(flags, Err(Damage::Flags { flags: 4 }));
-    let large = all().place(&entry_of(1, 3, 0), order_of(10));
+    let large = placement().place(&entry_of(1, 3, 0), order_of(10));
     assert_eq!(large, Err(Damage::FolioOrder { order: 10 }));
 }
 
-/// Where no index can follow, none is accepted.
+/// The last folio ends at the largest index, so no index is left for another.
 #[test]
-fn folios_at_the_end_of_all_indexes() {
+fn no_folio_follows_the_last_index() {
     let last = u64::MAX - 1023;
-    let all = Placement::to_the_end(PageIndex(0)..PageIndex(u64::MAX), order_of(10));
-    places(
-        all,
+    let placement = Placement::to_the_end(PageIndex(0)..PageIndex(u64::MAX), order_of(10));
+    check_placement(
+        placement,
         &[(last, 10, true), (last, 0, false), (u64::MAX, 0, false)],
     );
 }
 
-/// Where other folios begin, one may end but not reach over.
+/// A folio may end where the next slice begins, but may not extend into it.
 #[test]
-fn folios_between_others() {
+fn folios_stay_within_their_slice() {
     let range = || PageIndex(8)..PageIndex(18);
-    places(
+    check_placement(
         Placement::within(range(), order_of(9)),
         &[
             (0, 3, false),
@@ -528,13 +537,13 @@ fn folios_between_others() {
             (18, 0, false),
         ],
     );
-    // The end of the file may be within one.
+    // The last folio of a file may extend beyond the end of the file.
     let to_the_end = Placement::to_the_end(range(), order_of(9));
-    places(to_the_end, &[(16, 2, true), (18, 0, false)]);
+    check_placement(to_the_end, &[(16, 2, true), (18, 0, false)]);
 }
 
 #[test]
-fn orders_that_a_piece_can_have() {
+fn order_is_at_most_10() {
     assert_eq!(Order::new(10).map(Order::pages), Some(1024));
     for order in [11, 63, 64, 255, u64::from(u32::MAX), u64::MAX] {
         assert_eq!(Order::new(order), None);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The walk over the folios of a memfd: all of a valid one is claimed, and of one with a damaged
-//! value all that comes before it.
+//! The walk of a memfd claims all folios of a valid file. When one value is damaged, it claims the
+//! folios before that value and reports it.
 
 use proptest::prelude::*;
 
@@ -17,85 +17,91 @@ use crate::{
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
-/// Where lists, parts of the array and folios are.
-const LISTS: u64 = 1 << 20;
-const PARTS: u64 = 1 << 30;
+/// The addresses of the first chunk, the first array page and the first folio.
+const CHUNKS: u64 = 1 << 20;
+const ARRAY_PAGES: u64 = 1 << 30;
 const FOLIOS: u64 = 1 << 40;
 
-/// A memfd that was handed over, still in pieces.
+/// A preserved memfd.
 #[derive(Clone, Debug)]
-struct State {
+struct PreservedFile {
     header: Header,
-    /// With the order that the folio has.
+    /// The entry and order of each folio.
     folios: Vec<(FolioEntry, u32)>,
 }
 
-impl State {
-    fn list(i: usize) -> u64 {
-        LISTS + i as u64 * PAGE
+impl PreservedFile {
+    /// The address of chunk `i`.
+    fn chunk_addr(i: usize) -> u64 {
+        CHUNKS + i as u64 * PAGE
     }
 
-    fn part(&self, i: usize) -> u64 {
-        PARTS + i as u64 * (PAGE << self.header.order)
+    /// The address of array page `i`.
+    fn array_page_addr(&self, i: usize) -> u64 {
+        ARRAY_PAGES + i as u64 * (PAGE << self.header.order)
     }
 
-    fn per_part(&self) -> usize {
+    /// How many entries an array page holds.
+    fn entries_per_page(&self) -> usize {
         256 << self.header.order
     }
 
-    fn parts(&self) -> usize {
-        self.folios.len().div_ceil(self.per_part())
+    /// The number of array pages.
+    fn array_pages(&self) -> usize {
+        self.folios.len().div_ceil(self.entries_per_page())
     }
 
+    /// The pieces that hold the chunks, the array and the folios.
     fn memory(&self) -> Pages {
         let mut memory = Pages::default();
-        for (i, entries) in self.folios.chunks(self.per_part()).enumerate() {
+        for (i, entries) in self.folios.chunks(self.entries_per_page()).enumerate() {
             let content: Vec<u8> = entries.iter().flat_map(|(e, _)| bytes_of(e)).collect();
-            memory.put_order(self.part(i), self.header.order.into(), &content);
+            memory.put_order(self.array_page_addr(i), self.header.order.into(), &content);
         }
         for (entry, order) in &self.folios {
             memory.put_order(entry.pfn().addr().0, *order, &[]);
         }
-        let parts: Vec<_> = (0..self.parts()).collect();
-        let lists = parts.chunks(PAGES_PER_CHUNK);
-        let last = lists.len() - 1;
-        for (i, parts) in lists.enumerate() {
-            let mut list = vec![0; PAGE_SIZE];
-            for (slot, part) in parts.iter().enumerate() {
-                vmalloc::set_page(&mut list, slot, PhysAddr(self.part(*part)));
+        let all: Vec<_> = (0..self.array_pages()).collect();
+        let of_chunks = all.chunks(PAGES_PER_CHUNK);
+        let last = of_chunks.len() - 1;
+        for (i, of_chunk) in of_chunks.enumerate() {
+            let mut chunk = vec![0; PAGE_SIZE];
+            for (slot, nr) in of_chunk.iter().enumerate() {
+                vmalloc::set_page(&mut chunk, slot, PhysAddr(self.array_page_addr(*nr)));
             }
             if i < last {
-                vmalloc::set_next(&mut list, PhysAddr(Self::list(i + 1)));
+                vmalloc::set_next(&mut chunk, PhysAddr(Self::chunk_addr(i + 1)));
             }
-            memory.put(Self::list(i), &list);
+            memory.put(Self::chunk_addr(i), &chunk);
         }
         memory
     }
 
-    /// How many folios were visited, and how it ended.
+    /// Walks the file and checks each folio that the walk visits. Returns the number of visited
+    /// folios and the result of the walk.
     fn walk(&self, memory: &Pages) -> (usize, Result<(), Damage>) {
         let mut visited = 0;
-        let memfd = Memfd::new(self.header).expect("the header is not what is damaged here");
-        let end = memfd.for_each_run(memory, |folios, run| {
+        let memfd = Memfd::new(self.header).expect("tests of the walk use valid headers");
+        let result = memfd.for_each_run(memory, |folios, run| {
             let mut index = run.index.0;
             for (at, order) in folios {
-                let (entry, its_order) = &self.folios[visited];
-                assert_eq!((at, order), (entry.pfn().addr().0, *its_order));
+                let (entry, expected_order) = &self.folios[visited];
+                assert_eq!((at, order), (entry.pfn().addr().0, *expected_order));
                 assert_eq!((index, run.flags), (entry.index.0, entry.flags()));
                 index += 1 << order;
                 visited += 1;
             }
             assert_eq!(index, run.index.0 + run.pages);
         });
-        (visited, end)
+        (visited, result)
     }
 }
 
-/// Any folios that follow each other: many small ones, or few of one size.
-fn states() -> impl Strategy<Value = State> {
-    let any = prop::collection::vec((0..3u64, 0..=4u32, 0..4u64), 1..1200);
-    let alike = (0..=9u32, 1..200usize).prop_map(|(order, nr)| vec![(0, order, 3); nr]);
-    (prop_oneof![3 => any, 1 => alike], 0..=2u16).prop_map(|(folios, order)| {
+/// Files that have folios of any order and holes between them, or folios of one order and no holes.
+fn files() -> impl Strategy<Value = PreservedFile> {
+    let mixed = prop::collection::vec((0..3u64, 0..=4u32, 0..4u64), 1..1200);
+    let uniform = (0..=9u32, 1..200usize).prop_map(|(order, nr)| vec![(0, order, 3); nr]);
+    (prop_oneof![3 => mixed, 1 => uniform], 0..=2u16).prop_map(|(folios, order)| {
         let mut next = 0u64;
         let folios: Vec<_> = folios
             .into_iter()
@@ -115,34 +121,41 @@ fn states() -> impl Strategy<Value = State> {
             seals: 0,
             flags: 0,
             nr_folios,
-            first: LISTS,
+            first: CHUNKS,
             total_pages: (nr_folios.div_ceil(256 << order) << order) as u32,
             array_flags: vmalloc::FLAG_ALLOC,
             order,
         };
-        State { header, folios }
+        PreservedFile { header, folios }
     })
 }
 
-/// What can be wrong with an entry of the array, or with the folio that it names.
+/// Damage to an entry of the array, or to the folio that it names.
 #[derive(Clone, Copy, Debug)]
-enum Change {
+enum EntryDamage {
+    /// The entry names this frame, at which no piece begins.
     Frame(u64),
-    Gone,
-    Before,
-    PastEnd(u64),
+    /// The folio was not preserved.
+    NotPreserved,
+    /// The entry has the index of the one before it.
+    EarlierIndex,
+    /// The index is that many folios of order 4 after the end of the file.
+    IndexAfterEnd(u64),
+    /// The entry has this invalid flag bit.
     Flags(u32),
-    Twice,
+    /// The entry names the same frame as the one before it.
+    SameFrame,
 }
 
-fn damage() -> impl Strategy<Value = Change> {
+/// Any damage to an entry.
+fn entry_damages() -> impl Strategy<Value = EntryDamage> {
     prop_oneof![
-        prop_oneof![Just(0), 1..1u64 << 7, 1u64 << 40..1 << 52].prop_map(Change::Frame),
-        Just(Change::Gone),
-        Just(Change::Before),
-        (0..1u64 << 40).prop_map(Change::PastEnd),
-        (2..12u32).prop_map(Change::Flags),
-        Just(Change::Twice),
+        prop_oneof![Just(0), 1..1u64 << 7, 1u64 << 40..1 << 52].prop_map(EntryDamage::Frame),
+        Just(EntryDamage::NotPreserved),
+        Just(EntryDamage::EarlierIndex),
+        (0..1u64 << 40).prop_map(EntryDamage::IndexAfterEnd),
+        (2..12u32).prop_map(EntryDamage::Flags),
+        Just(EntryDamage::SameFrame),
     ]
 }
 
@@ -150,265 +163,275 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn all_is_claimed(state in states()) {
-        let memory = state.memory();
-        prop_assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
-        prop_assert_eq!(memory.left(), 0);
-        // Once.
-        let again = Err(Damage::Address { at: PhysAddr(LISTS) });
-        prop_assert_eq!(state.walk(&memory), (0, again));
+    fn valid_file_is_claimed_once(file in files()) {
+        let memory = file.memory();
+        prop_assert_eq!(file.walk(&memory), (file.folios.len(), Ok(())));
+        prop_assert_eq!(memory.unclaimed(), 0);
+        let claimed_before = Err(Damage::Address { at: PhysAddr(CHUNKS) });
+        prop_assert_eq!(file.walk(&memory), (0, claimed_before));
     }
 
     #[test]
-    fn damaged_entry(mut state in states(), which: prop::sample::Index, damage in damage()) {
-        let which = which.index(state.folios.len());
-        let (entry, order) = state.folios[which];
-        let gone = Damage::Address { at: entry.pfn().addr() };
-        let with = |pfn, flags, index| (entry_of(pfn, flags, index), order);
-        let (damaged, why) = match damage {
-            Change::Frame(pfn) => (
-                with(pfn, entry.flags(), entry.index.0),
+    fn walk_stops_at_a_damaged_entry(mut file in files(), which: prop::sample::Index, damage in entry_damages()) {
+        let which = which.index(file.folios.len());
+        let (entry, order) = file.folios[which];
+        let not_preserved = Damage::Address { at: entry.pfn().addr() };
+        let entry_with = |pfn, flags, index| (entry_of(pfn, flags, index), order);
+        let (damaged, expected) = match damage {
+            EntryDamage::Frame(pfn) => (
+                entry_with(pfn, entry.flags(), entry.index.0),
                 Damage::Address { at: PhysAddr(pfn * PAGE) },
             ),
-            Change::Gone => ((entry, order), gone),
-            Change::Before if which > 0 => {
-                let index = state.folios[which - 1].0.index.0;
-                (with(entry.pfn().0, entry.flags(), index), Damage::FolioIndex { index })
+            EntryDamage::NotPreserved => ((entry, order), not_preserved),
+            EntryDamage::EarlierIndex if which > 0 => {
+                let index = file.folios[which - 1].0.index.0;
+                (entry_with(entry.pfn().0, entry.flags(), index), Damage::FolioIndex { index })
             }
-            Change::Before => return Ok(()),
-            Change::PastEnd(more) => {
-                let index = (state.header.size / PAGE).next_multiple_of(16) + more * 16;
-                (with(entry.pfn().0, entry.flags(), index), Damage::FolioIndex { index })
+            EntryDamage::EarlierIndex => return Ok(()),
+            EntryDamage::IndexAfterEnd(more) => {
+                let index = (file.header.size / PAGE).next_multiple_of(16) + more * 16;
+                (entry_with(entry.pfn().0, entry.flags(), index), Damage::FolioIndex { index })
             }
-            Change::Flags(bit) => {
+            EntryDamage::Flags(bit) => {
                 let flags = entry.flags() | 1 << bit;
-                (with(entry.pfn().0, flags, entry.index.0), Damage::Flags { flags })
+                (entry_with(entry.pfn().0, flags, entry.index.0), Damage::Flags { flags })
             }
-            Change::Twice if which > 0 => {
-                let other = state.folios[which - 1].0;
-                (with(other.pfn().0, entry.flags(), entry.index.0), Damage::Address { at: other.pfn().addr() })
+            EntryDamage::SameFrame if which > 0 => {
+                let other = file.folios[which - 1].0;
+                (entry_with(other.pfn().0, entry.flags(), entry.index.0), Damage::Address { at: other.pfn().addr() })
             }
-            Change::Twice => return Ok(()),
+            EntryDamage::SameFrame => return Ok(()),
         };
-        // The folios stay what they are; only what the array says of one is changed.
-        let mut memory = state.memory();
-        state.folios[which] = damaged;
-        let part = which / state.per_part();
-        let changed: Vec<u8> = state
+        // Damage the array page and keep the pieces of the folios.
+        let mut memory = file.memory();
+        file.folios[which] = damaged;
+        let page = which / file.entries_per_page();
+        let changed: Vec<u8> = file
             .folios
-            .chunks(state.per_part())
-            .nth(part)
+            .chunks(file.entries_per_page())
+            .nth(page)
             .unwrap()
             .iter()
             .flat_map(|(e, _)| bytes_of(e))
             .collect();
-        memory.put_order(state.part(part), state.header.order.into(), &changed);
-        if matches!(damage, Change::Gone) {
+        memory.put_order(file.array_page_addr(page), file.header.order.into(), &changed);
+        if matches!(damage, EntryDamage::NotPreserved) {
             memory.remove(entry.pfn().addr().0);
         }
-        let (visited, end) = state.walk(&memory);
-        // Where a part begins, the part before it must have ended: its last folio is too late.
-        let begins_part = which % state.per_part() == 0;
-        let which = which - usize::from(begins_part && matches!(damage, Change::Before));
-        for (entry, _) in &state.folios[..which] {
-            prop_assert!(memory.private(entry.pfn()) == Some(0), "{} is left", entry.pfn().addr());
+        let (visited, result) = file.walk(&memory);
+        // The first entry of an array page ends the slice before it. If both have the same index
+        // there, the last folio of that slice does not fit, and the walk stops at it.
+        let is_first = which % file.entries_per_page() == 0;
+        let which = which - usize::from(is_first && matches!(damage, EntryDamage::EarlierIndex));
+        for (entry, _) in &file.folios[..which] {
+            prop_assert!(memory.private(entry.pfn()) == Some(0), "{} is not claimed", entry.pfn().addr());
         }
-        if matches!(damage, Change::Twice) {
-            // The run that it is in is freed.
+        if matches!(damage, EntryDamage::SameFrame) {
+            // When a claim of the run fails, the folios claimed before it are freed, not visited.
             prop_assert!(visited <= which);
-            // It is looked at before it is claimed the first time, and may be too large for its
-            // second place.
+            // The walk looks up entries in batches before it claims their folios, so the frame may
+            // still have its mark. Then the order may be too large for the index of the second
+            // entry.
             let too_large = Damage::FolioIndex { index: entry.index.0 };
-            prop_assert!(end == Err(why) || end == Err(too_large));
+            prop_assert!(result == Err(expected) || result == Err(too_large));
         } else {
-            prop_assert_eq!((visited, end), (which, Err(why)));
+            prop_assert_eq!((visited, result), (which, Err(expected)));
         }
     }
 
     #[test]
-    fn damaged_index_of_a_large_folio(mut state in states(), which: prop::sample::Index) {
-        let which = which.index(state.folios.len());
-        let (entry, order) = state.folios[which];
+    fn unaligned_index_is_reported(mut file in files(), which: prop::sample::Index) {
+        let which = which.index(file.folios.len());
+        let (entry, order) = file.folios[which];
         if order == 0 {
             return Ok(());
         }
         let index = entry.index.0 + 1;
-        state.folios[which].0 = entry_of(entry.pfn().0, entry.flags(), index);
-        let memory = state.memory();
-        prop_assert_eq!(state.walk(&memory), (which, Err(Damage::FolioIndex { index })));
+        file.folios[which].0 = entry_of(entry.pfn().0, entry.flags(), index);
+        let memory = file.memory();
+        prop_assert_eq!(file.walk(&memory), (which, Err(Damage::FolioIndex { index })));
     }
 
     #[test]
-    fn damaged_array(state in states(), which: prop::sample::Index, order: bool) {
-        let which = which.index(state.parts());
-        let at = state.part(which);
-        let mut memory = state.memory();
-        match order {
-            true => memory.put_order(at, u32::from(state.header.order) + 1, &[]),
+    fn walk_stops_at_a_damaged_array_page(file in files(), which: prop::sample::Index, has_other_order: bool) {
+        let which = which.index(file.array_pages());
+        let at = file.array_page_addr(which);
+        let mut memory = file.memory();
+        match has_other_order {
+            true => memory.put_order(at, u32::from(file.header.order) + 1, &[]),
             false => memory.remove(at),
         }
-        let expected = (which * state.per_part(), Err(Damage::Address { at: PhysAddr(at) }));
-        prop_assert_eq!(state.walk(&memory), expected);
+        let expected = (which * file.entries_per_page(), Err(Damage::Address { at: PhysAddr(at) }));
+        prop_assert_eq!(file.walk(&memory), expected);
     }
 
     #[test]
-    fn array_that_ends_too_early(state in states(), which: prop::sample::Index) {
-        let which = which.index(state.parts());
-        let mut memory = state.memory();
-        let mut list = vec![0; PAGE_SIZE];
-        for part in 0..which {
-            vmalloc::set_page(&mut list, part, PhysAddr(state.part(part)));
+    fn missing_array_pages_are_reported(file in files(), which: prop::sample::Index) {
+        let which = which.index(file.array_pages());
+        let mut memory = file.memory();
+        let mut chunk = vec![0; PAGE_SIZE];
+        for nr in 0..which {
+            vmalloc::set_page(&mut chunk, nr, PhysAddr(file.array_page_addr(nr)));
         }
-        memory.put(LISTS, &list);
-        let found = which * state.per_part();
-        let why = Damage::ArrayLength { entries: state.header.nr_folios, capacity: found as u64 };
-        prop_assert_eq!(state.walk(&memory), (found, Err(why)));
+        memory.put(CHUNKS, &chunk);
+        let capacity = which * file.entries_per_page();
+        let expected = Damage::ArrayLength { entries: file.header.nr_folios, capacity: capacity as u64 };
+        prop_assert_eq!(file.walk(&memory), (capacity, Err(expected)));
     }
 
     #[test]
-    fn array_of_a_wrong_form(mut state in states(), flag in 2..16, large: bool) {
-        let memory = state.memory();
-        match large {
-            true => state.header.array_flags |= 1u16 << flag,
-            false => state.header.order = 11,
+    fn array_of_an_invalid_form_is_not_claimed(mut file in files(), flag in 2..16, has_flag: bool) {
+        let memory = file.memory();
+        match has_flag {
+            true => file.header.array_flags |= 1u16 << flag,
+            false => file.header.order = 11,
         }
-        prop_assert_eq!(state.walk(&memory), (0, Err(Damage::ArrayForm)));
-        prop_assert_eq!(memory.left(), memory.len());
+        prop_assert_eq!(file.walk(&memory), (0, Err(Damage::ArrayForm)));
+        prop_assert_eq!(memory.unclaimed(), memory.len());
     }
 }
 
-/// The same as a walk, but all pieces are given before the folios of the first are claimed, and the
-/// last piece comes first. What was claimed, in the order of the file, and what is wrong with each
-/// piece; behind the last, with the walk itself.
-fn backwards(state: &State, memory: &Pages) -> (Vec<u64>, Vec<(usize, Damage)>) {
-    let memfd = Memfd::new(state.header).unwrap();
+/// Takes all slices from the walk before it claims any folio, then claims those of the last slice
+/// first.
+///
+/// Returns the addresses of the claimed folios in the order of the file, and the damage of each
+/// slice with the number of the slice. Damage of the walk itself has the number after the last
+/// slice.
+fn walk_backwards(file: &PreservedFile, memory: &Pages) -> (Vec<u64>, Vec<(usize, Damage)>) {
+    let memfd = Memfd::new(file.header).unwrap();
     let mut walk = memfd.walk(memory);
-    let mut pieces = Vec::new();
-    let end = loop {
+    let mut slices = Vec::new();
+    let result = loop {
         match walk.next_slice() {
-            Ok(Some(piece)) => pieces.push(piece),
-            end => break end.map(|_| ()),
+            Ok(Some(slice)) => slices.push(slice),
+            result => break result.map(|_| ()),
         }
     };
     let mut claimed = Vec::new();
-    let mut refused: Vec<_> = end
+    let mut damages: Vec<_> = result
         .err()
-        .map(|why| (walk.returned() + 1, why))
+        .map(|damage| (walk.returned() + 1, damage))
         .into_iter()
         .collect();
-    for piece in pieces.into_iter().rev() {
-        let nr = piece.nr;
-        let mut of_piece = Vec::new();
-        let end = piece.for_each_run(memory, |folios, _| {
-            of_piece.extend(folios.iter().map(|(at, _)| *at));
+    for slice in slices.into_iter().rev() {
+        let nr = slice.nr;
+        let mut of_slice = Vec::new();
+        let result = slice.for_each_run(memory, |folios, _| {
+            of_slice.extend(folios.iter().map(|(at, _)| *at));
         });
-        of_piece.append(&mut claimed);
-        claimed = of_piece;
-        refused.extend(end.err().map(|why| (nr, why)));
+        of_slice.append(&mut claimed);
+        claimed = of_slice;
+        damages.extend(result.err().map(|damage| (nr, damage)));
     }
-    refused.reverse();
-    (claimed, refused)
+    damages.reverse();
+    (claimed, damages)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn pieces_in_any_order(state in states()) {
-        let memory = state.memory();
-        let (claimed, refused) = backwards(&state, &memory);
-        prop_assert!(refused.is_empty());
-        prop_assert_eq!(memory.left(), 0);
-        let all: Vec<_> = state.folios.iter().map(|(entry, _)| entry.pfn().addr().0).collect();
+    fn slices_are_claimed_in_any_order(file in files()) {
+        let memory = file.memory();
+        let (claimed, damages) = walk_backwards(&file, &memory);
+        prop_assert!(damages.is_empty());
+        prop_assert_eq!(memory.unclaimed(), 0);
+        let all: Vec<_> = file.folios.iter().map(|(entry, _)| entry.pfn().addr().0).collect();
         prop_assert_eq!(claimed, all);
     }
 
-    /// What is wrong with the first piece of those that are refused is what a walk tells; the
-    /// pieces before it are claimed all the same.
+    /// The damage of the first damaged slice is the damage that a walk in order reports. The slices
+    /// before it are claimed in both cases.
     #[test]
-    fn first_damage_of_pieces(
-        mut state in states(), which: prop::sample::Index, index: prop::sample::Index, end: bool
+    fn first_damaged_slice_reports_the_damage_of_the_walk(
+        mut file in files(), which: prop::sample::Index, index: prop::sample::Index, is_max: bool
     ) {
-        let which = which.index(state.folios.len());
-        let pages = (state.header.size / PAGE) as usize;
-        let index = if end { u64::MAX } else { index.index(pages) as u64 };
-        let (entry, _) = state.folios[which];
-        state.folios[which].0 = entry_of(entry.pfn().0, entry.flags(), index);
+        let which = which.index(file.folios.len());
+        let pages = (file.header.size / PAGE) as usize;
+        let index = if is_max { u64::MAX } else { index.index(pages) as u64 };
+        let (entry, _) = file.folios[which];
+        file.folios[which].0 = entry_of(entry.pfn().0, entry.flags(), index);
         prop_assume!(index != entry.index.0);
-        let memory = state.memory();
-        let (visited, walked) = state.walk(&memory);
-        let memory = state.memory();
-        let (claimed, refused) = backwards(&state, &memory);
-        prop_assert_eq!(refused.first().map(|(_, why)| *why), walked.err());
-        let before: Vec<_> = state.folios[..visited].iter().map(|(e, _)| e.pfn().addr().0).collect();
-        prop_assert!(claimed.starts_with(&before[..visited / state.per_part() * state.per_part()]));
+        let memory = file.memory();
+        let (visited, result) = file.walk(&memory);
+        let memory = file.memory();
+        let (claimed, damages) = walk_backwards(&file, &memory);
+        prop_assert_eq!(damages.first().map(|(_, damage)| *damage), result.err());
+        let before: Vec<_> = file.folios[..visited].iter().map(|(e, _)| e.pfn().addr().0).collect();
+        prop_assert!(claimed.starts_with(&before[..visited / file.entries_per_page() * file.entries_per_page()]));
     }
 }
 
-/// Two parts, of which the second begins where it must not.
+/// The second of two array pages begins at an index that is not after all folios of the first.
 #[test]
-fn part_that_begins_before_the_former() {
-    // Not behind the start of the former: all of that one is claimed.
+fn array_pages_begin_at_ascending_indexes() {
+    // The index is not after the start of the first slice, or not in the file: it is the index that
+    // is damaged, and the first slice is claimed.
     for index in [0, u64::MAX, 512] {
-        let mut state = large(2);
-        state.folios[256].0 = entry_of(FOLIOS / PAGE + 256, 3, index);
-        let why = Damage::FolioIndex { index };
-        assert_eq!(state.walk(&state.memory()), (256, Err(why)), "{index}");
-        assert_eq!(backwards(&state, &state.memory()).1, [(2, why)], "{index}");
+        let mut file = full_array(2);
+        file.folios[256].0 = entry_of(FOLIOS / PAGE + 256, 3, index);
+        let expected = Damage::FolioIndex { index };
+        assert_eq!(file.walk(&file.memory()), (256, Err(expected)), "{index}");
+        assert_eq!(
+            walk_backwards(&file, &file.memory()).1,
+            [(2, expected)],
+            "{index}"
+        );
     }
-    // Within it: what it has there is refused.
+    // The index is within the first slice: the folios of the first slice from there on are damaged.
     for index in [1, 64, 255] {
-        let mut state = large(2);
-        state.folios[256].0 = entry_of(FOLIOS / PAGE + 256, 3, index);
-        let why = Damage::FolioIndex { index };
-        assert_eq!(state.walk(&state.memory()), (index as usize, Err(why)));
-        let (claimed, refused) = backwards(&state, &state.memory());
-        assert_eq!(refused[0], (1, why));
-        // The other one goes on, and has nothing there.
+        let mut file = full_array(2);
+        file.folios[256].0 = entry_of(FOLIOS / PAGE + 256, 3, index);
+        let expected = Damage::FolioIndex { index };
+        assert_eq!(file.walk(&file.memory()), (index as usize, Err(expected)));
+        let (claimed, damages) = walk_backwards(&file, &file.memory());
+        assert_eq!(damages[0], (1, expected));
+        // The second slice has no folio before that index, so all of it is claimed.
         assert_eq!(claimed.len(), index as usize + 256);
-        assert_eq!(refused.len(), 1);
+        assert_eq!(damages.len(), 1);
     }
 }
 
-/// A folio that begins before the next part does and ends behind that.
+/// A folio must end where the next slice begins, or before. Only the last may extend beyond the
+/// file.
 #[test]
-fn folio_that_reaches_into_the_next_part() {
-    let mut state = large(2);
-    state.folios[255] = (entry_of(FOLIOS / PAGE + 1024, 3, 256), 3);
-    for (i, (entry, _)) in state.folios[256..].iter_mut().enumerate() {
+fn folio_does_not_extend_into_the_next_slice() {
+    let mut file = full_array(2);
+    file.folios[255] = (entry_of(FOLIOS / PAGE + 1024, 3, 256), 3);
+    for (i, (entry, _)) in file.folios[256..].iter_mut().enumerate() {
         *entry = entry_of(entry.pfn().0, 3, 260 + i as u64);
     }
-    state.header.size += 8 * PAGE;
-    let why = Damage::FolioIndex { index: 256 };
-    assert_eq!(state.walk(&state.memory()), (255, Err(why)));
-    assert_eq!(backwards(&state, &state.memory()).1, [(1, why)]);
-    // As the last of a run, too.
-    state.folios[255].0 = entry_of(FOLIOS / PAGE + 1024, 3, 256);
-    state.folios[254] = (entry_of(FOLIOS / PAGE + 2048, 3, 254), 1);
-    assert_eq!(state.walk(&state.memory()), (255, Err(why)));
-    // One that ends there is fine.
-    for (i, (entry, _)) in state.folios[256..].iter_mut().enumerate() {
+    file.header.size += 8 * PAGE;
+    let expected = Damage::FolioIndex { index: 256 };
+    assert_eq!(file.walk(&file.memory()), (255, Err(expected)));
+    assert_eq!(walk_backwards(&file, &file.memory()).1, [(1, expected)]);
+    // The same holds without a hole before that folio.
+    file.folios[255].0 = entry_of(FOLIOS / PAGE + 1024, 3, 256);
+    file.folios[254] = (entry_of(FOLIOS / PAGE + 2048, 3, 254), 1);
+    assert_eq!(file.walk(&file.memory()), (255, Err(expected)));
+    // A folio that ends where the next slice begins is valid.
+    for (i, (entry, _)) in file.folios[256..].iter_mut().enumerate() {
         *entry = entry_of(entry.pfn().0, 3, 264 + i as u64);
     }
-    assert_eq!(state.walk(&state.memory()), (512, Ok(())));
-    // And the last of the file may reach over its end.
-    state.folios[511] = (entry_of(FOLIOS / PAGE + 4096, 3, 520), 3);
-    state.header.size = 521 * PAGE;
-    assert_eq!(state.walk(&state.memory()), (512, Ok(())));
+    assert_eq!(file.walk(&file.memory()), (512, Ok(())));
+    // The last folio may extend beyond the end of the file.
+    file.folios[511] = (entry_of(FOLIOS / PAGE + 4096, 3, 520), 3);
+    file.header.size = 521 * PAGE;
+    assert_eq!(file.walk(&file.memory()), (512, Ok(())));
 }
 
-/// A file of `parts` full pages of array; it is `nr_folios` that makes lists long.
-fn large(parts: usize) -> State {
-    let nr = parts * 256;
-    State {
+/// A file whose array has `array_pages` full array pages. All folios have order 0.
+fn full_array(array_pages: usize) -> PreservedFile {
+    let nr = array_pages * 256;
+    PreservedFile {
         header: Header {
             pos: 0,
             size: nr as u64 * PAGE,
             seals: 0,
             flags: 0,
             nr_folios: nr as u64,
-            first: LISTS,
-            total_pages: parts as u32,
+            first: CHUNKS,
+            total_pages: array_pages as u32,
             array_flags: vmalloc::FLAG_ALLOC,
             order: 0,
         },
@@ -419,102 +442,101 @@ fn large(parts: usize) -> State {
 }
 
 #[test]
-fn list_that_goes_on() {
-    let state = large(PAGES_PER_CHUNK + 1);
-    let memory = state.memory();
-    assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
-    assert_eq!(memory.left(), 0);
+fn second_chunk_is_read() {
+    let file = full_array(PAGES_PER_CHUNK + 1);
+    let memory = file.memory();
+    assert_eq!(file.walk(&memory), (file.folios.len(), Ok(())));
+    assert_eq!(memory.unclaimed(), 0);
 
-    let mut memory = state.memory();
-    memory.remove(State::list(1));
-    let why = Damage::Address {
-        at: PhysAddr(State::list(1)),
+    let mut memory = file.memory();
+    memory.remove(PreservedFile::chunk_addr(1));
+    let expected = Damage::Address {
+        at: PhysAddr(PreservedFile::chunk_addr(1)),
     };
-    assert_eq!(state.walk(&memory), (PAGES_PER_CHUNK * 256, Err(why)));
+    assert_eq!(file.walk(&memory), (PAGES_PER_CHUNK * 256, Err(expected)));
 }
 
-/// KHO begins another list as soon as one is full.
+/// KHO adds an empty chunk as soon as one is full.
 #[test]
-fn list_that_is_full() {
-    let state = large(PAGES_PER_CHUNK);
-    let mut memory = state.memory();
-    let mut list = vec![0; PAGE_SIZE];
-    for part in 0..PAGES_PER_CHUNK {
-        vmalloc::set_page(&mut list, part, PhysAddr(state.part(part)));
+fn empty_chunk_may_follow_a_full_one() {
+    let file = full_array(PAGES_PER_CHUNK);
+    let mut memory = file.memory();
+    let mut chunk = vec![0; PAGE_SIZE];
+    for nr in 0..PAGES_PER_CHUNK {
+        vmalloc::set_page(&mut chunk, nr, PhysAddr(file.array_page_addr(nr)));
     }
-    vmalloc::set_next(&mut list, PhysAddr(State::list(1)));
-    memory.put(LISTS, &list);
-    memory.put(State::list(1), &[]);
-    assert_eq!(state.walk(&memory), (state.folios.len(), Ok(())));
-    assert_eq!(memory.left(), 0);
+    vmalloc::set_next(&mut chunk, PhysAddr(PreservedFile::chunk_addr(1)));
+    memory.put(CHUNKS, &chunk);
+    memory.put(PreservedFile::chunk_addr(1), &[]);
+    assert_eq!(file.walk(&memory), (file.folios.len(), Ok(())));
+    assert_eq!(memory.unclaimed(), 0);
 }
 
-/// Lists that say nothing and go on: no more of them than can be needed.
+/// The walk claims at most as many chunks as the array needs, and each of them once.
 #[test]
-fn lists_without_an_end() {
-    let state = large(1);
-    let mut memory = state.memory();
+fn chunks_are_bounded_and_claimed_once() {
+    let file = full_array(1);
+    let mut memory = file.memory();
     for i in 0..9 {
-        let mut list = vec![0; PAGE_SIZE];
-        vmalloc::set_next(&mut list, PhysAddr(State::list(i + 1)));
-        memory.put(State::list(i), &list);
+        let mut chunk = vec![0; PAGE_SIZE];
+        vmalloc::set_next(&mut chunk, PhysAddr(PreservedFile::chunk_addr(i + 1)));
+        memory.put(PreservedFile::chunk_addr(i), &chunk);
     }
-    assert_eq!(state.walk(&memory), (0, Err(Damage::ArrayForm)));
+    assert_eq!(file.walk(&memory), (0, Err(Damage::ArrayForm)));
 
-    // One that names itself is claimed once.
-    let state = large(PAGES_PER_CHUNK);
-    let mut memory = state.memory();
-    let mut list = vec![0; PAGE_SIZE];
-    vmalloc::set_next(&mut list, PhysAddr(LISTS));
-    memory.put(LISTS, &list);
-    let why = Damage::Address {
-        at: PhysAddr(LISTS),
+    // A chunk that names itself as the next one cannot be claimed twice.
+    let file = full_array(PAGES_PER_CHUNK);
+    let mut memory = file.memory();
+    let mut chunk = vec![0; PAGE_SIZE];
+    vmalloc::set_next(&mut chunk, PhysAddr(CHUNKS));
+    memory.put(CHUNKS, &chunk);
+    let expected = Damage::Address {
+        at: PhysAddr(CHUNKS),
     };
-    assert_eq!(state.walk(&memory), (0, Err(why)));
+    assert_eq!(file.walk(&memory), (0, Err(expected)));
 }
 
-/// A file without folios has no array, and none is looked for.
+/// The header of a file without folios must not name an array, and the walk claims nothing.
 #[test]
-fn file_without_folios() {
-    let mut state = large(1);
-    state.header.nr_folios = 0;
-    let refused = Memfd::new(state.header).err();
+fn file_without_folios_has_no_array() {
+    let mut file = full_array(1);
+    file.header.nr_folios = 0;
     assert_eq!(
-        refused,
+        Memfd::new(file.header).err(),
         Some(Damage::ArrayLength {
             entries: 0,
             capacity: 256
         })
     );
-    (state.header.first, state.header.total_pages) = (0, 0);
-    let memory = state.memory();
-    assert_eq!(state.walk(&memory), (0, Ok(())));
-    assert_eq!(memory.left(), memory.len());
+    (file.header.first, file.header.total_pages) = (0, 0);
+    let memory = file.memory();
+    assert_eq!(file.walk(&memory), (0, Ok(())));
+    assert_eq!(memory.unclaimed(), memory.len());
 }
 
-/// What stands behind the empty entry was not written by anybody.
+/// Nobody initializes the content after the empty entry, so the reader must ignore it.
 #[test]
-fn array_with_anything_behind_its_end() {
+fn content_after_the_empty_entry_is_ignored() {
     for count in [1, 63, 64, 65, 255] {
-        let mut state = large(1);
-        state.folios.truncate(count);
-        state.header.nr_folios = count as u64;
-        let mut memory = state.memory();
-        let mut part = vec![0xa5; PAGE_SIZE];
-        for (i, (entry, _)) in state.folios.iter().enumerate() {
-            entry.store(&mut part[i * FolioEntry::SIZE..]);
+        let mut file = full_array(1);
+        file.folios.truncate(count);
+        file.header.nr_folios = count as u64;
+        let mut memory = file.memory();
+        let mut page = vec![0xa5; PAGE_SIZE];
+        for (i, (entry, _)) in file.folios.iter().enumerate() {
+            entry.store(&mut page[i * FolioEntry::SIZE..]);
         }
-        FolioEntry::EMPTY.store(&mut part[count * FolioEntry::SIZE..]);
-        memory.put_order(state.part(0), 0, &part);
-        assert_eq!(state.walk(&memory), (count, Ok(())), "{count}");
-        // One that is not empty was meant to be read.
-        let mut memory = state.memory();
-        part[count * FolioEntry::SIZE] = 1;
-        memory.put_order(state.part(0), 0, &part);
-        let refused = Damage::ArrayLength {
+        FolioEntry::EMPTY.store(&mut page[count * FolioEntry::SIZE..]);
+        memory.put_order(file.array_page_addr(0), 0, &page);
+        assert_eq!(file.walk(&memory), (count, Ok(())), "{count}");
+        // If the entry there is not empty, the header counts too few folios.
+        let mut memory = file.memory();
+        page[count * FolioEntry::SIZE] = 1;
+        memory.put_order(file.array_page_addr(0), 0, &page);
+        let expected = Damage::ArrayLength {
             entries: count as u64,
             capacity: count as u64 + 1,
         };
-        assert_eq!(state.walk(&memory).1, Err(refused), "{count}");
+        assert_eq!(file.walk(&memory).1, Err(expected), "{count}");
     }
 }

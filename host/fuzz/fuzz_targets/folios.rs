@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
+//! Shows that the walk of a memfd claims each folio once, at ascending indexes.
+//!
 //! See `liveupdate_abi_host::fuzz::folios`.
 
 #![no_main]

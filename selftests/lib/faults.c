@@ -193,7 +193,7 @@ long faults_pages(void)
 	if (!in)
 		return -errno;
 	while (fgets(line, sizeof(line), in)) {
-		ours |= !!strstr(line, "lu_kho_alloc");
+		ours |= !!strstr(line, "lu_alloc_preserved");
 		/* KHO never frees the pages of its own radix tree. */
 		table |= !!strstr(line, "kho_radix_");
 		if (sscanf(line, "nr_base_pages: %ld", &n) == 1) {

@@ -25,7 +25,8 @@
 use super::{
     units::{
         Order,
-        Pfn, //
+        Pfn,
+        BLOCK_PAGES, //
     },
     PhysAddr, //
 };
@@ -47,7 +48,7 @@ pub(crate) trait PageMap {
 
     /// All pages of the block of the largest order that `pfn` is in, in order. `None` if no piece
     /// begins at `pfn`, or if there is no such memory.
-    fn block(&self, pfn: Pfn) -> Option<&[Self::Page]>;
+    fn block(&self, pfn: Pfn) -> Option<&[Self::Page; BLOCK_PAGES]>;
 
     /// The frame of the root, which may not be claimed; [`Pfn::NULL`] if there is none.
     fn protected(&self) -> Pfn;
@@ -74,8 +75,8 @@ fn order_in(private: u64) -> Option<Order> {
 /// A block that was looked up, for the case that the next page is in it too.
 pub(super) struct Blocks<'a, M: PageMap> {
     map: &'a M,
-    known: u64,
-    pages: &'a [M::Page],
+    number: u64,
+    pages: Option<&'a [M::Page; BLOCK_PAGES]>,
 }
 
 impl<'a, M: PageMap> Blocks<'a, M> {
@@ -84,21 +85,17 @@ impl<'a, M: PageMap> Blocks<'a, M> {
     pub(super) fn new(map: &'a M) -> Self {
         Self {
             map,
-            // No frame number is that large.
-            known: u64::MAX,
-            pages: &[],
+            number: 0,
+            pages: None,
         }
     }
 
-    /// The pages of the block that `pfn` is in; none if there is no such memory.
+    /// See [`PageMap::block`].
     #[inline]
-    fn pages(&mut self, pfn: Pfn) -> &'a [M::Page] {
-        if pfn.block() != self.known {
-            self.pages = self.map.block(pfn).unwrap_or_default();
-            self.known = match self.pages.is_empty() {
-                true => u64::MAX,
-                false => pfn.block(),
-            };
+    pub(super) fn pages(&mut self, pfn: Pfn) -> Option<&'a [M::Page; BLOCK_PAGES]> {
+        if self.pages.is_none() || pfn.block() != self.number {
+            self.pages = self.map.block(pfn);
+            self.number = pfn.block();
         }
         self.pages
     }
@@ -106,36 +103,36 @@ impl<'a, M: PageMap> Blocks<'a, M> {
     /// The order of the piece that begins at `pfn`, if one does. Another piece may overlap it.
     #[inline]
     pub(super) fn order(&mut self, pfn: Pfn) -> Option<Order> {
-        let page = self.pages(pfn).get(pfn.slot())?;
-        order_in(page.private()).filter(|order| pfn.0 & (order.pages() - 1) == 0)
-    }
-
-    /// Whether a piece of this order begins at `pfn` and shares no page with another one.
-    #[inline]
-    pub(super) fn is_claimable(&mut self, pfn: Pfn, order: Order) -> bool {
-        self.begins(pfn, order) && is_alone(self.pages(pfn), pfn.slot(), order)
-    }
-
-    /// The same for a page right after a piece that [`Blocks::is_claimable`] accepted: a larger
-    /// piece that covers the page and starts before it would cover the last page of the accepted
-    /// one too.
-    #[inline]
-    pub(super) fn begins(&mut self, pfn: Pfn, order: Order) -> bool {
-        let page = self.pages(pfn).get(pfn.slot());
-        page.is_some_and(|page| page.private() == mark(order)) && pfn.0 & (order.pages() - 1) == 0
+        let page = self.pages(pfn)?.get(pfn.slot())?;
+        order_in(page.private()).filter(|order| pfn.is_aligned(*order))
     }
 }
 
-/// Whether no other piece has a page of the one at `slot` of a block.
+/// Whether a piece of this order begins with `page`, if it is aligned.
 #[inline]
-fn is_alone<P: MarkedPage>(block: &[P], slot: usize, order: Order) -> bool {
-    order == Order::PAGE && slot == 0
-        || is_empty_inside(block, slot, order) && !is_covered(block, slot)
+pub(super) fn begins(page: &impl MarkedPage, order: Order) -> bool {
+    page.private() == mark(order)
+}
+
+/// Whether a piece of this order begins at `pfn`, in `block`, and shares no page with another one.
+#[inline]
+pub(super) fn is_claimable<P: MarkedPage>(
+    block: &[P; BLOCK_PAGES],
+    pfn: Pfn,
+    order: Order,
+) -> bool {
+    let slot = pfn.slot();
+    let first = block.get(slot);
+    first.is_some_and(|page| begins(page, order))
+        && (order == Order::PAGE || pfn.is_aligned(order) && is_empty_inside(block, slot, order))
+        && !is_covered(block, slot)
 }
 
 /// Whether all pages of the piece but its first one have nothing in `private`: memory without an
 /// owner has 0 there.
-fn is_empty_inside<P: MarkedPage>(block: &[P], slot: usize, order: Order) -> bool {
+// Few pieces are larger than a page. Without this loop, its caller is short.
+#[inline(never)]
+fn is_empty_inside<P: MarkedPage>(block: &[P; BLOCK_PAGES], slot: usize, order: Order) -> bool {
     let end = slot + order.pages() as usize;
     let Some(pages) = block.get(slot + 1..end) else {
         return false;
@@ -154,16 +151,17 @@ fn is_empty_inside<P: MarkedPage>(block: &[P], slot: usize, order: Order) -> boo
 /// Whether a larger piece begins before `slot` and covers it. Pieces are aligned, so one can only
 /// begin where the lowest bits of `slot` that are set are cleared.
 #[inline]
-fn is_covered<P: MarkedPage>(block: &[P], slot: usize) -> bool {
+fn is_covered<P: MarkedPage>(block: &[P; BLOCK_PAGES], slot: usize) -> bool {
     let mut head = slot;
     while head != 0 {
         head &= head - 1;
-        let order = block.get(head).and_then(|page| order_in(page.private()));
+        let private = block.get(head).map_or(0, MarkedPage::private);
         let covers = |order: Order| {
             let pages = order.pages() as usize;
             head & (pages - 1) == 0 && head + pages > slot
         };
-        if order.is_some_and(covers) {
+        // Nearly all pages have 0 there, which is no mark.
+        if private != 0 && order_in(private).is_some_and(covers) {
             return true;
         }
     }
@@ -177,7 +175,6 @@ pub(crate) fn is_readable(map: &impl PageMap, at: PhysAddr) -> bool {
 
 /// The first frame of the piece of this order at `at`, if it may be claimed.
 pub(crate) fn claimable(map: &impl PageMap, at: PhysAddr, order: Order) -> Option<Pfn> {
-    let pfn = Pfn::at(at)?;
-    let allowed = pfn != Pfn::NULL && pfn != map.protected();
-    (allowed && Blocks::new(map).is_claimable(pfn, order)).then_some(pfn)
+    let pfn = Pfn::at(at).filter(|pfn| *pfn != Pfn::NULL && *pfn != map.protected())?;
+    is_claimable(map.block(pfn)?, pfn, order).then_some(pfn)
 }

@@ -44,6 +44,12 @@ impl Pfn {
         self.0 >> MAX_PAGE_ORDER
     }
 
+    /// Whether a piece of this order may begin here.
+    #[inline]
+    pub(super) fn is_aligned(self, order: Order) -> bool {
+        self.0 & (order.pages() - 1) == 0
+    }
+
     /// The position of the frame in that block, in pages.
     #[inline]
     pub(crate) fn slot(self) -> usize {

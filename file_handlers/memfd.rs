@@ -99,7 +99,6 @@ use crate::{
         },
         units::PageIndex,
         Damage,
-        Memory,
         PhysAddr,
         Record, //
     },
@@ -148,7 +147,7 @@ impl FileHandler for MemfdHandler {
         identify(file)
     }
 
-    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<Preserved> {
+    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<Preserved>> {
         Preserved::preserve(kho, file)
     }
 
@@ -218,7 +217,7 @@ impl Preserved {
     /// # Context
     ///
     /// May sleep.
-    pub(crate) fn preserve(kho: Kho, file: ARef<File>) -> Result<Self> {
+    pub(crate) fn preserve(kho: Kho, file: ARef<File>) -> Result<KBox<Self>> {
         let file = ShmemFile::new(file).ok_or(ENOENT)?.freeze()?;
         // All below is dropped before the file is thawed, also after an error.
         let mut header = PreservedPage::new(kho, Charge::Caller)?;
@@ -235,14 +234,15 @@ impl Preserved {
             account.try_add(folios.extend(pinned)?)
         })?;
         describe(&file, seals, &mut folios).store(header.bytes_mut());
-        Ok(Self {
+        let preserved = Self {
             kho,
             header,
             folios,
             account,
             failures,
             file,
-        })
+        };
+        Ok(KBox::new(preserved, GFP_KERNEL)?)
     }
 
     /// Writes what may have changed since: the position, seals that were added, and pages that were
@@ -439,11 +439,6 @@ fn free_folios(handover: &Handover, memfd: &Memfd) -> Result<(), Damage> {
 }
 
 /// Reads the header and frees its page.
-///
-/// The page is claimed only after the copy was found to be valid: one that is not a header may be
-/// any memory that was handed over, and must not be freed.
 fn claim_header(handover: &Handover, data: PhysAddr) -> Result<Memfd, Damage> {
-    let memfd = Memfd::new(handover.record(data)?)?;
-    handover.claim_pages(data, 0)?;
-    Ok(memfd)
+    handover.take_record(data, Memfd::new)
 }

@@ -109,7 +109,7 @@ pub(crate) trait FileHandler: Send + Sync + 'static {
     /// # Context
     ///
     /// Process context of the user that preserves the file; may sleep, and be charged.
-    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<Self::Preserved>;
+    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<Self::Preserved>>;
 
     /// Makes a file of what `data` describes. In any case, no memory of it is left to be discarded.
     ///
@@ -156,7 +156,7 @@ pub(crate) trait AnyHandler: Send + Sync {
     fn compatible(&self) -> &'static str;
     /// See [`FileHandler::identify`].
     fn identify(&self, file: &File) -> Option<usize>;
-    /// See [`FileHandler::preserve`]. `ENOMEM` too.
+    /// See [`FileHandler::preserve`].
     fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<dyn PreservedFile>>;
     /// See [`FileHandler::retrieve`].
     fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure>;
@@ -176,9 +176,7 @@ impl<H: FileHandler> AnyHandler for H {
     }
 
     fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<dyn PreservedFile>> {
-        // Allocated first, so that nothing has to be unpreserved if that fails.
-        let slot = KBox::new_uninit(GFP_KERNEL)?;
-        Ok(slot.write(FileHandler::preserve(self, kho, file)?))
+        Ok(FileHandler::preserve(self, kho, file)?)
     }
 
     fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {

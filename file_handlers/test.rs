@@ -55,11 +55,9 @@ impl FileHandler for DevFullHandler {
     }
 
     /// Preserves nothing but a page without content.
-    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<DevFull> {
-        Ok(DevFull {
-            file,
-            page: PreservedPage::new(kho, Charge::Caller)?,
-        })
+    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<DevFull>> {
+        let page = PreservedPage::new(kho, Charge::Caller)?;
+        Ok(KBox::new(DevFull { file, page }, GFP_KERNEL)?)
     }
 
     fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {

@@ -27,6 +27,7 @@
 //! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 
 use core::{
+    marker::PhantomData,
     mem::MaybeUninit,
     ptr::NonNull, //
 };
@@ -45,7 +46,8 @@ use kernel::{
             Atomic, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        MutexGuard, //
     },
     types::Opaque, //
 };
@@ -189,6 +191,41 @@ impl Handover {
         ClaimMemory::claim_pages(self, at, order)
     }
 
+    /// Reads the record at the start of the page at `at`, and frees the page if `check` accepts the
+    /// record. A page that it does not accept may be any memory that was handed over, and stays.
+    ///
+    /// # Context
+    ///
+    /// May sleep. Takes the lock of claims.
+    pub(crate) fn take_record<R: Record, T>(
+        &self,
+        at: PhysAddr,
+        check: impl FnOnce(R) -> Result<T, Damage>,
+    ) -> Result<T, Damage> {
+        const { assert!(R::SIZE <= MAX_RECORD) };
+        let guard = self.claims.lock();
+        let page = self.claimable(&guard, at, Order::PAGE)?;
+        let checked = check(R::load(&page.first_bytes()))?;
+        page.claim().map(|_| checked)
+    }
+
+    /// Finds the piece of this order at `at`.
+    fn claimable<'a>(
+        &self,
+        _guard: &'a MutexGuard<'_, ()>,
+        at: PhysAddr,
+        order: Order,
+    ) -> Result<Claimable<'a>, Damage> {
+        let pfn = marks::claimable(self, at, order).ok_or(Damage::Address { at })?;
+        // INVARIANT: By the type invariant the guard excludes all other claims of this module, and
+        // `marks` has looked at the mark meanwhile.
+        Ok(Claimable {
+            at: pfn.addr(),
+            order,
+            _guard: PhantomData,
+        })
+    }
+
     /// The address of the root, or null.
     fn root_address(&self) -> PhysAddr {
         match self.root {
@@ -206,6 +243,47 @@ impl Handover {
         // SAFETY: The page has a mark, so it is online.
         let page = unsafe { bindings::lu_phys_to_virt(at.0) };
         NonNull::new(page.cast()).ok_or(Damage::Address { at })
+    }
+}
+
+/// A piece of memory that may be claimed, as long as the lock of claims is held.
+///
+/// # Invariants
+///
+/// - KHO's mark says that a piece of `order` begins at `at`. It was not restored, it is aligned, and
+///   it shares no page with another.
+/// - The lock of claims is held for `'a`.
+struct Claimable<'a> {
+    at: PhysAddr,
+    order: Order,
+    _guard: PhantomData<&'a MutexGuard<'a, ()>>,
+}
+
+impl Claimable<'_> {
+    /// A copy of the first bytes.
+    fn first_bytes(&self) -> [u8; MAX_RECORD] {
+        // SAFETY: The page has a mark, so it is online.
+        let page = unsafe { bindings::lu_phys_to_virt(self.at.0) };
+        // SAFETY: `page` is the address of a page in the linear mapping. By the type invariants it
+        // was not restored, so nobody frees it, and nobody else writes to it.
+        unsafe { page.cast::<[u8; MAX_RECORD]>().read() }
+    }
+
+    /// Claims the piece as single pages.
+    fn claim(self) -> Result<ClaimedPages, Damage> {
+        let damage = Damage::Address { at: self.at };
+        // SAFETY: By the type invariants KHO will restore that many pages at once, and no other
+        // claim of this module can restore one of them. Other users of KHO claim what they
+        // preserved; an address that leads there is damage that nothing can tell from honest data
+        // (docs/format.md).
+        let page =
+            unsafe { bindings::kho_restore_pages(self.at.0, self.order.pages() as usize) };
+        let page = NonNull::new(page).ok_or(damage)?;
+        // SAFETY: The page was restored, so it is online.
+        let start = unsafe { bindings::lu_page_address(page.as_ptr()) };
+        let start = NonNull::new(start.cast()).ok_or(damage)?;
+        // SAFETY: KHO gives the pages back as adjacent single pages with one reference to each.
+        Ok(unsafe { ClaimedPages::from_raw(start, self.order) })
     }
 }
 
@@ -251,7 +329,7 @@ impl PageMap for Handover {
     type Page = KhoPage;
 
     #[inline]
-    fn block(&self, pfn: Pfn) -> Option<&[KhoPage]> {
+    fn block(&self, pfn: Pfn) -> Option<&[KhoPage; BLOCK_PAGES]> {
         // SAFETY: Any number can be asked for.
         let page = unsafe { bindings::lu_pfn_to_online_page(pfn.0 as usize) };
         let page = NonNull::new(page)?.as_ptr().cast::<KhoPage>();
@@ -266,7 +344,7 @@ impl PageMap for Handover {
         //   is the position of this one in it. All fields are inside `UnsafeCell`.
         // - The page is marked, so KHO holds it: memory hotplug cannot remove a block with such a
         //   page. The page stays held until the file that is being restored has all its folios.
-        Some(unsafe { core::slice::from_raw_parts(page.sub(pfn.slot()), BLOCK_PAGES) })
+        Some(unsafe { &*page.sub(pfn.slot()).cast() })
     }
 
     fn protected(&self) -> Pfn {
@@ -301,20 +379,8 @@ impl ClaimMemory for Handover {
     }
 
     fn claim_pages(&self, at: PhysAddr, order: Order) -> Result<ClaimedPages, Damage> {
-        let _guard = self.claims.lock();
-        marks::claimable(self, at, order).ok_or(Damage::Address { at })?;
-        // SAFETY: The mark says that a piece of `order.pages()` pages begins at `at`, which has not
-        // been restored. It is aligned, so that KHO restores it at once, and it shares no page with
-        // another. By the type invariant the lock excludes all other claims of this module. Other users
-        // of KHO claim what they preserved; an address that leads there is damage that nothing can
-        // tell from honest data (docs/format.md).
-        let page = unsafe { bindings::kho_restore_pages(at.0, order.pages() as usize) };
-        let page = NonNull::new(page).ok_or(Damage::Address { at })?;
-        // SAFETY: The page was restored, so it is online.
-        let start = unsafe { bindings::lu_page_address(page.as_ptr()) };
-        let start = NonNull::new(start.cast()).ok_or(Damage::Address { at })?;
-        // SAFETY: KHO gives the pages back as adjacent single pages with one reference to each.
-        Ok(unsafe { ClaimedPages::from_raw(start, order) })
+        let guard = self.claims.lock();
+        self.claimable(&guard, at, order)?.claim()
     }
 
     fn claim_run(
@@ -330,10 +396,10 @@ impl ClaimMemory for Handover {
             let Some(slot) = free.next() else {
                 return false;
             };
-            // SAFETY: `claim_each` has found the mark of a piece at this frame, which shares no page
-            // with another. By the type invariant the lock excludes all other claims of this module. Other users
-            // of KHO claim what they preserved; an address that leads there is damage that nothing can
-            // tell from honest data (docs/format.md).
+            // SAFETY: `claim_each` has found the mark of a piece at this frame, which shares no
+            // page with another. By the type invariant the lock excludes all other claims of this
+            // module. Other users of KHO claim what they preserved; an address that leads there is
+            // damage that nothing can tell from honest data (docs/format.md).
             let folio = unsafe { bindings::kho_restore_folio(pfn.addr().0) };
             slot.write(folio);
             !folio.is_null()

@@ -62,10 +62,8 @@ impl PageList for PreservedPages {
     }
 
     fn grow(&mut self) -> Result {
-        self.pages.reserve(1, GFP_KERNEL)?;
         let page = PreservedPage::new(self.kho, Charge::Caller)?;
-        self.pages.push(page, GFP_KERNEL)?;
-        Ok(())
+        Ok(self.pages.push(page, GFP_KERNEL)?)
     }
 
     fn len(&self) -> usize {

@@ -155,6 +155,8 @@ struct preserve {
 	int session;
 	int fd;
 	off_t size;
+	/* Of the module, before the call. */
+	long pages;
 };
 
 static int call_preserve(void *arg, int attempt)
@@ -182,6 +184,8 @@ static const char *check_preserve(void *arg, int attempt, int answer)
 		return "the session has a file";
 	if (luo_truncate(p->fd, p->size + 1) || luo_truncate(p->fd, p->size))
 		return "the size of the file cannot be changed";
+	if (faults_pages() != p->pages)
+		return "the session keeps a page";
 	return NULL;
 }
 
@@ -256,6 +260,7 @@ TEST_F_TIMEOUT(faults, preserve_fd, 300)
 		p.size = luo_size(p.fd);
 		p.session = luo_create(self->dev, "faults-preserve");
 		ASSERT_GE(p.session, 0);
+		p.pages = faults_pages();
 		faults_walk(&f);
 		close(p.session);
 		close(p.fd);

@@ -80,7 +80,11 @@ impl Name {
 
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.words().cmp(other.words())
+        let mut pairs = Iterator::zip(self.words(), other.words());
+        match pairs.find(|(a, b)| a != b) {
+            Some((a, b)) => a.cmp(&b),
+            None => Ordering::Equal,
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 use super::Placement;
 use crate::abi::{
     marks::{
+        begins,
+        is_claimable,
         Blocks,
         PageMap, //
     },
@@ -152,19 +154,27 @@ impl FoundRun<'_> {
         mut restore: impl FnMut(Pfn) -> bool,
     ) -> Result<(), NotClaimed> {
         let mut blocks = Blocks::new(map);
-        // The frame after the last one that was claimed.
+        // A larger piece that covers a page and starts before it covers the page before it too. So
+        // the page after a single page that was claimed is covered by no other piece.
         let mut neighbor = Pfn::NULL;
+        let mut after_last = [].iter();
         let entries = self.entries.chunks_exact(FolioEntry::SIZE);
         for (count, entry) in entries.enumerate() {
             let pfn = FolioEntry::load(entry).pfn();
-            let claimable = match self.order == Order::PAGE && pfn == neighbor {
-                true => blocks.begins(pfn, self.order),
-                false => blocks.is_claimable(pfn, self.order),
+            let page = if pfn == neighbor { after_last.next() } else { None };
+            let claimable = match page {
+                Some(page) => begins(page, Order::PAGE),
+                None => blocks.pages(pfn).is_some_and(|block| {
+                    after_last = block.get(pfn.slot() + 1..).unwrap_or_default().iter();
+                    is_claimable(block, pfn, self.order)
+                }),
             };
             if !claimable || !restore(pfn) {
                 return Err(NotClaimed { count, pfn });
             }
-            neighbor = Pfn(pfn.0 + self.order.pages());
+            if self.order == Order::PAGE {
+                neighbor = Pfn(pfn.0 + 1);
+            }
         }
         Ok(())
     }

@@ -93,8 +93,8 @@ impl<L: PageList> ArrayWriter<L> {
             let bytes = self.chunks.bytes_mut(chunk);
             vmalloc::set_next(bytes, PhysAddr(0));
             vmalloc::set_page(bytes, 0, PhysAddr(0));
-            let at = self.chunks.addr(chunk);
             if let Some(before) = chunk.checked_sub(1) {
+                let at = self.chunks.addr(chunk);
                 vmalloc::set_next(self.chunks.bytes_mut(before), at);
             }
         }

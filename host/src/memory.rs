@@ -17,7 +17,6 @@ use crate::abi::{
 };
 
 /// The `private` field of a `struct page`.
-#[derive(Clone)]
 pub(crate) struct Page(Cell<u64>);
 
 impl MarkedPage for Page {
@@ -35,7 +34,7 @@ pub(crate) fn mark(order: u32) -> u64 {
 pub(crate) struct Pages {
     pieces: BTreeMap<u64, Piece>,
     /// `private` of all pages in the blocks of memory that exist, by index of the block.
-    blocks: BTreeMap<u64, Vec<Page>>,
+    blocks: BTreeMap<u64, Box<[Page; BLOCK_PAGES]>>,
     /// The claimed pieces, in the order of the claims.
     claimed: RefCell<Vec<(Pfn, Order)>>,
     /// How many more times [`Memory::peek`] can succeed.
@@ -76,7 +75,7 @@ impl Pages {
 
     /// Adds the block that contains `pfn`, and sets `private` of that page.
     pub(crate) fn set_private(&mut self, pfn: Pfn, private: u64) {
-        let empty = || vec![Page(Cell::new(0)); BLOCK_PAGES];
+        let empty = || Box::new([const { Page(Cell::new(0)) }; BLOCK_PAGES]);
         let block = self.blocks.entry(pfn.0 / BLOCK_PAGES as u64);
         block.or_insert_with(empty)[pfn.slot()].0.set(private);
     }
@@ -131,9 +130,8 @@ impl Pages {
 impl PageMap for Pages {
     type Page = Page;
 
-    fn block(&self, pfn: Pfn) -> Option<&[Page]> {
-        let block = self.blocks.get(&(pfn.0 / BLOCK_PAGES as u64))?;
-        Some(block.as_slice())
+    fn block(&self, pfn: Pfn) -> Option<&[Page; BLOCK_PAGES]> {
+        self.blocks.get(&(pfn.0 / BLOCK_PAGES as u64)).map(Box::as_ref)
     }
 
     fn protected(&self) -> Pfn {

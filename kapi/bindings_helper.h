@@ -72,6 +72,7 @@ void lu_release_folios(struct folio **folios, unsigned int nr);
 pgoff_t lu_folio_end(struct folio *folio);
 unsigned long lu_pfn_nr_pages(unsigned long pfn);
 bool lu_pfn_poisoned(unsigned long pfn);
+bool lu_image_hands_over(const void *image);
 
 /* helpers/account.c */
 struct mem_cgroup *lu_memcg_of_current(void);

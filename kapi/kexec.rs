@@ -2,12 +2,15 @@
 
 //! The notifier chain that `kernel_kexec()` asks before the point of no return.
 //!
-//! The chain comes with `patches/`: `KEXEC_PREPARE` may refuse the kexec, `KEXEC_PREPARE_ABORT` tells those
-//! that had agreed that another one refused it.
+//! The chain comes with `patches/`: `KEXEC_PREPARE` may refuse the kexec, `KEXEC_PREPARE_ABORT` tells
+//! those that had agreed that another one refused it.
 //!
 //! C header: [`include/linux/kexec.h`](srctree/include/linux/kexec.h)
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
     container_of,
@@ -27,15 +30,31 @@ use kernel::{
 
 use super::bindings;
 
+/// The image of the kernel that a kexec enters.
+///
+/// # Invariants
+///
+/// It points to a `struct kimage` that is valid for `'a`.
+pub(crate) struct Image<'a>(NonNull<c_void>, PhantomData<&'a ()>);
+
+impl Image<'_> {
+    /// Whether the image tells its kernel where KHO has put what this kernel preserves.
+    /// `kexec_file_load(2)` writes that, and `kexec_load(2)` does not.
+    pub(crate) fn hands_over(&self) -> bool {
+        // SAFETY: By the type invariant the image is valid.
+        unsafe { bindings::lu_image_hands_over(self.0.as_ptr()) }
+    }
+}
+
 /// A participant in the preparation of a kexec.
 pub(crate) trait KexecPrepare: Send + Sync {
-    /// A task has called `reboot(2)`, and nothing is lost yet. An error refuses the kexec and
-    /// becomes the result of `reboot(2)`.
+    /// A task has called `reboot(2)` to enter `image`, and nothing is lost yet. An error refuses
+    /// the kexec and becomes the result of `reboot(2)`.
     ///
     /// # Context
     ///
     /// Process context; may sleep.
-    fn prepare(&self) -> Result;
+    fn prepare(&self, image: &Image<'_>) -> Result;
 
     /// No kexec comes, although [`KexecPrepare::prepare`] succeeded: a later participant refused. It
     /// may also be called without a `prepare()` before it, if the module was loaded in between.
@@ -104,11 +123,12 @@ impl<T: KexecPrepare> Registration<T> {
 
     /// # Safety
     ///
-    /// `block` is that of a [`Registration`] of the same `T`, on the chain during the call.
+    /// - `block` is that of a [`Registration`] of the same `T`, on the chain during the call.
+    /// - `image` is a `struct kimage` that is valid during the call.
     unsafe extern "C" fn call(
         block: *mut bindings::notifier_block,
         event: c_ulong,
-        _data: *mut c_void,
+        image: *mut c_void,
     ) -> c_int {
         // SAFETY: By the requirements `block` is the field of a valid `Notifier`.
         let context = unsafe { (*container_of!(block, Notifier, block)).context };
@@ -116,7 +136,10 @@ impl<T: KexecPrepare> Registration<T> {
         // only after the block has left the chain, which waits for calls to return.
         let context = unsafe { Arc::<T>::borrow(context) };
         if event == bindings::kexec_prepare_event_KEXEC_PREPARE as c_ulong {
-            match context.prepare() {
+            let image = NonNull::new(image).ok_or(EINVAL);
+            // INVARIANT: By the requirements the image is valid until this function returns.
+            let result = image.and_then(|image| context.prepare(&Image(image, PhantomData)));
+            match result {
                 Ok(()) => bindings::NOTIFY_OK as c_int,
                 // What `notifier_from_errno()` makes of an errno.
                 Err(err) => {

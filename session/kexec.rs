@@ -13,13 +13,29 @@ use kernel::{
 use super::orchestrator::Orchestrator;
 use crate::{
     abi::PhysAddr,
-    kapi::kexec::KexecPrepare, //
+    kapi::{
+        error::eopnotsupp,
+        kexec::{
+            Image,
+            KexecPrepare, //
+        }, //
+    }, //
 };
 
 impl KexecPrepare for Orchestrator {
     /// Freezes all sessions and serializes them. If a file refuses, everything is as before.
-    fn prepare(&self) -> Result {
+    ///
+    /// `EOPNOTSUPP` if there are sessions and the image would not hand them over, and the errors of
+    /// a file that cannot be frozen.
+    fn prepare(&self, image: &Image<'_>) -> Result {
         let stopped = self.shared.freeze.freeze();
+        let sessions = self.outgoing.count();
+        if sessions > 0 && !image.hands_over() {
+            pr_err!(
+                "kexec refused: {sessions} sessions would be lost: kexec_load(2) has loaded the image; use kexec_file_load(2), as kexec -s does\n"
+            );
+            return Err(eopnotsupp());
+        }
         let unfinished = self.incoming.count();
         if unfinished > 0 {
             pr_warn!("{unfinished} incoming sessions are not finished: the next kernel does not get them\n");

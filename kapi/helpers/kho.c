@@ -2,6 +2,7 @@
 /* Memory that will be handed over, and that was. */
 
 #include <linux/io.h>
+#include <linux/kexec.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 
@@ -137,4 +138,18 @@ unsigned long lu_pfn_nr_pages(unsigned long pfn)
 bool lu_pfn_poisoned(unsigned long pfn)
 {
 	return folio_contain_hwpoisoned_page(pfn_folio(pfn));
+}
+
+/**
+ * lu_image_hands_over() - Find out whether a kexec image carries the state of KHO.
+ * @image: What a member of the kexec_prepare chain gets: a struct kimage.
+ *
+ * Context: Any context.
+ * Return: Whether kexec_file_load() has written to it where that state is.
+ */
+bool lu_image_hands_over(const void *image)
+{
+	const struct kimage *kimage = image;
+
+	return kimage->kho.fdt;
 }

@@ -89,12 +89,15 @@ kernel_of()
 	echo "${kernel:-${KERNELS##*,}}"
 }
 
+# How kexec loads a kernel: -s by kexec_file_load(2), -c by kexec_load(2).
+KEXEC_LOAD=-s
+
 # next_kernel [NAME]: load the kernel of the next stage.
 next_kernel()
 {
 	name=${1:-$(kernel_of $((STAGE + 1)))}
 	next=$(sed "s/lu\.stage=[0-9]*/lu.stage=$((STAGE + 1))/" /proc/cmdline)
-	if ! kexec -s -l "/host/kernels/$name" \
+	if ! kexec "$KEXEC_LOAD" -l "/host/kernels/$name" \
 		--initrd=/host/initramfs.cpio --append="$next"; then
 		fail "kexec could not load $name"
 		return 1

@@ -123,6 +123,11 @@ impl<S: Freeze> Registry<S> {
         drop(node);
     }
 
+    /// The number of sessions.
+    pub(in crate::session) fn count(&self) -> usize {
+        self.sessions.lock().count
+    }
+
     /// Freezes the files of all sessions and writes the chain of sessions. After an error, nothing
     /// that was written counts.
     ///

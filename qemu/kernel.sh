@@ -23,7 +23,7 @@ lookup()
 	local line
 	line=$(sed 's/#.*//' "$TOP/qemu/kernels" | awk -v n="$1" '$1 == n')
 	[ -n "$line" ] || die "no kernel named $1 in qemu/kernels"
-	read -r NAME VERSION MINUTES OBJECTS START FRAGMENTS <<<"$line"
+	read -r NAME VERSION MINUTES OBJECTS START PATCHES FRAGMENTS <<<"$line"
 }
 
 # fragments: the options only, so that a comment does not build a kernel anew.
@@ -48,15 +48,22 @@ own_source()
 	[ "$of" = "$VERSION" ] || [ "$NAME" = "$DEFAULT_KERNEL" ]
 }
 
+# patches: those that the source gets.
+patches()
+{
+	[ "$PATCHES" = - ] || echo "$TOP"/patches/*.patch
+}
+
 source_dir()
 {
 	local key
+	# shellcheck disable=SC2046 # no file of patches/ has a blank in its name
+	key=$({ ! own_source || { realpath "$KSRC"; head -n 5 "$KSRC/Makefile"; }
+		cat /dev/null $(patches); } | hash_of)
 	if own_source; then
-		key=$({ realpath "$KSRC"; head -n 5 "$KSRC/Makefile"
-			cat "$TOP"/patches/*.patch; } | hash_of)
 		echo "$CACHE/src/own-$key"
 	else
-		echo "$CACHE/src/$VERSION-$(cat "$TOP"/patches/*.patch | hash_of)"
+		echo "$CACHE/src/$VERSION-$key"
 	fi
 }
 
@@ -79,7 +86,7 @@ unpack_source()
 		tar -xf "$deb/usr/src/linux-source-$VERSION.tar.xz" \
 			-C "$dir.new" --strip-components=1
 	fi
-	for p in "$TOP"/patches/*.patch; do
+	for p in $(patches); do
 		echo "applying ${p##*/}"
 		patch -d "$dir.new" -p1 --forward --no-backup-if-mismatch <"$p"
 	done
@@ -101,19 +108,23 @@ get_source()
 	step "unpack and patch Linux $VERSION" unpack_source "$dir"
 }
 
-# copy_objects DIR: begin with the objects of the kernel START, if it is built.
-# make builds again what depends on an option that differs. The commands that built
-# objtool have absolute paths; if make built it again for that reason, every object
-# would be older than objtool.
+# copy_objects SOURCE DIR: begin with the objects of the kernel START, if it is built.
+# make builds again what depends on an option that differs, or on a file that is
+# newer. So the paths in its commands become those of this kernel, and files that a
+# patch changes in one of the two sources only become new.
 copy_objects()
 {
-	local from
+	local from from_source
 	[ "$START" != - ] || return 0
 	from=$("$TOP/qemu/kernel.sh" path "$START")
+	from_source=$("$TOP/qemu/kernel.sh" source "$START")
 	[ -f "$from/.built" ] || return 0
-	cp -a --reflink=auto "$from/." "$1"
-	rm -f "$1/.built"
-	grep -rlF --include='*.cmd' "$from/" "$1" | xargs -r sed -i "s|$from/|$1/|g"
+	cp -a --reflink=auto "$from/." "$2"
+	rm -f "$2/.built"
+	grep -rlF --include='*.cmd' -e "$from/" -e "$from_source" "$2" |
+		xargs -r sed -i -e "s|$from/|$2/|g" -e "s|$from_source|$1|g"
+	[ "$from_source" = "$1" ] ||
+		sed -n "s|^+++ b/|$1/|p" "$TOP"/patches/*.patch | sort -u | xargs touch -c
 }
 
 # configure SOURCE DIR: allnoconfig silently drops an option whose dependency is
@@ -121,7 +132,7 @@ copy_objects()
 configure()
 {
 	local src=$1 dir=$2 line name missing=
-	copy_objects "$dir"
+	copy_objects "$src" "$dir"
 	fragments >"$dir/fragment.config"
 	"${MAKE_KERNEL[@]}" -C "$src" O="$dir" \
 		KCONFIG_ALLCONFIG="$dir/fragment.config" allnoconfig

@@ -70,7 +70,7 @@ kernel_ready()
 takes_module()
 {
 	sed 's/#.*//' "$TOP/qemu/kernels" | awk -v n="$1" '
-		$1 == n { for (i = 6; i <= NF; i++) if ($i == "module") found = 1 }
+		$1 == n { for (i = 7; i <= NF; i++) if ($i == "module") found = 1 }
 		END { exit !found }'
 }
 

@@ -20,7 +20,7 @@
 //! stay within one block of `1 << MAX_PAGE_ORDER` aligned pages, whose `struct page`s are an array.
 //!
 //! No mark is set after the kernel has booted, so a look without a lock can only find too much. A
-//! claim looks again under the lock of [`ClaimMemory`](super::ClaimMemory).
+//! claim looks again under the lock of its block: see [`ClaimMemory`](super::ClaimMemory).
 
 use super::{
     units::{
@@ -108,10 +108,11 @@ impl<'a, M: PageMap> Blocks<'a, M> {
     }
 }
 
-/// Whether a piece of this order begins with `page`, if it is aligned.
+/// Whether KHO wrote the mark of a piece of this order to the page `pfn` of `block`.
 #[inline]
-pub(super) fn begins(page: &impl MarkedPage, order: Order) -> bool {
-    page.private() == mark(order)
+pub(super) fn begins<P: MarkedPage>(block: &[P; BLOCK_PAGES], pfn: Pfn, order: Order) -> bool {
+    let page = block.get(pfn.slot());
+    page.is_some_and(|page| page.private() == mark(order))
 }
 
 /// Whether a piece of this order begins at `pfn`, in `block`, and shares no page with another one.
@@ -122,8 +123,7 @@ pub(super) fn is_claimable<P: MarkedPage>(
     order: Order,
 ) -> bool {
     let slot = pfn.slot();
-    let first = block.get(slot);
-    first.is_some_and(|page| begins(page, order))
+    begins(block, pfn, order)
         && (order == Order::PAGE || pfn.is_aligned(order) && is_empty_inside(block, slot, order))
         && !is_covered(block, slot)
 }

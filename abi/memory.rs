@@ -5,7 +5,10 @@
 use core::fmt;
 
 use super::{
-    array::FoundRun,
+    array::{
+        FolioRun,
+        FoundRun, //
+    },
     marks::PageMap,
     units::Order,
     Damage,
@@ -62,8 +65,8 @@ pub(crate) trait Memory {
 
 /// The memory that the previous kernel handed over, to be owned. Each piece can be claimed once.
 ///
-/// An implementation must make each claim under a lock of its own: KHO checks and clears its mark
-/// without one.
+/// An implementation must make all claims in a block of the largest order under one lock: KHO checks
+/// and clears its marks without one. Pieces that overlap are in one block.
 pub(crate) trait ClaimMemory: PageMap {
     /// Pages that were claimed, and their content. Dropping them frees them.
     type Pages: AsRef<[u8]>;
@@ -76,11 +79,13 @@ pub(crate) trait ClaimMemory: PageMap {
     /// Claims the piece of this order at `at` as single pages.
     fn claim_pages(&self, at: PhysAddr, order: Order) -> Result<Self::Pages, Damage>;
 
-    /// Claims the folios of `run` and passes them to `visit`. If one of them was claimed meanwhile,
-    /// or overlaps another piece, those before it are freed, and `visit` is not called.
+    /// Claims the folios of `run`, which belong at `place`, and passes them to `visit` with the part
+    /// of `place` that they fill. If one of them was claimed meanwhile, or overlaps another piece,
+    /// those before it are freed or were passed on.
     fn claim_run(
         &self,
         run: FoundRun<'_>,
-        visit: impl FnOnce(Self::Folios<'_>),
+        place: &FolioRun,
+        visit: &mut impl FnMut(Self::Folios<'_>, &FolioRun),
     ) -> Result<(), Damage>;
 }

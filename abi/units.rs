@@ -40,7 +40,7 @@ impl Pfn {
 
     /// The number of the block of the largest order that the frame is in.
     #[inline]
-    pub(super) fn block(self) -> u64 {
+    pub(crate) fn block(self) -> u64 {
         self.0 >> MAX_PAGE_ORDER
     }
 

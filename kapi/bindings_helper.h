@@ -66,7 +66,10 @@ phys_addr_t lu_virt_to_phys(void *virt);
 void *lu_phys_to_virt(phys_addr_t phys);
 struct page *lu_pfn_to_online_page(unsigned long pfn);
 void *lu_alloc_preserved(bool charge);
+unsigned int lu_restore_folios(const phys_addr_t *phys, struct folio **folios,
+			       unsigned int nr);
 void *lu_page_address(struct page *page);
+struct folio *lu_virt_to_folio(void *virt);
 void lu_free_page(void *virt);
 void lu_release_folios(struct folio **folios, unsigned int nr);
 pgoff_t lu_folio_end(struct folio *folio);
@@ -101,6 +104,7 @@ void lu_shmem_thaw(struct inode *inode);
 loff_t lu_file_size(struct inode *inode);
 void lu_file_set(struct file *file, loff_t size, loff_t pos);
 unsigned int lu_max_folio_order(void);
+bool lu_has_large_folios(void);
 
 /* mm/pin.c */
 unsigned long lu_memory_failures(void);

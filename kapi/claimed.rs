@@ -2,10 +2,17 @@
 
 //! Memory that was handed over and claimed: the types that own and free it.
 
-use core::ptr::NonNull;
+use core::{
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
+    ptr::NonNull, //
+};
 
 use super::bindings;
 use crate::abi::{
+    array::MAX_RUN,
     units::Order,
     PAGE_SIZE, //
 };
@@ -45,6 +52,29 @@ impl ClaimedPages {
         // initialized, because they are memory that the previous kernel has written, and nobody
         // else writes to them as long as we own the pages.
         unsafe { core::slice::from_raw_parts(self.start.as_ptr(), len) }
+    }
+
+    /// Passes the pages on as folios of one page, in order, at most [`MAX_RUN`] at a time.
+    pub(super) fn into_folios(self, mut visit: impl FnMut(ClaimedFolios<'_>)) {
+        let mut folios = [const { MaybeUninit::<*mut bindings::folio>::uninit() }; MAX_RUN];
+        let pages = self.order.pages() as usize;
+        let start = ManuallyDrop::new(self).start;
+        for first in (0..pages).step_by(MAX_RUN) {
+            let count = MAX_RUN.min(pages - first);
+            for (nr, slot) in folios.iter_mut().take(count).enumerate() {
+                // SAFETY: By the type invariant this is the address of a page that is restored.
+                slot.write(unsafe {
+                    bindings::lu_virt_to_folio(start.as_ptr().add((first + nr) * PAGE_SIZE).cast())
+                });
+            }
+            // SAFETY: The first `count` were written.
+            let folios = unsafe {
+                core::slice::from_raw_parts_mut(folios.as_mut_ptr().cast(), count)
+            };
+            // SAFETY: By the type invariant we own the only reference to each page, and each is a
+            // folio of its own. `self` was given up, so nobody else frees them.
+            visit(unsafe { ClaimedFolios::from_raw(folios, Order::PAGE) });
+        }
     }
 }
 

@@ -28,13 +28,11 @@
 
 use core::{
     marker::PhantomData,
-    mem::MaybeUninit,
     ptr::NonNull, //
 };
 
 use kernel::{
     error::to_result,
-    new_mutex,
     prelude::*,
     str::CStr,
     sync::{
@@ -46,7 +44,6 @@ use kernel::{
             Atomic, //
         },
         Arc,
-        Mutex,
         MutexGuard, //
     },
     types::Opaque, //
@@ -54,6 +51,7 @@ use kernel::{
 
 use super::{
     bindings,
+    claim_locks::ClaimLocks,
     claimed::{
         ClaimedFolios,
         ClaimedPages, //
@@ -62,8 +60,8 @@ use super::{
 };
 use crate::abi::{
     array::{
-        FoundRun,
-        MAX_RUN, //
+        FolioRun,
+        FoundRun, //
     },
     marks::{
         self,
@@ -119,17 +117,15 @@ pub(crate) struct RootLocation {
 ///
 /// # Invariants
 ///
-/// There is one at a time, so that all claims are made under one lock.
+/// There is one at a time, so that all claims in a block are made under one lock.
 #[pin_data]
 pub(crate) struct Handover {
     /// What KHO said about the root.
     root: Result<Option<RootLocation>>,
     /// Held for one look at the content of what was handed over, or for one claim: KHO checks and
-    /// clears its marks without a lock. Workers that restore a file spend a fifth of their time
-    /// under it. It is a mutex because that can be taken by whichever thread is running; a fair
-    /// spinlock queues behind a preempted vCPU.
+    /// clears its marks without a lock.
     #[pin]
-    claims: Mutex<()>,
+    pub(super) claims: ClaimLocks,
     _singleton: Singleton,
 }
 
@@ -147,7 +143,7 @@ impl Handover {
         Arc::pin_init(
             pin_init!(Self {
                 root: find_root(name),
-                claims <- new_mutex!(()),
+                claims <- ClaimLocks::new(),
                 _singleton: singleton,
             }),
             GFP_KERNEL,
@@ -163,11 +159,11 @@ impl Handover {
     ///
     /// # Context
     ///
-    /// May sleep. Takes the lock of claims.
+    /// May sleep. Takes the lock of the block.
     pub(crate) fn rewrite_root<R: Record>(&self, record: &R) -> Result<(), Damage> {
         const { assert!(R::SIZE <= MAX_RECORD) };
         let at = self.root_address();
-        let _guard = self.claims.lock();
+        let _guard = self.lock(at)?;
         let page = self.content(at)?;
         let mut bytes = [0; MAX_RECORD];
         record.store(&mut bytes);
@@ -185,7 +181,7 @@ impl Handover {
     ///
     /// # Context
     ///
-    /// May sleep. Takes the lock of claims.
+    /// May sleep. Takes the lock of the block.
     pub(crate) fn claim_pages(&self, at: PhysAddr, order: u32) -> Result<ClaimedPages, Damage> {
         let order = Order::new(order.into()).ok_or(Damage::Address { at })?;
         ClaimMemory::claim_pages(self, at, order)
@@ -196,20 +192,26 @@ impl Handover {
     ///
     /// # Context
     ///
-    /// May sleep. Takes the lock of claims.
+    /// May sleep. Takes the lock of the block.
     pub(crate) fn take_record<R: Record, T>(
         &self,
         at: PhysAddr,
         check: impl FnOnce(R) -> Result<T, Damage>,
     ) -> Result<T, Damage> {
         const { assert!(R::SIZE <= MAX_RECORD) };
-        let guard = self.claims.lock();
+        let guard = self.lock(at)?;
         let page = self.claimable(&guard, at, Order::PAGE)?;
         let checked = check(R::load(&page.first_bytes()))?;
         page.claim().map(|_| checked)
     }
 
-    /// Finds the piece of this order at `at`.
+    /// Takes the lock of the block that `at` is in.
+    fn lock(&self, at: PhysAddr) -> Result<MutexGuard<'_, ()>, Damage> {
+        let pfn = Pfn::at(at).ok_or(Damage::Address { at })?;
+        Ok(self.claims.lock(pfn))
+    }
+
+    /// Finds the piece of this order at `at`, whose block the caller has locked.
     fn claimable<'a>(
         &self,
         _guard: &'a MutexGuard<'_, ()>,
@@ -217,8 +219,8 @@ impl Handover {
         order: Order,
     ) -> Result<Claimable<'a>, Damage> {
         let pfn = marks::claimable(self, at, order).ok_or(Damage::Address { at })?;
-        // INVARIANT: By the type invariant the guard excludes all other claims of this module, and
-        // `marks` has looked at the mark meanwhile.
+        // INVARIANT: By the type invariant the guard excludes all other claims in the block, and
+        // `marks` has looked at the marks there meanwhile.
         Ok(Claimable {
             at: pfn.addr(),
             order,
@@ -235,7 +237,7 @@ impl Handover {
     }
 
     /// The page at `at`, if something that was handed over begins there. It is valid for reads as
-    /// long as the caller holds `claims`: until it is claimed, it is not freed.
+    /// long as the caller holds the lock of its block: until it is claimed, it is not freed.
     fn content(&self, at: PhysAddr) -> Result<NonNull<[u8; PAGE_SIZE]>, Damage> {
         if at.is_null() || !marks::is_readable(self, at) {
             return Err(Damage::Address { at });
@@ -246,13 +248,13 @@ impl Handover {
     }
 }
 
-/// A piece of memory that may be claimed, as long as the lock of claims is held.
+/// A piece of memory that may be claimed, as long as the lock of its block is held.
 ///
 /// # Invariants
 ///
 /// - KHO's mark says that a piece of `order` begins at `at`. It was not restored, it is aligned, and
 ///   it shares no page with another.
-/// - The lock of claims is held for `'a`.
+/// - The lock of its block is held for `'a`.
 struct Claimable<'a> {
     at: PhysAddr,
     order: Order,
@@ -357,7 +359,7 @@ impl Memory for Handover {
         if into.len() > PAGE_SIZE {
             return Err(Damage::Address { at });
         }
-        let _guard = self.claims.lock();
+        let _guard = self.lock(at)?;
         let page = self.content(at)?;
         // SAFETY: `page` is valid for reads of a page, which is at least `into.len()` bytes, as long
         // as the lock is held. `into` is not in it, because it has another owner.
@@ -379,45 +381,23 @@ impl ClaimMemory for Handover {
     }
 
     fn claim_pages(&self, at: PhysAddr, order: Order) -> Result<ClaimedPages, Damage> {
-        let guard = self.claims.lock();
+        let guard = self.lock(at)?;
         self.claimable(&guard, at, order)?.claim()
     }
 
     fn claim_run(
         &self,
         run: FoundRun<'_>,
-        visit: impl FnOnce(ClaimedFolios<'_>),
+        place: &FolioRun,
+        visit: &mut impl FnMut(ClaimedFolios<'_>, &FolioRun),
     ) -> Result<(), Damage> {
-        let mut folios = [const { MaybeUninit::<*mut bindings::folio>::uninit() }; MAX_RUN];
-        let order = run.order();
-        let mut free = folios.iter_mut();
-        let guard = self.claims.lock();
-        let claimed = run.claim_each(self, |pfn| {
-            let Some(slot) = free.next() else {
-                return false;
-            };
-            // SAFETY: `claim_each` has found the mark of a piece at this frame, which shares no
-            // page with another. By the type invariant the lock excludes all other claims of this
-            // module. Other users of KHO claim what they preserved; an address that leads there is
-            // damage that nothing can tell from honest data (docs/format.md).
-            let folio = unsafe { bindings::kho_restore_folio(pfn.addr().0) };
-            slot.write(folio);
-            !folio.is_null()
-        });
-        drop(guard);
-        // A null pointer would be the last that was written, and count as not claimed.
-        let written = MAX_RUN - free.len();
-        let count = claimed.map_or_else(|failed| failed.count, |()| written);
-        // SAFETY: The first `count` were written, in order.
-        let folios = unsafe { core::slice::from_raw_parts_mut(folios.as_mut_ptr().cast(), count) };
-        // SAFETY: KHO gives each folio back as one of the order in its mark, which is `order`, with
-        // one reference. No page of it belongs to another folio.
-        let folios = unsafe { ClaimedFolios::from_raw(folios, order) };
-        claimed.map_err(|failed| Damage::Address {
-            at: failed.pfn.addr(),
-        })?;
-        visit(folios);
-        Ok(())
+        // SAFETY: It can be called in any context.
+        let large_folios = unsafe { bindings::lu_has_large_folios() };
+        if run.order() == Order::PAGE || large_folios {
+            self.claim_folios(run, place, visit)
+        } else {
+            self.claim_as_pages(run, place, visit)
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 pub(crate) mod anon_file;
 #[cfg(liveupdate_test)]
 pub(crate) mod chrdev;
+mod claim_locks;
+mod claim_run;
 pub(crate) mod claimed;
 pub(crate) mod device;
 pub(crate) mod error;

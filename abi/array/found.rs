@@ -121,63 +121,96 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Why a run was not claimed as a whole.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NotClaimed {
-    /// How many folios were claimed, those at the start.
-    pub(crate) count: usize,
-    /// The frame of the next one.
-    pub(crate) pfn: Pfn,
-}
-
 /// Folios of one order that were found and not claimed yet.
 pub(crate) struct FoundRun<'a> {
-    /// Encoded entries, as many as the run has folios: at most [`MAX_RUN`].
+    /// Encoded entries, as many as folios are left: at most [`MAX_RUN`].
     entries: &'a [u8],
     order: Order,
 }
 
-impl FoundRun<'_> {
+impl<'a> FoundRun<'a> {
     /// The order of the folios.
     pub(crate) fn order(&self) -> Order {
         self.order
     }
 
-    /// Calls `restore` for the frame of each folio that may still be claimed, in order. Stops at one
-    /// that may not, or for which `restore` returns `false`.
-    ///
-    /// The caller holds the lock that is held for every claim.
-    #[inline]
-    pub(crate) fn claim_each(
-        self,
-        map: &impl PageMap,
-        mut restore: impl FnMut(Pfn) -> bool,
-    ) -> Result<(), NotClaimed> {
-        let mut blocks = Blocks::new(map);
+    /// Takes folios from the start: those in the block of the first one, as long as their frames
+    /// ascend. `None` if no folio is left.
+    pub(crate) fn next_part(&mut self) -> Option<FoundPart<'a>> {
+        let mut last = frames(self.entries).next()?;
+        let goes_on = |pfn: &Pfn| {
+            let ascends = *pfn > last && pfn.block() == last.block();
+            last = *pfn;
+            ascends
+        };
+        let count = 1 + frames(self.entries).skip(1).take_while(goes_on).count();
+        let (entries, left) = self.entries.split_at_checked(count * FolioEntry::SIZE)?;
+        self.entries = left;
+        Some(FoundPart {
+            entries,
+            order: self.order,
+        })
+    }
+}
+
+/// Folios of a run that are claimed together: their frames are in one block, and ascend. So no frame
+/// is there twice, and one lock excludes all claims of memory that overlaps them.
+pub(crate) struct FoundPart<'a> {
+    /// Encoded entries, at least one.
+    entries: &'a [u8],
+    order: Order,
+}
+
+impl FoundPart<'_> {
+    /// How many folios there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() / FolioEntry::SIZE
+    }
+
+    /// The first frame of each folio.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = Pfn> + '_ {
+        frames(self.entries)
+    }
+
+    /// A frame in the block.
+    pub(crate) fn first(&self) -> Pfn {
+        self.frames().next().unwrap_or(Pfn::NULL)
+    }
+
+    /// How many folios may be claimed, those at the start. This holds as long as the caller holds
+    /// the lock that is held for every claim in the block.
+    pub(crate) fn claimable(&self, map: &impl PageMap) -> usize {
+        let Some(block) = map.block(self.first()) else {
+            return 0;
+        };
         // A larger piece that covers a page and starts before it covers the page before it too. So
-        // the page after a single page that was claimed is covered by no other piece.
+        // the page after a single page that may be claimed is covered by no other piece.
         let mut neighbor = Pfn::NULL;
-        let mut after_last = [].iter();
-        let entries = self.entries.chunks_exact(FolioEntry::SIZE);
-        for (count, entry) in entries.enumerate() {
-            let pfn = FolioEntry::load(entry).pfn();
-            let page = if pfn == neighbor { after_last.next() } else { None };
-            let claimable = match page {
-                Some(page) => begins(page, Order::PAGE),
-                None => blocks.pages(pfn).is_some_and(|block| {
-                    after_last = block.get(pfn.slot() + 1..).unwrap_or_default().iter();
-                    is_claimable(block, pfn, self.order)
-                }),
+        let may_be_claimed = |pfn: &Pfn| {
+            let claimable = match *pfn == neighbor {
+                true => begins(block, *pfn, Order::PAGE),
+                false => is_claimable(block, *pfn, self.order),
             };
-            if !claimable || !restore(pfn) {
-                return Err(NotClaimed { count, pfn });
-            }
             if self.order == Order::PAGE {
                 neighbor = Pfn(pfn.0 + 1);
             }
-        }
-        Ok(())
+            claimable
+        };
+        self.frames().take_while(may_be_claimed).count()
     }
+
+    /// What is wrong if only the first `claimed` folios could be claimed.
+    pub(crate) fn damage(&self, claimed: usize) -> Damage {
+        let failed = self.frames().nth(claimed).unwrap_or(Pfn::NULL);
+        Damage::Address { at: failed.addr() }
+    }
+}
+
+/// The frames that encoded entries name.
+fn frames(entries: &[u8]) -> impl Iterator<Item = Pfn> + '_ {
+    entries
+        .chunks_exact(FolioEntry::SIZE)
+        .map(|entry| FolioEntry::load(entry).pfn())
 }
 
 /// Claims the folios of `entries`, in order, and passes them to `visit` in runs.
@@ -193,7 +226,7 @@ pub(super) fn claim_entries<M: ClaimMemory>(
     for entries in entries.chunks(MAX_RUN * FolioEntry::SIZE) {
         let mut found = Found::new(memory, entries, &mut orders);
         while let Some((run, place)) = found.next_run(placement)? {
-            memory.claim_run(run, |folios| visit(folios, &place))?;
+            memory.claim_run(run, &place, visit)?;
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::abi::{
-    array::FoundRun,
+    array::{FolioRun, FoundRun},
     marks::{claimable, is_readable, MarkedPage, PageMap},
     units::{Order, Pfn, BLOCK_PAGES},
     ClaimMemory, Damage, Memory, PhysAddr, PAGE_SIZE,
@@ -175,23 +175,23 @@ impl ClaimMemory for Pages {
 
     fn claim_run(
         &self,
-        run: FoundRun<'_>,
-        visit: impl FnOnce(Vec<(u64, u32)>),
+        mut run: FoundRun<'_>,
+        place: &FolioRun,
+        visit: &mut impl FnMut(Vec<(u64, u32)>, &FolioRun),
     ) -> Result<(), Damage> {
         let order = run.order();
         let mut folios = Vec::new();
-        run.claim_each(self, |pfn| {
-            assert_eq!(self.restore(pfn), order);
-            folios.push((pfn.addr().0, order.get().into()));
-            true
-        })
-        .map_err(|failed| {
-            assert_eq!(failed.count, folios.len());
-            Damage::Address {
-                at: failed.pfn.addr(),
+        while let Some(part) = run.next_part() {
+            let claimable = part.claimable(self);
+            for pfn in part.frames().take(claimable) {
+                assert_eq!(self.restore(pfn), order);
+                folios.push((pfn.addr().0, order.get().into()));
             }
-        })?;
-        visit(folios);
+            if claimable < part.len() {
+                return Err(part.damage(claimable));
+            }
+        }
+        visit(folios, place);
         Ok(())
     }
 }

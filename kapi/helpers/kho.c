@@ -3,6 +3,7 @@
 
 #include <linux/io.h>
 #include <linux/kexec.h>
+#include <linux/kexec_handover.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 
@@ -72,6 +73,34 @@ void *lu_alloc_preserved(bool charge)
 }
 
 /**
+ * lu_restore_folios() - See kho_restore_folios().
+ * @phys: Addresses of pieces that KHO has marked, and no one restores meanwhile.
+ * @folios: Filled with the folios.
+ * @nr: Size of @phys and @folios.
+ *
+ * Kernels without that function count the pages of each folio by itself.
+ *
+ * Context: Process context.
+ * Return: How many were restored, those at the start.
+ */
+unsigned int lu_restore_folios(const phys_addr_t *phys, struct folio **folios,
+			       unsigned int nr)
+{
+#ifdef kho_restore_folios
+	return kho_restore_folios(phys, folios, nr);
+#else
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		folios[i] = kho_restore_folio(phys[i]);
+		if (!folios[i])
+			break;
+	}
+	return i;
+#endif
+}
+
+/**
  * lu_page_address() - See page_address().
  * @page: Page that is online.
  *
@@ -80,6 +109,17 @@ void *lu_alloc_preserved(bool charge)
 void *lu_page_address(struct page *page)
 {
 	return page_address(page);
+}
+
+/**
+ * lu_virt_to_folio() - See virt_to_folio().
+ * @virt: Address, in the linear mapping, of a page that the caller owns.
+ *
+ * Context: Any context.
+ */
+struct folio *lu_virt_to_folio(void *virt)
+{
+	return virt_to_folio(virt);
 }
 
 /**

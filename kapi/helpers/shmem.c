@@ -76,13 +76,28 @@ void lu_file_set(struct file *file, loff_t size, loff_t pos)
 }
 
 /**
- * lu_max_folio_order() - The order of the largest folio that a file can have.
+ * lu_max_folio_order() - The order of the largest folio that a file can have had.
  *
- * Without CONFIG_XARRAY_MULTI, the page cache has an entry for each page only.
+ * The file is one of the previous kernel, which may have had large folios though this
+ * kernel has none.
  *
  * Context: Any context.
  */
 unsigned int lu_max_folio_order(void)
 {
-	return IS_ENABLED(CONFIG_XARRAY_MULTI) ? MAX_PAGECACHE_ORDER : 0;
+	return lu_has_large_folios() ? MAX_PAGECACHE_ORDER :
+				       PMD_SHIFT - PAGE_SHIFT;
+}
+
+/**
+ * lu_has_large_folios() - Find out whether files may have large folios.
+ *
+ * Without CONFIG_TRANSPARENT_HUGEPAGE the page cache may take them, but nothing can
+ * split or swap them.
+ *
+ * Context: Any context.
+ */
+bool lu_has_large_folios(void)
+{
+	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE);
 }

@@ -182,11 +182,11 @@ static void frames(struct stage_ctx *ctx)
 	}
 }
 
-/* Large folios stay large. */
+/* Large folios stay where they are, and large if the kernel has such folios. */
 
 static bool is_huge(int fd)
 {
-	static __u64 pfns[HUGE_SIZE / LUO_PAGE];
+	__u64 pfns[HUGE_SIZE / LUO_PAGE];
 	size_t i;
 
 	need_eq(luo_pfns(fd, ARRAY_SIZE(pfns), pfns), 0, "frame numbers");
@@ -196,6 +196,27 @@ static bool is_huge(int fd)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * A page in the middle of a huge one can be freed: the kernel can split the folio,
+ * or has single pages.
+ */
+static void free_one_page(int fd)
+{
+	__u64 pfns[HUGE_SIZE / LUO_PAGE];
+	const int page = 5;
+
+	expect_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			    page * LUO_PAGE, LUO_PAGE),
+		  0, "punch a hole of one page");
+	need_eq(luo_pfns(fd, ARRAY_SIZE(pfns), pfns), 0, "frame numbers");
+	expect_eq(pfns[page], 0, "frame of the page that was freed");
+	expect_eq(pfns[page - 1] && pfns[page + 1], true,
+		  "whether its neighbors are still there");
+	expect_zero(fd, page * LUO_PAGE, LUO_PAGE, "the hole");
+	expect_pattern(fd, (page + 1) * LUO_PAGE,
+		       HUGE_SIZE - (page + 1) * LUO_PAGE, 7, "what follows it");
 }
 
 static void large_folios(struct stage_ctx *ctx)
@@ -219,6 +240,9 @@ static void large_folios(struct stage_ctx *ctx)
 	/* The first kernel may have split them to move them out of CMA. */
 	if (!is_huge(fd))
 		stage_skip("the memfd has no huge pages");
+	/* The C implementation restores folios that cannot be split. */
+	if (ctx->out < 0 && !luo_is_c())
+		free_one_page(fd);
 	close(fd);
 }
 

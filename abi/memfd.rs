@@ -16,6 +16,7 @@
 use super::{
     array::ENTRIES_PER_PAGE,
     units::{
+        Order,
         PageIndex,
         Pfn,
         MAX_PAGE_ORDER, //
@@ -220,6 +221,14 @@ impl Memfd {
     /// Size in pages, rounded up.
     pub(crate) fn pages(&self) -> u64 {
         self.end().0
+    }
+
+    /// How many pages its folios can have, if none is larger than `max_order`. The last one may reach
+    /// over the end of the file.
+    pub(crate) fn max_pages(&self, max_order: Order) -> u64 {
+        let folio = max_order.pages();
+        let by_count = self.nr_folios().saturating_mul(folio);
+        by_count.min(self.pages().saturating_add(folio))
     }
 
     /// `F_SEAL_*`.

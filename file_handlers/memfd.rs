@@ -97,7 +97,11 @@ use crate::{
             ALL_SEALS,
             COMPATIBLE, //
         },
-        units::PageIndex,
+        units::{
+            Order,
+            PageIndex, //
+        },
+        ClaimMemory,
         Damage,
         PhysAddr,
         Record, //
@@ -129,7 +133,8 @@ use crate::{
             inode_id,
             Frozen,
             ShmemFile, //
-        }, //
+        },
+        signal::unless_killed, //
     }, //
 };
 
@@ -212,7 +217,8 @@ impl Preserved {
     ///
     /// `EOPNOTSUPP` for seals that cannot cross, `EFBIG` for more than 2^32-1 pages, `EHWPOISON` for
     /// memory that is broken, `EBUSY` if the file is frozen already, `ENOENT` for any other kind of
-    /// file, `EIO` for a page that cannot be read, `ENOMEM` also if `RLIMIT_MEMLOCK` is too low.
+    /// file, `EIO` for a page that cannot be read, `ENOMEM` also if `RLIMIT_MEMLOCK` is too low,
+    /// `EINTR` if the task is killed.
     ///
     /// # Context
     ///
@@ -345,12 +351,13 @@ pub(crate) fn retrieve(handover: &Handover, data: PhysAddr) -> Result<ARef<File>
     let error = Atomic::new(0);
     let insert = |folios: ClaimedFolios<'_>, run: &FolioRun| {
         if error.load(Relaxed) == 0 {
-            if let Err(err) = builder.insert(folios, run) {
+            let inserted = unless_killed().and_then(|()| builder.insert(folios, run));
+            if let Err(err) = inserted {
                 let _ = error.cmpxchg(0, err.to_errno(), Relaxed);
             }
         }
     };
-    match workers(&memfd, &builder) {
+    match workers(&memfd, &builder, handover.max_folio_order()) {
         0 => memfd.for_each_run(handover, insert)?,
         workers => for_each_run_together(handover, &memfd, workers, insert)?,
     }
@@ -362,11 +369,15 @@ pub(crate) fn retrieve(handover: &Handover, data: PhysAddr) -> Result<ARef<File>
 ///
 /// Workers charge the memory cgroup of the task that retrieves the file. When that is full, only the
 /// task itself can wait for an OOM kill, or be its victim. So there must clearly be more headroom
-/// than is needed.
-fn workers(memfd: &Memfd, builder: &MemfdBuilder) -> usize {
+/// than is needed. Workers have other credentials than the task, and no address space, by which
+/// `vm.overcommit_memory` judges. So the task accounts all blocks itself, before they begin.
+fn workers(memfd: &Memfd, builder: &MemfdBuilder, max_order: Order) -> usize {
     let workers = memfd.array_pages() / ARRAY_PAGES_PER_WORKER;
     let needed = memfd.pages() + memfd.pages() / 4 + SPARE_PAGES;
-    if workers == 0 || builder.headroom() < needed {
+    if workers == 0
+        || builder.headroom() < needed
+        || builder.account(memfd.max_pages(max_order)).is_err()
+    {
         return 0;
     }
     workers

@@ -57,6 +57,7 @@ struct lu_frame {
 
 /* helpers/sync.c */
 unsigned int lu_other_cpus(void);
+bool lu_fatal_signal_pending(void);
 void lu_rwsem_init(struct rw_semaphore *sem);
 bool lu_module_get(void);
 void lu_module_put(void);
@@ -95,6 +96,7 @@ u32 lu_chrdev(struct file *file);
 int lu_file_pin_module(struct file *file);
 loff_t lu_file_pos(struct file *file);
 void lu_inode_lock(struct inode *inode);
+int lu_inode_lock_killable(struct inode *inode);
 void lu_inode_unlock(struct inode *inode);
 
 /* helpers/shmem.c */

@@ -72,12 +72,14 @@ fn empty_memfd(seals: u32) -> Result<ARef<File>> {
 /// # Invariants
 ///
 /// - `file` is a memfd that nobody else can reach. It ends at `end`.
-/// - `accounted` is the number of pages for which blocks were accounted to it.
+/// - `accounted` is the number of pages for which blocks were accounted to it, and `unused` the number
+///   of those for which no folio was passed to [`MemfdBuilder::insert`] yet.
 pub(crate) struct MemfdBuilder {
     file: ARef<File>,
     end: PageIndex,
     memcg: Option<ARef<MemCgroup>>,
     accounted: Atomic<i64>,
+    unused: Atomic<i64>,
 }
 
 impl MemfdBuilder {
@@ -101,6 +103,7 @@ impl MemfdBuilder {
             end: memfd.end(),
             memcg: MemCgroup::of_current(),
             accounted: Atomic::new(0),
+            unused: Atomic::new(0),
         })
     }
 
@@ -114,6 +117,33 @@ impl MemfdBuilder {
         self.memcg
             .as_ref()
             .map_or(u64::MAX, |memcg| memcg.headroom())
+    }
+
+    /// Accounts blocks for `pages` pages in the name of the current task, before other tasks insert
+    /// folios. What is not used is given back in the end.
+    ///
+    /// `ENOMEM` or `ENOSPC` if the machine or the mount of shmem does not allow it.
+    pub(crate) fn account(&self, pages: u64) -> Result {
+        // SAFETY: By the type invariant the inode is one of shmem.
+        to_result(unsafe { bindings::shmem_inode_acct_blocks(self.inode(), pages as isize) })?;
+        // INVARIANT: They were accounted.
+        self.accounted.fetch_add(pages as i64, Relaxed);
+        self.unused.fetch_add(pages as i64, Relaxed);
+        Ok(())
+    }
+
+    /// Uses blocks that were accounted ahead, or accounts more.
+    fn use_blocks(&self, pages: u64) -> Result {
+        // INVARIANT: The caller inserts a folio for each of them.
+        if self.unused.fetch_sub(pages as i64, Relaxed) >= pages as i64 {
+            return Ok(());
+        }
+        let accounted = self.account(pages);
+        if accounted.is_err() {
+            // INVARIANT: The caller inserts none of them.
+            self.unused.fetch_add(pages as i64, Relaxed);
+        }
+        accounted
     }
 
     /// Inserts folios, one after the other, where `run` says. Several tasks may do so at once.
@@ -143,10 +173,7 @@ impl MemfdBuilder {
         {
             return Err(EINVAL);
         }
-        // SAFETY: By the type invariant the inode is one of shmem.
-        to_result(unsafe { bindings::shmem_inode_acct_blocks(self.inode(), pages as isize) })?;
-        // INVARIANT: They were accounted.
-        self.accounted.fetch_add(pages as i64, Relaxed);
+        self.use_blocks(pages)?;
         let memcg = self
             .memcg
             .as_ref()

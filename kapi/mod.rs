@@ -29,6 +29,7 @@ pub(crate) mod pinned;
 pub(crate) mod preserved;
 pub(crate) mod rwsem;
 pub(crate) mod shmem;
+pub(crate) mod signal;
 
 /// What bindgen makes of `bindings_helper.h`.
 #[allow(

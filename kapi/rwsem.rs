@@ -5,6 +5,7 @@
 //! C header: [`include/linux/rwsem.h`](srctree/include/linux/rwsem.h)
 
 use kernel::{
+    error::to_result,
     prelude::*,
     sync::atomic::{
         ordering::{
@@ -69,19 +70,34 @@ impl RwSem {
         }
     }
 
-    /// Waits until there are neither readers nor a writer.
+    /// Takes the semaphore for writing, if there are neither readers nor a writer.
+    ///
+    /// # Context
+    ///
+    /// Process context.
+    pub(crate) fn try_write(&self) -> Option<WriteGuard<'_>> {
+        // SAFETY: By the type invariant the semaphore is initialized.
+        let taken = unsafe { bindings::down_write_trylock(self.inner.get()) } != 0;
+        // INVARIANT: This task holds the semaphore for writing.
+        taken.then(|| WriteGuard {
+            sem: self,
+            _not_send: NotThreadSafe,
+        })
+    }
+
+    /// Waits until there are neither readers nor a writer. `EINTR` if the task is killed.
     ///
     /// # Context
     ///
     /// Process context; sleeps.
-    pub(crate) fn write(&self) -> WriteGuard<'_> {
+    pub(crate) fn write(&self) -> Result<WriteGuard<'_>> {
         // SAFETY: By the type invariant the semaphore is initialized.
-        unsafe { bindings::down_write(self.inner.get()) };
+        to_result(unsafe { bindings::down_write_killable(self.inner.get()) })?;
         // INVARIANT: This task holds the semaphore for writing.
-        WriteGuard {
+        Ok(WriteGuard {
             sem: self,
             _not_send: NotThreadSafe,
-        }
+        })
     }
 
     /// Releases what [`WriteGuard::keep`] has kept, and says whether there was anything.

@@ -22,7 +22,8 @@ use super::{
     pinned::{
         PinBatch,
         PinnedFolios, //
-    }, //
+    },
+    signal::unless_killed, //
 };
 use crate::abi::{
     units::{
@@ -97,14 +98,14 @@ impl ShmemFile {
     /// Forbids to change the size of the file and to punch holes into it. Reading, writing within
     /// the size, and mapping go on.
     ///
-    /// `EBUSY` if the file is frozen already.
+    /// `EBUSY` if the file is frozen already, `EINTR` if the task is killed while it waits.
     ///
     /// # Context
     ///
     /// May sleep: a task that writes to the file holds the lock of the inode for as long as it
     /// waits for the memory that it copies from.
     pub(crate) fn freeze(self) -> Result<Frozen> {
-        let inode = InodeGuard::lock(&self);
+        let inode = InodeGuard::lock_killable(&self)?;
         // SAFETY: By the type invariant the inode is one of shmem, and it is locked.
         let frozen = unsafe { bindings::lu_shmem_try_freeze(self.inode()) };
         drop(inode);
@@ -129,11 +130,21 @@ impl<'a> InodeGuard<'a> {
             _not_send: NotThreadSafe,
         }
     }
+
+    /// May sleep. `EINTR` if the task is killed.
+    fn lock_killable(file: &'a ShmemFile) -> Result<Self> {
+        // SAFETY: The inode is that of a file that stays open as long as the guard lives.
+        to_result(unsafe { bindings::lu_inode_lock_killable(file.inode()) })?;
+        Ok(Self {
+            file,
+            _not_send: NotThreadSafe,
+        })
+    }
 }
 
 impl Drop for InodeGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: `lock` locked it in this task, because a guard is not `Send`.
+        // SAFETY: It was locked in this task, because a guard is not `Send`.
         unsafe { bindings::lu_inode_unlock(self.file.inode()) };
     }
 }
@@ -198,7 +209,7 @@ impl Frozen {
     /// does not take is unpinned. If `keep` fails, that is the error.
     ///
     /// `EHWPOISON` for memory that is broken, `ENOMEM`, `EIO` for a page that cannot be read,
-    /// `EINVAL` for a range that is not within the file.
+    /// `EINVAL` for a range that is not within the file, `EINTR` if the task is killed.
     ///
     /// # Context
     ///
@@ -223,6 +234,7 @@ impl Frozen {
                     None => break,
                 }
             };
+            unless_killed()?;
             let folios = self.pin_run(run, batch)?;
             left.start = folios.end().ok_or(EFAULT)?;
             keep(folios)?;

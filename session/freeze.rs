@@ -6,7 +6,14 @@
 //! everything that changes a session takes one. [`Stopped`] proves that nothing changes any session
 //! while it lives; serialization takes one.
 
-use kernel::prelude::*;
+use kernel::{
+    current,
+    prelude::*,
+    sync::atomic::{
+        ordering::Relaxed,
+        Atomic, //
+    }, //
+};
 
 use crate::kapi::{
     module::Entered,
@@ -22,7 +29,13 @@ use crate::kapi::{
 pub(super) struct FreezeLock {
     #[pin]
     sem: RwSem,
+    /// Tasks that hold it for reading, or 0: the kexec that waits for them says in the log which. A
+    /// task may take the place of another, so these need not be all.
+    callers: [Atomic<i32>; MAX_CALLERS],
 }
+
+/// How many tasks the log can name.
+const MAX_CALLERS: usize = 8;
 
 /// Proof that no kexec is being entered, and that the module stays loaded.
 pub(super) struct Running<'a> {
@@ -40,6 +53,7 @@ impl FreezeLock {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             sem <- RwSem::new(),
+            callers: [const { Atomic::new(0) }; MAX_CALLERS],
         })
     }
 
@@ -55,26 +69,52 @@ impl FreezeLock {
         entered: &Entered<'_>,
         change: impl FnOnce(&Running<'_>) -> R,
     ) -> R {
-        change(&Running {
-            _guard: self.sem.read(),
+        let guard = self.sem.read();
+        let pid = current!().pid();
+        let caller = self.callers.get(pid as usize % MAX_CALLERS);
+        if let Some(caller) = caller {
+            caller.store(pid, Relaxed);
+        }
+        let result = change(&Running {
+            _guard: guard,
             entered,
-        })
+        });
+        if let Some(caller) = caller {
+            caller.store(0, Relaxed);
+        }
+        result
     }
 
-    /// Waits until nothing changes any session.
+    /// Waits until nothing changes any session, and says in the log for whom. `EINTR` if the task
+    /// is killed.
     ///
     /// # Context
     ///
     /// Process context; sleeps.
-    pub(super) fn freeze(&self) -> Stopped<'_> {
-        Stopped {
-            guard: self.sem.write(),
+    pub(super) fn freeze(&self) -> Result<Stopped<'_>> {
+        if let Some(guard) = self.sem.try_write() {
+            return Ok(Stopped { guard });
         }
+        pr_info!("kexec waits for calls of other tasks:{}\n", Pids(&self.callers));
+        Ok(Stopped {
+            guard: self.sem.write()?,
+        })
     }
 
     /// Lets sessions change again after [`Stopped::keep`].
     pub(super) fn thaw(&self) {
         self.sem.release();
+    }
+}
+
+/// Prints the numbers that are not 0.
+struct Pids<'a>(&'a [Atomic<i32>]);
+
+impl kernel::fmt::Display for Pids<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let pids = self.0.iter().map(|pid| pid.load(Relaxed));
+        pids.filter(|pid| *pid != 0)
+            .try_for_each(|pid| write!(f, " {pid}"))
     }
 }
 

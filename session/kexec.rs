@@ -25,10 +25,11 @@ use crate::{
 impl KexecPrepare for Orchestrator {
     /// Freezes all sessions and serializes them. If a file refuses, everything is as before.
     ///
-    /// `EOPNOTSUPP` if there are sessions and the image would not hand them over, and the errors of
-    /// a file that cannot be frozen.
+    /// `EOPNOTSUPP` if there are sessions and the image would not hand them over, `EINTR` if the task
+    /// is killed while it waits for calls of other tasks, and the errors of a file that cannot be
+    /// frozen.
     fn prepare(&self, image: &Image<'_>) -> Result {
-        let stopped = self.shared.freeze.freeze();
+        let stopped = self.shared.freeze.freeze()?;
         let sessions = self.outgoing.count();
         if sessions > 0 && !image.hands_over() {
             pr_err!(

@@ -81,6 +81,18 @@ void lu_inode_lock(struct inode *inode)
 }
 
 /**
+ * lu_inode_lock_killable() - See inode_lock_killable().
+ * @inode: Inode of an open file, which stays open until lu_inode_unlock().
+ *
+ * Context: Process context. May sleep.
+ * Return: 0, or -EINTR if the task was killed.
+ */
+int lu_inode_lock_killable(struct inode *inode)
+{
+	return inode_lock_killable(inode);
+}
+
+/**
  * lu_inode_unlock() - See inode_unlock().
  * @inode: Inode that the current task has locked.
  *

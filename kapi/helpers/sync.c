@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* CPUs, locks, and references to the module. */
+/* CPUs, signals, locks, and references to the module. */
 
 #include <linux/cpumask.h>
 #include <linux/module.h>
 #include <linux/rwsem.h>
+#include <linux/sched/signal.h>
 
 /**
  * lu_other_cpus() - Count the CPUs that are online, less one.
@@ -13,6 +14,16 @@
 unsigned int lu_other_cpus(void)
 {
 	return num_online_cpus() - 1;
+}
+
+/**
+ * lu_fatal_signal_pending() - See fatal_signal_pending().
+ *
+ * Context: Any context.
+ */
+bool lu_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }
 
 /**

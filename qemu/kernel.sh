@@ -48,10 +48,14 @@ own_source()
 	[ "$of" = "$VERSION" ] || [ "$NAME" = "$DEFAULT_KERNEL" ]
 }
 
-# patches: those that the source gets.
+# patches: those that the source gets: for all versions, then for this one.
 patches()
 {
-	[ "$PATCHES" = - ] || echo "$TOP"/patches/*.patch
+	local p
+	[ "$PATCHES" != - ] || return 0
+	for p in "$TOP"/patches/*.patch "$TOP/patches/$VERSION"/*.patch; do
+		[ ! -f "$p" ] || echo "$p"
+	done
 }
 
 source_dir()
@@ -124,7 +128,8 @@ copy_objects()
 	grep -rlF --include='*.cmd' -e "$from/" -e "$from_source" "$2" |
 		xargs -r sed -i -e "s|$from/|$2/|g" -e "s|$from_source|$1|g"
 	[ "$from_source" = "$1" ] ||
-		sed -n "s|^+++ b/|$1/|p" "$TOP"/patches/*.patch | sort -u | xargs touch -c
+		sed -n "s|^+++ b/|$1/|p" "$TOP"/patches/*.patch "$TOP"/patches/*/*.patch |
+			sort -u | xargs touch -c
 }
 
 # configure SOURCE DIR: allnoconfig silently drops an option whose dependency is

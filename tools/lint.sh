@@ -125,7 +125,7 @@ lint_patches()
 {
 	# From outside of this repository: checkpatch takes a file that git knows for
 	# a source, not for a patch.
-	(cd / && "${CHECKPATCH[@]}" "$TOP"/patches/*.patch)
+	(cd / && "${CHECKPATCH[@]}" "$TOP"/patches/*.patch "$TOP"/patches/*/*.patch)
 }
 
 # checkpatch_on IGNORED PATTERN...: nothing to do if no file matches.

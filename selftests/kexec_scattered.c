@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memfds whose pages alternate with pages that are not preserved. What lies between
+ * preserved pages is free memory of the next kernel: none of it may be lost, and no
+ * preserved page may be given to another user.
+ *
+ * The first stage preserves nothing, so the second one sees how much memory a kernel
+ * has that was entered by kexec and took over nothing.
+ *
+ * memory: 1G
+ * timeout: 300
+ * cmdline: kho_scratch=32M,64M,64M
+ */
+#include "lib/pressure.h"
+#include "lib/stages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGES 32768
+#define LEAVE 16384 /* pages that the ballast leaves to the system */
+#define MAX_ZONES 32
+
+/* Bits of /proc/kpageflags. */
+#define KPF_LRU 5
+#define KPF_BUDDY 10
+#define KPF_ANON 12
+#define KPF_NOPAGE 20
+
+static int session_of(struct stage_ctx *ctx, const char *name, bool create)
+{
+	return need_fd(create ? luo_create(ctx->dev, name) :
+				luo_retrieve(ctx->dev, name),
+		       "session %s", name);
+}
+
+/* The "managed" values of all zones, and their sum in the last element. */
+static void zones_managed(long managed[MAX_ZONES])
+{
+	FILE *in = fopen("/proc/zoneinfo", "re");
+	char line[128];
+	long n;
+	int i = 0;
+
+	need_eq(!in, 0, "open /proc/zoneinfo");
+	memset(managed, 0, MAX_ZONES * sizeof(*managed));
+	while (fgets(line, sizeof(line), in)) {
+		if (sscanf(line, " managed %ld", &n) == 1 && i < MAX_ZONES - 1) {
+			managed[i++] = n;
+			managed[MAX_ZONES - 1] += n;
+		}
+	}
+	fclose(in);
+}
+
+/* How many of these frames have one of the flags. */
+static long frames_with(const __u64 *pfns, size_t count, __u64 flags)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	__u64 seen;
+	long with = 0;
+	size_t i;
+
+	need_eq(fd < 0, 0, "open /proc/kpageflags");
+	for (i = 0; i < count; i++) {
+		need_eq(pread(fd, &seen, sizeof(seen), pfns[i] * sizeof(seen)),
+			sizeof(seen), "read /proc/kpageflags");
+		with += !!(seen & flags);
+	}
+	close(fd);
+	return with;
+}
+
+static __u64 *frames_of(int fd, size_t pages)
+{
+	__u64 *pfns = calloc(pages, sizeof(*pfns));
+
+	need_eq(!pfns, 0, "no memory for frame numbers");
+	need_eq(luo_pfns(fd, pages, pfns), 0, "frames");
+	return pfns;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* How many pages have no neighbor after them in the same file. */
+static long pieces(const __u64 *pfns, size_t pages)
+{
+	__u64 *sorted = malloc(pages * sizeof(*sorted));
+	long found = 1;
+	size_t i;
+
+	need_eq(!sorted, 0, "no memory to sort");
+	memcpy(sorted, pfns, pages * sizeof(*sorted));
+	qsort(sorted, pages, sizeof(*sorted), by_number);
+	for (i = 1; i < pages; i++)
+		found += sorted[i] != sorted[i - 1] + 1;
+	free(sorted);
+	return found;
+}
+
+/* Fills nearly all memory with bytes that no file has. */
+static void fill_memory(void)
+{
+	int pid = ballast_start(LEAVE);
+
+	need_eq(pid < 0, 0, "start the ballast");
+	ballast_stop(pid);
+}
+
+/*
+ * A file of which each page is followed by @between pages of another file. Only the
+ * first one is preserved.
+ */
+static void scatter(struct stage_ctx *ctx, const char *name, size_t pages,
+		    size_t between)
+{
+	int session = session_of(ctx, name, true);
+	int kept = need_memfd(0, 0, 0), other = need_memfd(0, 0, 0);
+	__u64 *pfns;
+	size_t i;
+
+	for (i = 0; i < pages; i++) {
+		need_eq(luo_fill(kept, i * LUO_PAGE, LUO_PAGE, pages), 0,
+			"write");
+		need_eq(luo_fill(other, i * between * LUO_PAGE,
+				 between * LUO_PAGE, between),
+			0, "write between");
+	}
+	need_preserve(session, kept, 1);
+	stage_save_pfns("kept", kept);
+	stage_save_pfns("between", other);
+	pfns = frames_of(kept, pages);
+	stage_note("%zu pages in %ld pieces", pages, pieces(pfns, pages));
+	expect_range(pieces(pfns, pages), pages / 2, pages, "pieces");
+	free(pfns);
+}
+
+static void gather(struct stage_ctx *ctx, const char *name, size_t pages,
+		   size_t between)
+{
+	__u64 *kept = calloc(pages, sizeof(*kept));
+	__u64 *other = calloc(pages * between, sizeof(*other));
+	int session, fd;
+
+	need_eq(!kept || !other, 0, "no memory for frame numbers");
+	stage_load("kept.pfn", kept, pages * sizeof(*kept));
+	stage_load("between.pfn", other, pages * between * sizeof(*other));
+	expect_eq(frames_with(kept, pages,
+			      1 << KPF_BUDDY | 1 << KPF_LRU | 1 << KPF_ANON |
+				      1 << KPF_NOPAGE),
+		  0, "preserved frames that are free or in use");
+	expect_range(frames_with(other, pages * between,
+				 1 << KPF_BUDDY | 1 << KPF_LRU),
+		     pages * between * 3 / 4, pages * between,
+		     "frames between them that are free or in use");
+	fill_memory();
+
+	session = session_of(ctx, name, false);
+	fd = need_retrieve(session, 1);
+	stage_same_pfns("kept", fd);
+	expect_pattern(fd, 0, pages * LUO_PAGE, pages, "content");
+	fill_memory();
+	expect_pattern(fd, 0, pages * LUO_PAGE, pages,
+		       "content after filling memory");
+	expect_eq(luo_finish(session), 0, "finish");
+	close(fd);
+	free(kept);
+	free(other);
+}
+
+static void alternate_before(struct stage_ctx *ctx)
+{
+	scatter(ctx, "alternate", PAGES, 1);
+}
+
+static void alternate_after(struct stage_ctx *ctx)
+{
+	gather(ctx, "alternate", PAGES, 1);
+}
+
+/* One page of 32: blocks of the page allocator have few preserved pages each. */
+
+static void few_before(struct stage_ctx *ctx)
+{
+	scatter(ctx, "few", PAGES / 32, 31);
+}
+
+static void few_after(struct stage_ctx *ctx)
+{
+	gather(ctx, "few", PAGES / 32, 31);
+}
+
+/* The first case: it sees memory before anything is preserved or retrieved. */
+
+static void memory_before(struct stage_ctx *ctx)
+{
+	long managed[MAX_ZONES];
+
+	zones_managed(managed);
+	stage_save("managed", managed, sizeof(managed));
+	expect_eq(luo_meminfo("MemTotal"), managed[MAX_ZONES - 1],
+		  "MemTotal is the sum of all zones");
+}
+
+static void memory_after(struct stage_ctx *ctx)
+{
+	long managed[MAX_ZONES], kept = PAGES + PAGES / 32;
+
+	stage_load("managed", managed, sizeof(managed));
+	/* The files, and what describes them: 16 bytes for each page. */
+	expect_range(managed[MAX_ZONES - 1] - luo_meminfo("MemTotal"), kept,
+		     kept + kept / 128 + 16, "pages missing in MemTotal");
+}
+
+/* The last case: everything has been retrieved and freed. */
+
+static void all_after(struct stage_ctx *ctx)
+{
+	long before[MAX_ZONES], managed[MAX_ZONES];
+	int i;
+
+	stage_load("managed", before, sizeof(before));
+	zones_managed(managed);
+	for (i = 0; i < MAX_ZONES; i++)
+		expect_eq(managed[i], before[i], "managed pages of zone %d", i);
+	expect_eq(luo_meminfo("MemTotal"), before[MAX_ZONES - 1], "MemTotal");
+}
+
+static void all_before(struct stage_ctx *ctx)
+{
+	long managed[MAX_ZONES];
+
+	zones_managed(managed);
+	stage_save("managed", managed, sizeof(managed));
+}
+
+static const struct stage_case cases[] = {
+	{ "memory", true, { NULL, memory_before, memory_after } },
+	{ "alternate", true, { NULL, alternate_before, alternate_after } },
+	{ "few", true, { NULL, few_before, few_after } },
+	{ "all", true, { NULL, all_before, all_after } },
+	{}
+};
+
+static const struct stage_program program = {
+	.name = "kexec_scattered",
+	.stages = 3,
+	.cases = cases,
+};
+
+int main(int argc, char **argv)
+{
+	return stage_main(argc, argv, &program);
+}

@@ -66,8 +66,8 @@
 //! it. All of them sleep. None is held while user memory is accessed, because a page fault can take
 //! any time, and `reboot(2)` waits for lock 1. There is one exception: `write(2)` takes lock 4, and
 //! accesses user memory under it. A writer that hangs therefore holds up a task that waits for lock
-//! 4 with lock 1 held, and `reboot(2)`. The kernel holds `misc_mtx` outside of all when the device
-//! is opened.
+//! 4 with lock 1 held, and `reboot(2)`. Both can be killed, and the log names the tasks that
+//! `reboot(2)` waits for. The kernel holds `misc_mtx` outside of all when the device is opened.
 //!
 //! 1. [`freeze::FreezeLock`]. Everything that changes a session holds it for reading, as `Running`
 //!    proves; `reboot(2)` holds it for writing from the moment when a kexec is entered. If the
@@ -86,10 +86,10 @@
 //! 5. [`identities::Identities`], and `Orchestrator::root`: for one operation that takes no other
 //!    lock.
 //! 6. `Slices` of `file_handlers/memfd.rs`, the part of a folio array that no worker has taken yet:
-//!    while one of them claims the next array page. Workers take locks 4, 6 and 7. The task they work for holds lock 1, and none of 2
-//!    to 7 while it waits for them.
-//! 7. `kapi::handover::Handover::claims`: for one look at memory that was handed over, or one
-//!    claim.
+//!    while one of them claims the next array page. Workers take locks 4, 6 and 7. The task they
+//!    work for holds lock 1, and none of 2 to 7 while it waits for them.
+//! 7. `kapi::handover::Handover::claims`, one of many: for one look at memory that was handed over,
+//!    or one claim, in a block of memory. Nobody holds two.
 
 mod blocks;
 mod commands;

@@ -376,7 +376,7 @@ fn workers(memfd: &Memfd, builder: &MemfdBuilder, max_order: Order) -> usize {
     let needed = memfd.pages() + memfd.pages() / 4 + SPARE_PAGES;
     if workers == 0
         || builder.headroom() < needed
-        || builder.account(memfd.max_pages(max_order)).is_err()
+        || builder.account_ahead(memfd.max_pages(max_order)).is_err()
     {
         return 0;
     }

@@ -123,27 +123,33 @@ impl MemfdBuilder {
     /// folios. What is not used is given back in the end.
     ///
     /// `ENOMEM` or `ENOSPC` if the machine or the mount of shmem does not allow it.
-    pub(crate) fn account(&self, pages: u64) -> Result {
+    pub(crate) fn account_ahead(&self, pages: u64) -> Result {
+        self.account(pages)?;
+        // INVARIANT: No folio was passed to `insert` for these.
+        self.unused.fetch_add(pages as i64, Relaxed);
+        Ok(())
+    }
+
+    fn account(&self, pages: u64) -> Result {
         // SAFETY: By the type invariant the inode is one of shmem.
         to_result(unsafe { bindings::shmem_inode_acct_blocks(self.inode(), pages as isize) })?;
         // INVARIANT: They were accounted.
         self.accounted.fetch_add(pages as i64, Relaxed);
-        self.unused.fetch_add(pages as i64, Relaxed);
         Ok(())
     }
 
     /// Uses blocks that were accounted ahead, or accounts more.
     fn use_blocks(&self, pages: u64) -> Result {
-        // INVARIANT: The caller inserts a folio for each of them.
-        if self.unused.fetch_sub(pages as i64, Relaxed) >= pages as i64 {
-            return Ok(());
+        if self.unused.load(Relaxed) == 0 {
+            return self.account(pages);
         }
-        let accounted = self.account(pages);
-        if accounted.is_err() {
-            // INVARIANT: The caller inserts none of them.
-            self.unused.fetch_add(pages as i64, Relaxed);
+        let pages = pages as i64;
+        // INVARIANT: The caller inserts folios for these.
+        if self.unused.fetch_sub(pages, Relaxed) < pages {
+            self.unused.fetch_add(pages, Relaxed);
+            return self.account(pages as u64);
         }
-        accounted
+        Ok(())
     }
 
     /// Inserts folios, one after the other, where `run` says. Several tasks may do so at once.

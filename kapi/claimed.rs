@@ -132,6 +132,18 @@ impl<'a> ClaimedFolios<'a> {
         self.folios.as_mut_ptr()
     }
 
+    /// Frees all but the first `count`.
+    pub(super) fn truncate(&mut self, count: usize) {
+        let folios = core::mem::take(&mut self.folios);
+        let (kept, freed) = folios.split_at_mut(count.min(folios.len()));
+        self.folios = kept;
+        // INVARIANT: Each of them belongs to one of the two values.
+        drop(Self {
+            folios: freed,
+            order: self.order,
+        });
+    }
+
     /// Gives the first `count` away.
     ///
     /// # Safety

@@ -36,7 +36,10 @@ use crate::abi::{
         Memfd,
         FOLIO_UPTODATE, //
     },
-    units::PageIndex, //
+    units::{
+        Order,
+        PageIndex, //
+    }, //
 };
 
 /// Makes an empty memfd with `seals`.
@@ -119,11 +122,14 @@ impl MemfdBuilder {
             .map_or(u64::MAX, |memcg| memcg.headroom())
     }
 
-    /// Accounts blocks for `pages` pages in the name of the current task, before other tasks insert
-    /// folios. What is not used is given back in the end.
+    /// Accounts blocks for at most `pages` pages in the name of the current task, before other tasks
+    /// insert folios. What is not used is given back in the end.
     ///
     /// `ENOMEM` or `ENOSPC` if the machine or the mount of shmem does not allow it.
     pub(crate) fn account_ahead(&self, pages: u64) -> Result {
+        // All of them are in memory already.
+        // SAFETY: It can be called in any context.
+        let pages = pages.min(unsafe { bindings::lu_ram_pages() } as u64);
         self.account(pages)?;
         // INVARIANT: No folio was passed to `insert` for these.
         self.unused.fetch_add(pages as i64, Relaxed);
@@ -156,13 +162,21 @@ impl MemfdBuilder {
     ///
     /// `ENOMEM` if the memory cgroup or the machine does not allow it, `ENOSPC` if the mount of
     /// shmem does not, `EEXIST` if there is a page already, `EINVAL` if the folios are not aligned,
-    /// not within the file, or larger than the page cache can hold. Those that are not inserted are freed.
+    /// not within the file, or larger than the page cache can hold. Those that are not inserted are
+    /// freed, and so are single pages after the end of the file: a large folio may have reached over
+    /// it.
     ///
     /// # Context
     ///
     /// May sleep. Takes the lock of the inode.
     pub(crate) fn insert(&self, mut folios: ClaimedFolios<'_>, run: &FolioRun) -> Result {
         let order = folios.order();
+        if order == Order::PAGE {
+            folios.truncate(self.end.0.saturating_sub(run.index.0) as usize);
+            if folios.len() == 0 {
+                return Ok(());
+            }
+        }
         let pages = order.pages() * folios.len() as u64;
         let last = run.index.after(pages.saturating_sub(order.pages()));
         // SAFETY: Both can be called in any context.

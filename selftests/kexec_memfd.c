@@ -185,8 +185,12 @@ static bool is_huge(int fd)
 		    pfns[i & ~511UL] & 511)
 			return false;
 	}
-	/* The C implementation does not mark restored folios as THP. */
-	return luo_is_c() || kpageflag(pfns[0], KPF_THP);
+	/*
+	 * The C implementation does not mark restored folios as THP. A kernel
+	 * without THP has single pages.
+	 */
+	return luo_is_c() || access(THP_CONTROL, F_OK) ||
+	       kpageflag(pfns[0], KPF_THP);
 }
 
 static void huge_before(struct stage_ctx *ctx)

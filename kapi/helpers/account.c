@@ -81,6 +81,16 @@ unsigned long lu_memcg_headroom(struct mem_cgroup *memcg)
 }
 
 /**
+ * lu_ram_pages() - Count the pages of the machine.
+ *
+ * Context: Any context.
+ */
+unsigned long lu_ram_pages(void)
+{
+	return totalram_pages();
+}
+
+/**
  * lu_user_of_current() - Get the user whose pinned memory is limited.
  *
  * Context: Process context.

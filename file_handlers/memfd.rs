@@ -60,7 +60,7 @@
 //! retrieve is tried once. If the header is damaged, nothing was claimed and all of the file stays
 //! reserved until the next reboot, because the memory could belong to another user of KHO. If the array is damaged, what
 //! comes before the damage is freed, and what comes after it stays reserved. If a folio cannot be
-//! inserted, for lack of memory, all folios are freed.
+//! inserted, for lack of memory or because it overlaps another one in the file, all folios are freed.
 
 use core::ops::Range;
 
@@ -354,8 +354,11 @@ pub(crate) fn retrieve(handover: &Handover, data: PhysAddr) -> Result<ARef<File>
         0 => memfd.for_each_run(handover, insert)?,
         workers => for_each_run_together(handover, &memfd, workers, insert)?,
     }
-    to_result(error.load(Relaxed))?;
-    Ok(builder.finish())
+    match to_result(error.load(Relaxed)) {
+        Ok(()) => Ok(builder.finish()),
+        Err(EEXIST) => Err(Damage::FolioOverlap.into()),
+        Err(err) => Err(err.into()),
+    }
 }
 
 /// How many workers should help to restore a file.

@@ -19,9 +19,18 @@
 //! where it begins in the file. KHO hands over the order of a folio with its mark, so the array does
 //! not name it. After the last entry stands an empty one, unless the array page is full.
 //!
-//! Entries come in any order; [`ArrayWriter`] writes them in ascending order of index. The C
-//! implementation reads them in any order too, and skips those that name frame 0, wherever they stand.
-//! So does the reader here.
+//! Entries come in any order. [`ArrayWriter`] writes those of one pass over the file in ascending
+//! order, and appends the folios that came later:
+//!
+//! ```text
+//!  preserve: holes at pages 2 and 5              freeze: page 5 has come, then page 2
+//!  ┌───┬───┬───┬───┬───┬───┬ ─ ─ ┐               ┌───┬───┬───┬───┬───┬───┬───┬───┐
+//!  │ 0 │ 1 │ 3 │ 4 │ 6 │ 7 │     │               │ 0 │ 1 │ 3 │ 4 │ 6 │ 7 │ 5 │ 2 │
+//!  └───┴───┴───┴───┴───┴───┴ ─ ─ ┘               └───┴───┴───┴───┴───┴───┴───┴───┘
+//! ```
+//!
+//! The C implementation reads entries in any order too, and skips those that name frame 0, wherever
+//! they stand. So does the reader here.
 //!
 //! The C implementation allocates the array by `vmalloc()` and preserves it with
 //! `kho_preserve_vmalloc()`, which writes the chunks. [`ArrayWriter`] needs no such area: it adds

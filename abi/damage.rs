@@ -86,12 +86,13 @@ pub(crate) enum Damage {
         /// The order.
         order: u32,
     },
-    /// The folio is not aligned in the file, does not follow the one before it, reaches into the
-    /// next page of the array, or lies past the end of the file.
+    /// The folio is not aligned in the file, or lies past the end of the file.
     FolioIndex {
         /// Where it claims to begin in the file, in pages.
         index: u64,
     },
+    /// Two folios have the same page of the file.
+    FolioOverlap,
     /// The array of folios is longer or shorter than the number of folios.
     ArrayLength {
         /// How many folios the file claims to have.
@@ -136,6 +137,7 @@ impl fmt::Display for Damage {
             Self::FolioCount { folios, pages } => write!(f, "{folios} folios for {pages} pages"),
             Self::FolioOrder { order } => write!(f, "no file has a folio of order {order}"),
             Self::FolioIndex { index } => write!(f, "a folio cannot be at index {index:#x}"),
+            Self::FolioOverlap => f.write_str("two folios overlap in the file"),
             Self::ArrayLength { entries, capacity } => {
                 write!(f, "an array of {capacity} for {entries} folios")
             }

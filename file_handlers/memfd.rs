@@ -43,8 +43,9 @@
 //!   was allocated, never used, and described as not up to date would be zeroed there over what was
 //!   written later. So such pages are zeroed now.
 //! - *freeze* ([`Preserved::freeze`]) writes what can change until then: the position, more seals, and
-//!   pages that were written into holes. A page that is written into a hole later, while the old
-//!   kernel goes down, does not cross.
+//!   pages that were written into holes. preserve has noted the holes, so freeze looks at nothing
+//!   else, and appends what it finds to the array. A page that is written into a hole later, while the
+//!   old kernel goes down, does not cross.
 //! - *unpreserve* is to drop [`Preserved`]: all pages are unpreserved and unpinned, and then the file
 //!   is thawed. The file is what it was, and its content is what userspace wrote meanwhile.
 //! - *retrieve* ([`retrieve`]) makes a new memfd and moves the folios into it. Nothing is copied.
@@ -54,15 +55,13 @@
 //! # The unhappy path
 //!
 //! If preserve fails, all is undone, and the file is what it was. If freeze fails, the kexec is
-//! refused, and the file stays preserved. It fails for broken memory, seals that the format does not
-//! know, and without memory.
+//! refused, and the file stays preserved. It fails for broken memory, for a page that cannot be read
+//! back from the swap area, for seals that the format does not know, and without memory.
 //!
 //! retrieve is tried once. If the header is damaged, nothing was claimed and all of the file stays
 //! reserved until the next reboot, because the memory could belong to another user of KHO. If the array is damaged, what
 //! comes before the damage is freed, and what comes after it stays reserved. If a folio cannot be
-//! inserted, for lack of memory, all folios are freed.
-
-use core::ops::Range;
+//! inserted, for lack of memory or because it overlaps another one in the file, all folios are freed.
 
 use kernel::{
     error::to_result,
@@ -97,10 +96,7 @@ use crate::{
             ALL_SEALS,
             COMPATIBLE, //
         },
-        units::{
-            Order,
-            PageIndex, //
-        },
+        units::Order,
         ClaimMemory,
         Damage,
         PhysAddr,
@@ -126,7 +122,7 @@ use crate::{
         parallel,
         pinned::{
             memory_failures,
-            PinBatch, //
+            swap_writes, //
         },
         preserved::PreservedFolios,
         shmem::{
@@ -175,9 +171,6 @@ impl PreservedFile for Preserved {
     }
 }
 
-/// The size of the largest file that is preserved, in pages: C counts folios in 32 bits.
-const MAX_PAGES: u64 = u32::MAX as u64;
-
 /// Array pages, of 256 folios each, for which one more worker helps to restore a file. A worker for
 /// fewer would start after the work is done.
 const ARRAY_PAGES_PER_WORKER: usize = 8;
@@ -203,12 +196,15 @@ fn known_seals(file: &ShmemFile) -> Result<u32> {
 /// A file that is preserved. Dropping it unpreserves the file.
 // Fields are dropped in order: as soon as the file is thawed, folios may be removed from it.
 pub(crate) struct Preserved {
-    kho: Kho,
     header: PreservedPage,
     folios: PreservedFolios,
     account: LockedVm,
+    /// How many pages fallocate() left past the end of the file; `None` if that may change.
+    pages_past: Option<u64>,
     /// Memory-failure count at the last check that found this file clean.
     failures: u64,
+    /// Count of pages written to the swap area at the last look at the holes.
+    swap_writes: u64,
     file: Frozen,
 }
 
@@ -227,25 +223,24 @@ impl Preserved {
         let file = ShmemFile::new(file).ok_or(ENOENT)?.freeze()?;
         // All below is dropped before the file is thawed, also after an error.
         let mut header = PreservedPage::new(kho, Charge::Caller)?;
-        let mut folios = PreservedFolios::new(kho);
+        let seals = known_seals(&file)?;
+        let mut folios = PreservedFolios::new(kho, file.end())?;
         let mut account = LockedVm::new();
         let failures = memory_failures();
-        let seals = known_seals(&file)?;
-        let end = file.end();
-        if end.0 > MAX_PAGES {
-            return Err(EFBIG);
-        }
-        let mut batch = PinBatch::new(end)?;
-        file.pin_range(PageIndex::START..end, &mut batch, |pinned| {
-            account.try_add(folios.extend(pinned)?)
-        })?;
+        let swap_writes = swap_writes();
+        folios.fill_gaps(&file, |pages| account.try_add(pages))?;
+        let pages_past = match folios.has_gaps() {
+            true => file.pages_past(folios.end().max(file.end())),
+            false => None,
+        };
         describe(&file, seals, &mut folios).store(header.bytes_mut());
         let preserved = Self {
-            kho,
             header,
             folios,
             account,
+            pages_past,
             failures,
+            swap_writes,
             file,
         };
         Ok(KBox::new(preserved, GFP_KERNEL)?)
@@ -261,48 +256,49 @@ impl Preserved {
     /// May sleep. The inode is not locked: a task that writes to the file can hold that lock for any
     /// time. Because the file is frozen, pages can only be added meanwhile.
     pub(crate) fn freeze(&mut self) -> Result {
-        self.check_memory()?;
+        let failures = memory_failures();
+        if failures != self.failures && self.any_poisoned() {
+            return Err(ehwpoison());
+        }
         let seals = known_seals(&self.file)?;
-        if self.file.pages_in_use() == self.folios.pages() {
+        if self.folios.has_gaps() {
+            return self.freeze_with_gaps(failures, seals);
+        }
+        self.failures = failures;
+        Header::refresh(self.header.bytes_mut(), self.file.pos(), seals);
+        Ok(())
+    }
+
+    /// The rest of [`Preserved::freeze`], for a file with holes.
+    ///
+    /// The number of pages tells whether a page came, unless a page went. That needs a failure of
+    /// memory, or of a read from the swap area after a write to it. Then the holes are looked at: what
+    /// shmem keeps in the place of such a page is an error.
+    fn freeze_with_gaps(&mut self, failures: u64, seals: u32) -> Result {
+        let expected = self.pages_past.map(|past| past + self.folios.pages());
+        let has_all = expected == Some(self.file.pages_in_use());
+        // Counted after the pages: a page that is gone was written before.
+        let swap_writes = swap_writes();
+        if has_all && failures == self.failures && swap_writes == self.swap_writes {
             Header::refresh(self.header.bytes_mut(), self.file.pos(), seals);
             return Ok(());
         }
-        self.freeze_late_pages(seals)
-    }
-
-    /// The rest of [`Preserved::freeze`], for a file whose holes have got pages. It is not inlined,
-    /// because most files go the other way, which is shorter without it.
-    #[cold]
-    #[inline(never)]
-    fn freeze_late_pages(&mut self, seals: u32) -> Result {
-        let late = pin_late(self.kho, &self.file, &self.folios)?;
-        if late.len() > 0 {
-            let pages = late.pages();
-            self.folios.merge(late)?;
-            // It is too late to refuse for a limit.
-            self.account.add(pages);
-        }
+        let before = self.folios.pages();
+        let result = self.folios.fill_gaps(&self.file, |_| Ok(()));
+        // Pages that were added before an error stay. It is too late to refuse for a limit.
+        self.account.add(self.folios.pages() - before);
         describe(&self.file, seals, &mut self.folios).store(self.header.bytes_mut());
+        result?;
+        (self.failures, self.swap_writes) = (failures, swap_writes);
         Ok(())
     }
 
-    /// `EHWPOISON` if memory of the file is broken: the next kernel would not know, and read it.
-    /// Folios are looked at only if any memory of the machine failed since the last check.
-    fn check_memory(&mut self) -> Result {
-        match memory_failures() {
-            failures if failures == self.failures => Ok(()),
-            failures => self.check_folios(failures),
-        }
-    }
-
+    /// Whether memory of the file is broken: the next kernel would not know, and read it. Folios are
+    /// looked at only if any memory of the machine failed since the last check.
     #[cold]
     #[inline(never)]
-    fn check_folios(&mut self, failures: u64) -> Result {
-        if self.folios.any_poisoned() {
-            return Err(ehwpoison());
-        }
-        self.failures = failures;
-        Ok(())
+    fn any_poisoned(&self) -> bool {
+        self.folios.any_poisoned()
     }
 }
 
@@ -310,25 +306,6 @@ impl Preserved {
 fn describe(file: &Frozen, seals: u32, folios: &mut PreservedFolios) -> Header {
     let array = folios.descriptor();
     Header::new(file.pos(), file.size(), seals, folios.len() as u64, array)
-}
-
-/// Pins and preserves the pages of a file that `known` does not have: those between its folios.
-fn pin_late(kho: Kho, file: &Frozen, known: &PreservedFolios) -> Result<PreservedFolios> {
-    let mut late = PreservedFolios::new(kho);
-    let mut batch = PinBatch::new(file.end())?;
-    let mut pin = |range: Range<PageIndex>| {
-        if range.is_empty() {
-            return Ok(());
-        }
-        file.pin_range(range, &mut batch, |pinned| late.extend(pinned).map(|_| ()))
-    };
-    let mut start = PageIndex::START;
-    for (index, pages) in known.places() {
-        pin(start..index)?;
-        start = index.after(pages);
-    }
-    pin(start..file.end())?;
-    Ok(late)
 }
 
 /// Restores the file that `data` describes. Several CPUs do it if the file is large.
@@ -361,8 +338,11 @@ pub(crate) fn retrieve(handover: &Handover, data: PhysAddr) -> Result<ARef<File>
         0 => memfd.for_each_run(handover, insert)?,
         workers => for_each_run_together(handover, &memfd, workers, insert)?,
     }
-    to_result(error.load(Relaxed))?;
-    Ok(builder.finish())
+    match to_result(error.load(Relaxed)) {
+        Ok(()) => Ok(builder.finish()),
+        Err(EEXIST) => Err(Damage::FolioOverlap.into()),
+        Err(err) => Err(err.into()),
+    }
 }
 
 /// How many workers should help to restore a file.

@@ -73,8 +73,8 @@ void *lu_page_address(struct page *page);
 struct folio *lu_virt_to_folio(void *virt);
 void lu_free_page(void *virt);
 void lu_release_folios(struct folio **folios, unsigned int nr);
+pgoff_t lu_folio_start(struct folio *folio);
 pgoff_t lu_folio_end(struct folio *folio);
-unsigned long lu_pfn_nr_pages(unsigned long pfn);
 bool lu_pfn_poisoned(unsigned long pfn);
 bool lu_image_hands_over(const void *image);
 
@@ -111,7 +111,9 @@ bool lu_has_large_folios(void);
 
 /* mm/pin.c */
 unsigned long lu_memory_failures(void);
+unsigned long lu_swap_writes(void);
 unsigned long lu_shmem_pages(struct inode *inode);
+unsigned long lu_shmem_pages_past(struct inode *inode, pgoff_t start);
 bool lu_shmem_is_dense(struct inode *inode, unsigned long pages);
 unsigned long lu_shmem_next_run(struct inode *inode, pgoff_t *start,
 				pgoff_t end, unsigned long max);

@@ -15,6 +15,7 @@ pub(crate) mod claimed;
 pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod fd;
+mod gaps;
 pub(crate) mod handover;
 pub(crate) mod ioctl;
 pub(crate) mod kexec;

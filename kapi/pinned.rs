@@ -29,6 +29,12 @@ pub(crate) fn memory_failures() -> u64 {
     unsafe { bindings::lu_memory_failures() as u64 }
 }
 
+/// Changes whenever the kernel has written a page to the swap area.
+pub(crate) fn swap_writes() -> u64 {
+    // SAFETY: It can be called in any context.
+    unsafe { bindings::lu_swap_writes() as u64 }
+}
+
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct FolioPtr(*mut bindings::folio);
@@ -74,8 +80,8 @@ impl PinBatch {
     }
 }
 
-/// Folios of a file that cannot be moved or reclaimed, in the order of their indexes. Dropping them
-/// unpins them.
+/// Folios of a file that cannot be moved or reclaimed, in the order of their indexes, without a hole
+/// between them. Dropping them unpins them.
 ///
 /// # Invariants
 ///
@@ -88,6 +94,13 @@ impl PinnedFolios<'_> {
     /// How many folios are left.
     pub(super) fn len(&self) -> usize {
         self.folios.len()
+    }
+
+    /// The page of the file where the first folio begins.
+    pub(super) fn start(&self) -> Option<PageIndex> {
+        let FolioPtr(folio) = *self.folios.first()?;
+        // SAFETY: By the type invariant we have pinned the folio.
+        Some(PageIndex(unsafe { bindings::lu_folio_start(folio) } as u64))
     }
 
     /// The page of the file after the last folio.

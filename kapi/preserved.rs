@@ -4,21 +4,27 @@
 //!
 //! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 
-use core::mem::MaybeUninit;
+use core::{
+    mem::MaybeUninit,
+    ops::Range, //
+};
 
 use kernel::prelude::*;
 
 use super::{
     bindings,
+    gaps::Gaps,
     kho::{
         Charge,
         Kho,
         PreservedPage, //
     },
     pinned::{
+        PinBatch,
         PinnedFolios,
         MAX_PRESERVED, //
-    }, //
+    },
+    shmem::Frozen, //
 };
 use crate::abi::{
     array::{
@@ -57,10 +63,6 @@ impl PreservedPages {
 impl PageList for PreservedPages {
     type Error = Error;
 
-    fn empty(&self) -> Self {
-        Self::new(self.kho)
-    }
-
     fn grow(&mut self) -> Result {
         let page = PreservedPage::new(self.kho, Charge::Caller)?;
         Ok(self.pages.push(page, GFP_KERNEL)?)
@@ -97,18 +99,22 @@ pub(crate) struct PreservedFolios {
     kho: Kho,
     array: ArrayWriter<PreservedPages>,
     pages: u64,
+    /// Where the last folio in the file ends.
+    end: PageIndex,
+    gaps: Gaps,
 }
 
 impl PreservedFolios {
-    /// No folios.
-    pub(crate) fn new(kho: Kho) -> Self {
-        let list = PreservedPages::new(kho);
+    /// No folios, of a file that ends at `end`. `EFBIG` for more than 2^32-1 pages.
+    pub(crate) fn new(kho: Kho, end: PageIndex) -> Result<Self> {
         // INVARIANT: There are no entries.
-        Self {
+        Ok(Self {
             kho,
-            array: ArrayWriter::new(list.empty(), list),
+            array: ArrayWriter::new(PreservedPages::new(kho), PreservedPages::new(kho)),
             pages: 0,
-        }
+            end: PageIndex::START,
+            gaps: Gaps::whole(end)?,
+        })
     }
 
     /// How many folios there are.
@@ -121,20 +127,57 @@ impl PreservedFolios {
         self.pages
     }
 
+    /// Where the last folio in the file ends: after the end of the file, if it reaches over that.
+    pub(crate) fn end(&self) -> PageIndex {
+        self.end
+    }
+
+    /// Whether the file had a hole when it was last looked at.
+    pub(crate) fn has_gaps(&self) -> bool {
+        !self.gaps.is_empty()
+    }
+
     /// Ends the array, and describes it for the next kernel; `None` if there are no folios.
     pub(crate) fn descriptor(&mut self) -> Option<Descriptor> {
         self.array.descriptor()
     }
 
-    /// Preserves folios that come after all others in the file, and adds them. Returns the number
-    /// of their pages. After an error, those that were not added are unpinned.
+    /// Pins and preserves all pages of `file` that are in gaps, first all pages of the file. `added`
+    /// gets the number of pages of each batch.
+    ///
+    /// Errors as [`Frozen::pin_range`], and of `added`. After an error, folios that were added before
+    /// it stay.
     ///
     /// # Context
     ///
     /// May sleep.
-    pub(crate) fn extend(&mut self, mut folios: PinnedFolios<'_>) -> Result<u64> {
+    pub(crate) fn fill_gaps(
+        &mut self,
+        file: &Frozen,
+        mut added: impl FnMut(u64) -> Result,
+    ) -> Result {
+        let mut batch = PinBatch::new(file.end())?;
+        for nr in (0..self.gaps.len()).rev() {
+            let mut gap = self.gaps.get(nr);
+            let result = file.pin_range(gap.clone(), &mut batch, |pinned| {
+                added(self.extend(pinned, &mut gap)?)
+            });
+            self.gaps.set(nr, &gap);
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Preserves folios that are in `gap`, and adds them. `gap` becomes what is left of it after
+    /// them; what is left before them is another gap. Returns the number of their pages. After an
+    /// error, those that were not added are unpinned.
+    fn extend(&mut self, mut folios: PinnedFolios<'_>, gap: &mut Range<PageIndex>) -> Result<u64> {
         let before = self.pages;
         let mut frames = [const { MaybeUninit::uninit() }; MAX_PRESERVED];
+        if let Some(start) = folios.start().filter(|start| *start > gap.start) {
+            self.gaps.add(&(gap.start..start))?;
+            gap.start = start;
+        }
         while folios.len() > 0 {
             let capacity = self.array.reserve()?;
             let (preserved, result) = folios.preserve(self.kho, capacity, &mut frames);
@@ -144,18 +187,13 @@ impl PreservedFolios {
                 let flags = FOLIO_DIRTY | FOLIO_UPTODATE;
                 FolioEntry::new(Pfn(frame.pfn), flags, PageIndex(frame.index))
             }));
+            // There is no hole between folios that were pinned together.
+            let end = gap.start.after(preserved.pages);
+            gap.start = end.min(gap.end);
+            self.end = self.end.max(end);
             result?;
         }
         Ok(self.pages - before)
-    }
-
-    /// Where each folio begins in the file, and how many pages it has.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (PageIndex, u64)> + '_ {
-        self.array.entries().map(|entry| {
-            // SAFETY: By the type invariant it is the frame of a folio that is pinned.
-            let pages = unsafe { bindings::lu_pfn_nr_pages(entry.pfn().0 as usize) };
-            (entry.index, pages as u64)
-        })
     }
 
     /// Whether the memory of one of the folios is known to be broken.
@@ -164,18 +202,6 @@ impl PreservedFolios {
             // SAFETY: By the type invariant it is the frame of a folio that is pinned.
             unsafe { bindings::lu_pfn_poisoned(entry.pfn().0 as usize) }
         })
-    }
-
-    /// Takes the folios of `other` over, each to its place in the file. `ENOMEM`; then `other` is
-    /// unpreserved, and these folios are as before.
-    pub(crate) fn merge(&mut self, mut other: PreservedFolios) -> Result {
-        let both = self.array.merged(&other.array)?;
-        // INVARIANT: The new array has the entries of both, and owns what they owned; the others
-        // have no entries any more.
-        self.array = both;
-        self.pages += other.pages;
-        other.array = other.array.emptied();
-        Ok(())
     }
 }
 

@@ -83,8 +83,9 @@ impl ShmemFile {
 
     /// How many pages are in memory or in the swap area, also past the end of the file.
     ///
-    /// While the file is frozen the number grows, with one exception: a page that cannot be read
-    /// back from the swap area no longer counts.
+    /// While the file is frozen the number grows, with two exceptions: a page that cannot be read
+    /// back from the swap area no longer counts, nor does one past the end that is dropped. A page
+    /// that is being swapped out may count twice.
     pub(crate) fn pages_in_use(&self) -> u64 {
         // SAFETY: By the type invariant the inode is one of shmem.
         unsafe { bindings::lu_shmem_pages(self.inode()) as u64 }
@@ -184,6 +185,21 @@ impl Frozen {
     /// Where the file ends: its size in pages, rounded up.
     pub(crate) fn end(&self) -> PageIndex {
         PageIndex::end_of(self.size())
+    }
+
+    /// How many pages there are from `start` on, which is past the end of the file and of its last
+    /// folio. The number is the same as long as [`swap_writes`] is; `None` if that cannot be
+    /// promised.
+    ///
+    /// # Context
+    ///
+    /// May sleep.
+    ///
+    /// [`swap_writes`]: super::pinned::swap_writes
+    pub(crate) fn pages_past(&self, start: PageIndex) -> Option<u64> {
+        // SAFETY: By the type invariants the inode is one of shmem, and it is frozen.
+        let pages = unsafe { bindings::lu_shmem_pages_past(self.inode(), start.0 as usize) };
+        (pages != usize::MAX).then_some(pages as u64)
     }
 
     /// Whether the file has this many pages, all of them in memory.

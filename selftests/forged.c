@@ -158,6 +158,9 @@ static void expect_log(void)
 	const char *expected = now->log;
 	char want[400];
 
+	/* Only an insertion finds that folios overlap. */
+	if (getenv("FORGED_DISCARD") && strstr(expected, OVERLAP))
+		expected = "";
 	need_eq(!log, 0, "no memory for the kernel log");
 	need_eq(klogctl(3, log, LOG_SIZE - 1) < 0, 0, "no kernel log");
 	for (line = strtok_r(log, "\n", &rest); line;

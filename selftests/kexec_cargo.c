@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/klog.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILES 300 /* more than one block of entries */
@@ -246,6 +247,59 @@ static void large_folios(struct stage_ctx *ctx)
 	close(fd);
 }
 
+/*
+ * A file with holes, some of which get pages after preserve: the module appends such
+ * pages to its array, out of order, and the next kernel finds each in its place. The C
+ * implementation has filled all holes at preserve.
+ */
+
+#define HOLED 2400 /* in pages: several array pages */
+
+/* The stage that writes a page: 1 before preserve, @n + 1 after preserve in stage n. */
+static int written_in(int page)
+{
+	return page % 4 < 3 ? 1 : 2 + page / 4 % 6;
+}
+
+static void holes(struct stage_ctx *ctx)
+{
+	int i, bad = 0, fd;
+	struct stat st;
+
+	if (ctx->in < 0) {
+		fd = make_memfd(0, 0, 0);
+		need_eq(luo_truncate(fd, HOLED * LUO_PAGE), 0, "ftruncate");
+		for (i = 0; i < HOLED; i++) {
+			if (written_in(i) == 1)
+				need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, i),
+					0, "write page %d", i);
+		}
+	} else {
+		fd = need_fd(luo_retrieve_fd(ctx->in, 1), "retrieve_fd");
+		need_eq(fstat(fd, &st), 0, "fstat");
+		/* A header, a list, and an array. */
+		carried += st.st_blocks / 8 + 2 + HOLED / 256;
+		for (i = 0; i < HOLED; i++)
+			bad += (written_in(i) <= ctx->stage ?
+					luo_check(fd, i * LUO_PAGE, LUO_PAGE,
+						  i) :
+					luo_check_zero(fd, i * LUO_PAGE,
+						       LUO_PAGE)) != LUO_SAME;
+		expect_eq(bad, 0, "pages with unexpected content");
+		finish(ctx->in);
+	}
+	if (ctx->out >= 0) {
+		put(ctx->out, fd, 1);
+		/* From the last to the first. */
+		for (i = HOLED; i-- > 0;) {
+			if (written_in(i) == ctx->stage + 1)
+				need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, i),
+					0, "write page %d late", i);
+		}
+	}
+	close(fd);
+}
+
 /* Each seal, and all of them. */
 
 static const struct {
@@ -459,6 +513,7 @@ static const struct stage_case cases[] = {
 	{ "many", true, { many } },
 	{ "frames", false, { frames } },
 	{ "large_folios", false, { large_folios } },
+	{ "holes", false, { holes } },
 	{ "sealed", false, { sealed } },
 	{ "moved", false, { moved } },
 	{ "empty", false, { empty } },

@@ -26,6 +26,7 @@
 #define FULL_TOKEN 7
 #define SIZE (3 * MIB + 5)
 #define TRIES 3
+#define HOLED 1200 /* in pages: several array pages */
 
 static int try_kexec(void)
 {
@@ -43,6 +44,51 @@ static int put(int session, __u64 token, size_t size, __u64 seed)
 	need_eq(luo_preserve(session, fd, token), 0, "preserve_fd, token %llu",
 		(unsigned long long)token);
 	return fd;
+}
+
+/*
+ * When a page of the file with holes is written: before preserve (0), before a kexec
+ * that is refused or the last one (1 to TRIES + 1), or never (TRIES + 2).
+ */
+static int written_before(int page)
+{
+	return page % 2 ? 0 : 1 + page / 2 % (TRIES + 2);
+}
+
+static void fill_holes(int fd, int nr)
+{
+	int i;
+
+	for (i = HOLED; i-- > 0;) {
+		if (written_before(i) == nr)
+			need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, i), 0,
+				"write page %d", i);
+	}
+}
+
+static int put_holed(int session, __u64 token)
+{
+	int fd = need_fd(luo_memfd(MFD_ALLOW_SEALING, 0, 0), "a memfd");
+
+	need_eq(luo_truncate(fd, HOLED * LUO_PAGE), 0, "ftruncate");
+	fill_holes(fd, 0);
+	need_eq(luo_preserve(session, fd, token), 0, "preserve_fd");
+	return fd;
+}
+
+static void expect_holed(int session, __u64 token)
+{
+	int fd = need_fd(luo_retrieve_fd(session, token), "retrieve_fd"), i;
+
+	for (i = 0; i < HOLED; i++) {
+		if (written_before(i) == TRIES + 2)
+			expect_zero(fd, i * LUO_PAGE, LUO_PAGE, "a hole");
+		else if (!expect_pattern(fd, i * LUO_PAGE, LUO_PAGE, i,
+					 "a page"))
+			stage_note("page %d, written before try %d", i,
+				   written_before(i));
+	}
+	close(fd);
 }
 
 /* Every call answers as before: the refused kexec has changed nothing. */
@@ -81,7 +127,7 @@ static void same_answers(struct stage_ctx *ctx, int session, int fd,
 
 static void prepare(struct stage_ctx *ctx)
 {
-	int first, session, last, dropped, full, fd, more, i;
+	int first, session, last, dropped, full, fd, more, holed, i;
 	char done = 0;
 
 	stage_save("done", &done, 1);
@@ -99,12 +145,14 @@ static void prepare(struct stage_ctx *ctx)
 
 	/* Files before and after the one that cannot be frozen. */
 	close(put(first, 1, 100, 10));
+	holed = put_holed(first, 2);
 	fd = put(session, 1, SIZE, 1);
 	close(put(last, 1, 100, 11));
 	close(put(dropped, 1, 100, 12));
 	same_answers(ctx, session, fd, "before the kexec");
 
 	for (i = 0; i < TRIES; i++) {
+		fill_holes(holed, 1 + i);
 		expect_err(try_kexec(), -EBUSY,
 			   "reboot(KEXEC), try %d (not loaded?)", i);
 		same_answers(ctx, session, fd, "after a refused kexec");
@@ -121,6 +169,9 @@ static void prepare(struct stage_ctx *ctx)
 	same_answers(ctx, session, fd, "after the last refused kexec");
 	need_eq(luo_fill(fd, 0, LUO_PAGE, 3), 0,
 		"write after the refused kexec");
+
+	fill_holes(holed, TRIES + 1);
+	close(holed);
 
 	/* The next kexec may succeed. */
 	need_eq(fcntl(full, F_SETFL, 0), 0, "clear O_NONBLOCK");
@@ -182,6 +233,7 @@ static void verify(struct stage_ctx *ctx)
 	fd = need_fd(luo_retrieve_fd(session, 1), "retrieve_fd");
 	expect_pattern(fd, 0, 100, 10, "file of the session before it");
 	close(fd);
+	expect_holed(session, 2);
 	close(session);
 	session = need_fd(luo_retrieve(ctx->dev, "refused-last"),
 			  "retrieve_session");

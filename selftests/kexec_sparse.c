@@ -157,6 +157,77 @@ static void vast_after(struct stage_ctx *ctx)
 }
 
 /*
+ * Late pages at both ends of a hole, in its middle, next to other late pages, and in
+ * holes of one page. Pages past the end of the file stay behind.
+ */
+
+#define CELLS 3000 /* in pages: several array pages */
+#define PAST 700 /* in pages */
+
+/* When a page is written: 0 before preserve, then in two rounds, or never (3). */
+static int round_of(int page)
+{
+	if (page < 1000) /* holes of a page */
+		return page % 3 ? 0 : 1 + page / 3 % 3;
+	if (page < 2000) /* holes of 100 pages, with all kinds of late pages */
+		return page / 100 % 2 ? 0 : 1 + luo_mix(page, 5) % 3;
+	if (page < 2500) /* a hole that gets its first and its last page */
+		return page == 2000 || page == 2499 ? 1 : 3;
+	if (page < 2600) /* a hole that is filled, from both ends */
+		return page < 2530 || page >= 2570 ? 1 : 2;
+	return page == CELLS - 1 ? 2 : 0; /* the last page of the file */
+}
+
+static void write_round(int fd, int nr)
+{
+	int i;
+
+	for (i = CELLS; i-- > 0;) {
+		if (round_of(i) == nr)
+			need_eq(luo_fill(fd, (off_t)i * LUO_PAGE, LUO_PAGE, i),
+				0, "write page %d", i);
+	}
+}
+
+static void cells_before(struct stage_ctx *ctx)
+{
+	int fd = need_fd(memfd_create("cells", MFD_ALLOW_SEALING), "a memfd");
+
+	need_eq(luo_truncate(fd, CELLS * LUO_PAGE), 0, "ftruncate");
+	write_round(fd, 0);
+	need_eq(luo_fallocate(fd, FALLOC_FL_KEEP_SIZE, CELLS * LUO_PAGE,
+			      PAST * LUO_PAGE),
+		0, "fallocate past the end");
+	need_preserve(ctx->out, fd, 1);
+	write_round(fd, 1);
+	write_round(fd, 2);
+	close(fd);
+}
+
+static void cells_after(struct stage_ctx *ctx)
+{
+	int i, fd = need_retrieve(ctx->in, 1);
+	long want, pages = 0;
+
+	for (i = 0; i < CELLS; i++) {
+		if (round_of(i) == 3) {
+			expect_zero(fd, (off_t)i * LUO_PAGE, LUO_PAGE, "hole");
+			continue;
+		}
+		pages++;
+		if (!expect_pattern(fd, (off_t)i * LUO_PAGE, LUO_PAGE, i,
+				    "a page"))
+			stage_note("page %d, round %d", i, round_of(i));
+	}
+	/* The C implementation fills holes. */
+	want = luo_is_c() ? CELLS : pages;
+	expect_eq(blocks_of(fd), want * LUO_PAGE / 512, "blocks");
+	expect_eq(luo_size(fd), CELLS * LUO_PAGE, "size");
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+	close(fd);
+}
+
+/*
  * All pages are written again after preserve, half of them by write, half by
  * mmap.
  */
@@ -194,6 +265,7 @@ static void dirtied_after(struct stage_ctx *ctx)
 static const struct stage_case cases[] = {
 	{ "sparse", false, { sparse_before, sparse_after } },
 	{ "vast", false, { vast_before, vast_after } },
+	{ "cells", false, { cells_before, cells_after } },
 	{ "dirtied", false, { dirtied_before, dirtied_after } },
 	{}
 };

@@ -5,7 +5,10 @@
  * Pinned pages are not swapped out; retrieved pages can be. Compaction, which runs
  * during preserve and retrieve, moves no pinned page.
  *
- * Each case first checks that the pages are really swapped out.
+ * Each case first checks that the pages are really swapped out. A page that cannot be
+ * read from swap is an error.
+ *
+ * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC).
  *
  * debug: yes
  * memory: 1G
@@ -22,7 +25,10 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/reboot.h>
 
 #define SIZE (6 * MIB)
 #define PAGES ((long)(SIZE / LUO_PAGE))
@@ -122,6 +128,86 @@ static void undone(struct stage_ctx *ctx)
 	ctx->out = -1;
 	need_out(fd, SIZE, "the unpreserved file is");
 	expect_pattern(fd, 0, SIZE, 2, "content after unpreserve");
+	close(fd);
+}
+
+/*
+ * Pages that cannot be read from swap. A file with such a page is not preserved. When
+ * it came into a hole after preserve, the kexec is refused each time: shmem no longer
+ * counts the page after the first try, and nothing else in the file tells of it.
+ */
+
+static int try_kexec(void)
+{
+	return syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		       LINUX_REBOOT_CMD_KEXEC, NULL) ?
+		       -errno :
+		       0;
+}
+
+/* Reads a byte of a page. */
+static int touch(int fd, long page)
+{
+	char byte;
+
+	return pread(fd, &byte, 1, page * LUO_PAGE) == 1 ? 0 : -errno;
+}
+
+static void unreadable(struct stage_ctx *ctx)
+{
+	int fd = new_memfd(SIZE, 6), late = new_memfd(LUO_PAGE, 7), session;
+	long i;
+
+	need_eq(swap_break_start(), 0, "swapon");
+	/* Swapped out at preserve. */
+	need_out(fd, SIZE, "the file is");
+	need_eq(swap_break(true), 0, "break the disk");
+	expect_err(luo_preserve(ctx->out, fd, 1), -EIO, "preserve_fd");
+	expect_err(luo_preserve(ctx->out, fd, 1), -EIO, "preserve_fd again");
+	need_eq(swap_break(false), 0, "mend the disk");
+	expect_err(luo_preserve(ctx->out, fd, 1), -EIO,
+		   "preserve_fd with a page that is lost");
+	close(fd);
+
+	/* Written into a hole after preserve, and swapped out. */
+	session = need_fd(luo_create(ctx->dev, "unreadable"), "create_session");
+	need_eq(luo_truncate(late, SIZE), 0, "ftruncate");
+	keep(session, late, 1);
+	for (i = 100; i < 400; i++)
+		need_eq(luo_fill(late, i * LUO_PAGE, LUO_PAGE, 8), 0,
+			"write into a hole");
+	for (i = 0; i < 20 && page_out(late, SIZE) > 1; i++)
+		;
+	need_eq(resident(late, SIZE), 1, "pages in memory");
+	need_eq(swap_break(true), 0, "break the disk");
+	expect_err(touch(late, 250), -EIO, "read of a page");
+	need_eq(swap_break(false), 0, "mend the disk");
+	/* All other pages are there, and are brought in by the first try. */
+	for (i = 0; i < 3; i++)
+		expect_err(try_kexec(), -EIO, "reboot(KEXEC), try %ld", i);
+	expect_err(touch(late, 250), -EIO, "read of the page");
+	/* Nothing else is lost. */
+	expect_pattern(late, 100 * LUO_PAGE, 150 * LUO_PAGE, 8, "before it");
+	expect_pattern(late, 251 * LUO_PAGE, 149 * LUO_PAGE, 8, "after it");
+	expect_pattern(late, 0, LUO_PAGE, 7, "preserved");
+	close(session);
+	expect_eq(luo_fallocate(late, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				250 * LUO_PAGE, LUO_PAGE),
+		  0, "drop the page");
+	keep(ctx->out, late, 2);
+	close(late);
+	need_eq(swap_break_stop(), 0, "swapoff");
+}
+
+static void unreadable_after(struct stage_ctx *ctx)
+{
+	int fd = back(ctx, 2);
+
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOENT, "the file in swap");
+	expect_pattern(fd, 100 * LUO_PAGE, 150 * LUO_PAGE, 8, "before it");
+	expect_zero(fd, 250 * LUO_PAGE, LUO_PAGE, "the page that was lost");
+	expect_pattern(fd, 251 * LUO_PAGE, 149 * LUO_PAGE, 8, "after it");
+	expect_eq(luo_finish(ctx->in), 0, "finish");
 	close(fd);
 }
 
@@ -307,6 +393,7 @@ static void compacted_after(struct stage_ctx *ctx)
 
 static const struct stage_case cases[] = {
 	{ "compacted", false, { compacted_before, compacted_after } },
+	{ "unreadable", false, { unreadable, unreadable_after } },
 	{ "swapon", true, { swap_on, swap_on } },
 	{ "whole", false, { whole_before, whole_after } },
 	{ "undone", false, { undone } },

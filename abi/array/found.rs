@@ -70,13 +70,14 @@ impl<'a> Found<'a> {
     }
 
     /// Takes the longest run from the start: folios of one order and the same flags that follow each
-    /// other in the file. `None` if no entry is left.
+    /// other in the file. Empty entries before it are skipped. `None` if no other entry is left.
     // This loop passes over all folios of a file. On its own, it can keep all it needs in registers.
     #[inline(never)]
     fn next_run(
         &mut self,
-        placement: &mut Placement,
+        placement: &Placement,
     ) -> Result<Option<(FoundRun<'a>, FolioRun)>, Damage> {
+        self.skip_empty();
         let mut folios = Iterator::zip(
             self.entries
                 .chunks_exact(FolioEntry::SIZE)
@@ -88,10 +89,10 @@ impl<'a> Found<'a> {
         };
         let at = first.pfn().addr();
         let order = Order::new(first_order.into()).ok_or(Damage::Address { at })?;
-        placement.place(&first, order)?;
+        placement.check(&first, order)?;
         // After an aligned folio, those of the same order that follow without a hole are aligned.
-        let fit = placement.end.0.saturating_sub(placement.next.0) >> order.get();
-        let start = placement.next;
+        let start = first.index.after(order.pages());
+        let fit = placement.end.0.saturating_sub(start.0) >> order.get();
         let mut next = start;
         let more = folios
             .take(fit as usize)
@@ -105,19 +106,36 @@ impl<'a> Found<'a> {
                 goes_on
             })
             .count();
-        placement.next = next;
         let run = FolioRun {
             index: first.index,
             pages: order.pages() + (next.0 - start.0),
             flags: first.flags(),
         };
-        let count = 1 + more;
+        let entries = self.take(1 + more);
+        Ok(Some((FoundRun { entries, order }, run)))
+    }
+
+    /// Takes this many entries from the start.
+    #[inline]
+    fn take(&mut self, count: usize) -> &'a [u8] {
         let (entries, entries_left) = self
             .entries
             .split_at_checked(count * FolioEntry::SIZE)
             .unwrap_or_default();
         (self.entries, self.orders) = (entries_left, self.orders.get(count..).unwrap_or_default());
-        Ok(Some((FoundRun { entries, order }, run)))
+        entries
+    }
+
+    /// Takes the entries at the start that name no frame. The C implementation skips them too.
+    #[inline]
+    fn skip_empty(&mut self) {
+        let entries = self.entries.chunks_exact(FolioEntry::SIZE);
+        let count = entries
+            .take_while(|entry| FolioEntry::load(entry).pfn() == Pfn::NULL)
+            .count();
+        if count > 0 {
+            self.take(count);
+        }
     }
 }
 
@@ -218,7 +236,7 @@ fn frames(entries: &[u8]) -> impl Iterator<Item = Pfn> + '_ {
 /// Stops at the first entry that is damaged. Those before it were claimed.
 pub(super) fn claim_entries<M: ClaimMemory>(
     memory: &M,
-    placement: &mut Placement,
+    placement: &Placement,
     entries: &[u8],
     visit: &mut impl FnMut(M::Folios<'_>, &FolioRun),
 ) -> Result<(), Damage> {

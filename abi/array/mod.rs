@@ -16,9 +16,21 @@
 //! ```
 //!
 //! An entry of 16 bytes says in which frame a folio begins, whether it is dirty and up to date, and
-//! where it begins in the file. Entries ascend by index. KHO hands over the order of a folio with its
-//! mark, so the array does not name it. After the last entry stands an empty one, unless the array
-//! page is full.
+//! where it begins in the file. KHO hands over the order of a folio with its mark, so the array does
+//! not name it. After the last entry stands an empty one, unless the array page is full.
+//!
+//! Entries come in any order. [`ArrayWriter`] writes those of one pass over the file in ascending
+//! order, and appends the folios that came later:
+//!
+//! ```text
+//!  preserve: holes at pages 2 and 5              freeze: page 5 has come, then page 2
+//!  ┌───┬───┬───┬───┬───┬───┬ ─ ─ ┐               ┌───┬───┬───┬───┬───┬───┬───┬───┐
+//!  │ 0 │ 1 │ 3 │ 4 │ 6 │ 7 │     │               │ 0 │ 1 │ 3 │ 4 │ 6 │ 7 │ 5 │ 2 │
+//!  └───┴───┴───┴───┴───┴───┴ ─ ─ ┘               └───┴───┴───┴───┴───┴───┴───┴───┘
+//! ```
+//!
+//! The C implementation reads entries in any order too, and skips those that name frame 0, wherever
+//! they stand. So does the reader here.
 //!
 //! The C implementation allocates the array by `vmalloc()` and preserves it with
 //! `kho_preserve_vmalloc()`, which writes the chunks. [`ArrayWriter`] needs no such area: it adds
@@ -27,10 +39,20 @@
 //!
 //! # Reading it on several CPUs
 //!
-//! [`Walk`] claims the array pages in order, one ahead of what it has given away. The folios of one
-//! array page must lie in the file from the index of its first entry up to the index of the first
-//! entry of the next page: a [`FileSlice`]. So two CPUs that claim and insert the folios of two
-//! slices never meet at an index, whatever the entries say.
+//! [`Walk`] claims the array pages in order. The entries of one array page are a [`FileSlice`], and
+//! each CPU takes the next one. [`Placement`] checks each folio by itself: it is aligned, begins in the
+//! file, and is not too large. Nothing here checks that two folios do not overlap in the file: that
+//! would need memory for a map of the file, or an order of the entries, which C does not promise.
+//!
+//! The page cache is that map. An insertion finds a page that is there already, under the lock of the
+//! page cache, at every index that the folio covers: one of two folios that overlap is not inserted,
+//! whichever CPU comes first. The retrieve then fails with
+//! [`Damage::FolioOverlap`](super::Damage::FolioOverlap). Only insertion depends on where a folio lies
+//! in the file, so a file that is freed unseen needs no such check. And no page has two owners,
+//! whatever the entries say: a frame can be claimed once (see [`marks`](super::marks)).
+//!
+//! An entry costs at most one claim and one insertion, so damaged input costs no more than a valid
+//! array of the same length.
 //!
 //! [`include/linux/kho/abi/memfd.h`](srctree/include/linux/kho/abi/memfd.h) and
 //! [`include/linux/kho/abi/kexec_handover.h`](srctree/include/linux/kho/abi/kexec_handover.h) are the

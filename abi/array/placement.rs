@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Where folios may lie in a file.
-
-use core::ops::Range;
+//! Where a folio may lie in a file.
 
 use crate::abi::{
     memfd::{
@@ -17,60 +15,38 @@ use crate::abi::{
     Damage, //
 };
 
-/// Checks that folios follow each other in the file, and lie where they may.
-#[derive(Debug)]
+/// Checks each folio of a file by itself. Folios may come in any order, and may overlap: see
+/// [the array](super).
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
-    /// No folio may begin before this page, or at `end` or after it.
-    pub(super) next: PageIndex,
+    /// Each folio begins before this page, and the last one may reach over it.
     pub(super) end: PageIndex,
-    /// Whether the last folio may reach over `end`, as the one with the end of the file may.
-    reaches_over: bool,
     max_order: Order,
 }
 
 impl Placement {
-    /// For folios of at most `max_order` that lie within `range`.
-    pub(crate) fn within(range: Range<PageIndex>, max_order: Order) -> Self {
-        Self {
-            next: range.start,
-            end: range.end,
-            reaches_over: false,
-            max_order,
-        }
+    /// For folios of at most `max_order`, of a file that ends at `end`.
+    pub(crate) fn new(end: PageIndex, max_order: Order) -> Self {
+        Self { end, max_order }
     }
 
-    /// As [`Placement::within`], for a `range` that ends where the file does.
-    pub(crate) fn to_the_end(range: Range<PageIndex>, max_order: Order) -> Self {
-        Self {
-            reaches_over: true,
-            ..Self::within(range, max_order)
-        }
-    }
-
-    /// Whether a folio that begins at `index` and ends before `after` lies before the end.
-    #[inline]
-    fn fits(&self, index: PageIndex, after: PageIndex) -> bool {
-        index < self.end && (after <= self.end || self.reaches_over)
-    }
-
-    /// Accepts the next folio, which is of this order; the place after it is the next one.
-    pub(crate) fn place(&mut self, entry: &FolioEntry, order: Order) -> Result<(), Damage> {
+    /// Checks the order, the index and the flags of a folio.
+    pub(crate) fn check(&self, entry: &FolioEntry, order: Order) -> Result<(), Damage> {
         if order > self.max_order {
             return Err(Damage::FolioOrder {
                 order: order.get().into(),
             });
         }
-        let index = entry.index;
-        let after = index.after(order.pages());
-        if index < self.next || !self.fits(index, after) || !index.is_aligned(order) {
-            return Err(Damage::FolioIndex { index: index.0 });
+        if entry.index >= self.end || !entry.index.is_aligned(order) {
+            return Err(Damage::FolioIndex {
+                index: entry.index.0,
+            });
         }
         if entry.flags() & !(FOLIO_DIRTY | FOLIO_UPTODATE) != 0 {
             return Err(Damage::Flags {
                 flags: entry.flags(),
             });
         }
-        self.next = after;
         Ok(())
     }
 }

@@ -12,10 +12,7 @@ use crate::abi::{
         FolioEntry,
         Memfd, //
     },
-    units::{
-        Order,
-        PageIndex, //
-    },
+    units::Order,
     vmalloc,
     ClaimMemory,
     Damage,
@@ -34,7 +31,8 @@ impl Memfd {
         self.array().check().map_or(0, |area| area.pages)
     }
 
-    /// Claims the array and the folios that it names, in order, and passes them to `visit` in runs.
+    /// Claims the array and the folios that it names, in the order of the array, and passes them to
+    /// `visit` in runs. Runs may overlap in the file.
     ///
     /// Stops at the first value that is damaged. What comes after it stays handed over.
     pub(crate) fn for_each_run<M: ClaimMemory>(
@@ -50,15 +48,12 @@ impl Memfd {
     }
 }
 
-/// A walk along the array of a file. It claims array pages in order, one ahead of the slices that it
-/// has returned, because a slice of the file ends where the next one begins.
+/// A walk along the array of a file. It claims array pages in order, one for each slice.
 pub(crate) struct Walk<'a, M: ClaimMemory> {
     memory: &'a M,
     /// As the header says.
     nr_folios: u64,
-    /// Where the file ends.
-    end: PageIndex,
-    max_order: Order,
+    placement: Placement,
     /// Of an array page.
     order: Order,
     pages_left: usize,
@@ -69,20 +64,10 @@ pub(crate) struct Walk<'a, M: ClaimMemory> {
     chunk: Option<M::Pages>,
     slot: usize,
     next_chunk: PhysAddr,
-    /// The array page that was claimed and not returned yet, and the damage after it.
-    ahead: Option<ArrayPage<M::Pages>>,
+    /// What is wrong with the descriptor, until that is reported.
     damage: Option<Damage>,
     /// The number of slices that were returned.
     returned: usize,
-}
-
-/// An array page that was claimed.
-struct ArrayPage<P> {
-    pages: P,
-    /// How many entries it has.
-    count: usize,
-    /// Where its first folio claims to begin in the file.
-    first: PageIndex,
 }
 
 impl<'a, M: ClaimMemory> Walk<'a, M> {
@@ -91,16 +76,14 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
         let mut walk = Self {
             memory,
             nr_folios: memfd.nr_folios(),
-            end: memfd.end(),
-            max_order: memory.max_folio_order(),
+            placement: Placement::new(memfd.end(), memory.max_folio_order()),
             order: Order::PAGE,
             pages_left: 0,
             chunks_left: 0,
-            entries_left: memfd.nr_folios(),
+            entries_left: 0,
             chunk: None,
             slot: 0,
-            next_chunk: PhysAddr(array.first),
-            ahead: None,
+            next_chunk: PhysAddr(0),
             damage: None,
             returned: 0,
         };
@@ -111,7 +94,8 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
                     walk.order = area.order;
                     walk.pages_left = area.pages;
                     walk.chunks_left = vmalloc::max_chunks(area.pages);
-                    walk.look_ahead(None);
+                    walk.entries_left = walk.nr_folios;
+                    walk.next_chunk = PhysAddr(array.first);
                 }
                 Err(damage) => walk.damage = Some(damage),
             }
@@ -119,38 +103,17 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
         walk
     }
 
-    /// The next slice of the file; `None` after the last, and after an error.
-    ///
-    /// Damage is reported after all slices before it were returned.
+    /// The next slice of the array; `None` after the last, and after an error.
     pub(crate) fn next_slice(&mut self) -> Result<Option<FileSlice<M::Pages>>, Damage> {
-        let Some(page) = self.ahead.take() else {
-            return self.damage.take().map_or(Ok(None), Err);
-        };
-        self.look_ahead(Some(page.first));
-        let placement = match &self.ahead {
-            Some(next) => Placement::within(page.first..next.first, self.max_order),
-            None => Placement::to_the_end(page.first..self.end, self.max_order),
-        };
-        self.returned += 1;
-        Ok(Some(FileSlice {
-            nr: self.returned,
-            pages: page.pages,
-            count: page.count,
-            placement,
-        }))
-    }
-
-    /// Claims the next array page, whose first folio must begin after `before` and in the file.
-    fn look_ahead(&mut self, before: Option<PageIndex>) {
-        match self.claim_array_page() {
-            Ok(Some(next)) if before.is_some_and(|b| next.first <= b || next.first >= self.end) => {
-                self.damage = Some(Damage::FolioIndex {
-                    index: next.first.0,
-                });
-            }
-            Ok(next) => self.ahead = next,
-            Err(damage) => self.damage = Some(damage),
+        if let Some(damage) = self.damage.take() {
+            return Err(damage);
         }
+        let slice = self.claim_array_page();
+        if slice.is_err() {
+            // Nothing is left then.
+            (self.chunk, self.next_chunk, self.entries_left) = (None, PhysAddr(0), 0);
+        }
+        slice
     }
 
     /// The number of slices that were returned.
@@ -159,7 +122,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
     }
 
     /// Claims the next array page; `None` after the last.
-    fn claim_array_page(&mut self) -> Result<Option<ArrayPage<M::Pages>>, Damage> {
+    fn claim_array_page(&mut self) -> Result<Option<FileSlice<M::Pages>>, Damage> {
         let Some(at) = self.next_address()? else {
             if self.entries_left > 0 {
                 return Err(Damage::ArrayLength {
@@ -184,10 +147,12 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
             });
         }
         self.entries_left -= count as u64;
-        Ok(Some(ArrayPage {
-            first: FolioEntry::load(entries).index,
+        self.returned += 1;
+        Ok(Some(FileSlice {
+            nr: self.returned,
             pages,
             count,
+            placement: self.placement,
         }))
     }
 
@@ -214,8 +179,7 @@ impl<'a, M: ClaimMemory> Walk<'a, M> {
     }
 }
 
-/// The part of a file that one array page describes. The array page was claimed, its folios were
-/// not: they must lie where the slices before and after have none, whatever those name.
+/// The entries of one array page. The array page was claimed, its folios were not.
 pub(crate) struct FileSlice<P> {
     /// Its number, from 1.
     pub(crate) nr: usize,
@@ -229,12 +193,12 @@ impl<P: AsRef<[u8]>> FileSlice<P> {
     ///
     /// Stops at the first entry that is damaged. What comes after it stays handed over.
     pub(crate) fn for_each_run<M: ClaimMemory<Pages = P>>(
-        mut self,
+        self,
         memory: &M,
         mut visit: impl FnMut(M::Folios<'_>, &FolioRun),
     ) -> Result<(), Damage> {
         let entries = self.pages.as_ref().get(..self.count * FolioEntry::SIZE);
         let entries = entries.unwrap_or_default();
-        claim_entries(memory, &mut self.placement, entries, &mut visit)
+        claim_entries(memory, &self.placement, entries, &mut visit)
     }
 }

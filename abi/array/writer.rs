@@ -20,9 +20,6 @@ pub(crate) trait PageList: Sized {
     /// Why there is no other page.
     type Error;
 
-    /// An empty list of the same kind of pages.
-    fn empty(&self) -> Self;
-
     /// Adds a page with any content.
     fn grow(&mut self) -> Result<(), Self::Error>;
 
@@ -108,8 +105,8 @@ impl<L: PageList> ArrayWriter<L> {
         Ok(())
     }
 
-    /// Writes `entries`, which ascend by index, after the last one; at most as many as there is room
-    /// for in the last array page.
+    /// Writes `entries` after the last one; at most as many as there is room for in the last array
+    /// page. They may also follow the end of an array that was described before.
     #[inline]
     pub(crate) fn append(&mut self, entries: impl ExactSizeIterator<Item = FolioEntry>) {
         debug_assert!(entries.len() <= self.free());
@@ -142,12 +139,8 @@ impl<L: PageList> ArrayWriter<L> {
             .map(FolioEntry::load)
     }
 
-    /// An array without entries whose pages are of the same kind.
-    pub(crate) fn emptied(&self) -> Self {
-        Self::new(self.chunks.empty(), self.pages.empty())
-    }
-
-    /// Ends the array, and describes it for the next kernel; `None` if it is empty.
+    /// Ends the array, and describes it for the next kernel; `None` if it is empty. After more
+    /// entries, it must be described again.
     pub(crate) fn descriptor(&mut self) -> Option<Descriptor> {
         if self.len == 0 {
             return None;
@@ -173,25 +166,13 @@ impl<L: PageList> ArrayWriter<L> {
 
     /// The chunks and the array pages.
     #[cfg(test)]
-    pub(crate) fn into_lists(self) -> (L, L) {
-        (self.chunks, self.pages)
+    pub(crate) fn lists(&self) -> (&L, &L) {
+        (&self.chunks, &self.pages)
     }
 
-    /// An array of the entries of both, in order. An error leaves both as they are.
-    pub(crate) fn merged(&self, other: &Self) -> Result<Self, L::Error> {
-        let mut both = self.emptied();
-        let mut ours = self.entries().peekable();
-        let mut theirs = other.entries().peekable();
-        loop {
-            let next = match (ours.peek(), theirs.peek()) {
-                (Some(a), Some(b)) if b.index < a.index => theirs.next(),
-                (Some(_), _) => ours.next(),
-                (None, _) => theirs.next(),
-            };
-            let Some(entry) = next else { break };
-            both.reserve()?;
-            both.append(core::iter::once(entry));
-        }
-        Ok(both)
+    /// As [`ArrayWriter::lists`], to be owned.
+    #[cfg(test)]
+    pub(crate) fn into_lists(self) -> (L, L) {
+        (self.chunks, self.pages)
     }
 }

@@ -8,6 +8,7 @@
 
 use crate::{
     abi::{
+        array::FolioRun,
         chain::{self, BlockHeader, Survey, MAX_BLOCKS},
         luo::{until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
@@ -16,7 +17,7 @@ use crate::{
         Damage, Memory, PhysAddr, Record, PAGE_SIZE,
     },
     claims,
-    memory::Pages,
+    memory::{PageCache, Pages},
 };
 
 /// The number of addresses at which an input can place a piece, the null address included. It is
@@ -206,7 +207,8 @@ pub fn memfd(data: &[u8]) {
     }
 }
 
-/// The walk of a memfd claims each folio once, at ascending indexes.
+/// The walk of a memfd claims each folio once, aligned and in the file, and whether folios overlap
+/// in the file does not depend on the order of insertion.
 ///
 /// The input: a header, then pieces that hold chunks, array pages and folios, in any order.
 pub fn folios(data: &[u8]) {
@@ -217,43 +219,56 @@ pub fn folios(data: &[u8]) {
         return;
     };
     let memory = pages(rest);
-    let (mut count, mut end) = (0, 0);
+    let (mut count, mut cache, mut fits) = (0, PageCache::default(), true);
     let result = memfd.for_each_run(&memory, |folios, run| {
-        assert!(run.index.0 >= end && run.flags < 1 << 2);
-        end = run.index.0;
-        for (at, order) in folios {
-            assert!(at / (PAGE_SIZE as u64) < 1 << 52);
-            assert!(end < memfd.pages() && end % (1 << order) == 0);
-            assert_eq!(memory.private(Pfn(at / PAGE_SIZE as u64)), Some(0));
-            end += 1 << order;
-            count += 1;
-        }
-        assert_eq!(end, run.index.0 + run.pages);
+        count += folios.len() as u64;
+        check_run(&memfd, &memory, &folios, run);
+        fits = fits && cache.insert(run.index.0, folios[0].1, folios.len());
     });
     assert!(count <= memfd.nr_folios());
-    assert!(result.is_err() || count == memfd.nr_folios());
-    check_slices_apart(&memfd, &pages(rest));
+    let (backwards, backwards_fit) = walk_backwards(&memfd, &pages(rest));
+    if result.is_ok() && backwards.is_ok() {
+        assert_eq!(fits, backwards_fit);
+    }
 }
 
-/// No two slices have a folio at the same index, even if the last slice is claimed first.
-fn check_slices_apart(memfd: &Memfd, memory: &Pages) {
+/// The folios of a run were claimed, are aligned, and begin in the file.
+fn check_run(memfd: &Memfd, memory: &Pages, folios: &[(u64, u32)], run: &FolioRun) {
+    assert!(run.flags < 1 << 2 && !folios.is_empty());
+    let mut end = run.index.0;
+    for (at, order) in folios {
+        assert!((1..1 << 52).contains(&(at / PAGE_SIZE as u64)));
+        assert!(end < memfd.pages() && end.is_multiple_of(1 << order));
+        assert_eq!(memory.private(Pfn(at / PAGE_SIZE as u64)), Some(0));
+        assert_eq!(*order, folios[0].1);
+        end += 1 << order;
+    }
+    assert_eq!(end, run.index.0 + run.pages);
+}
+
+/// Takes all slices from the walk, then claims and inserts the folios of the last slice first.
+/// Returns the result of the walk, and whether no two folios overlap.
+fn walk_backwards(memfd: &Memfd, memory: &Pages) -> (Result<(), Damage>, bool) {
     let mut walk = memfd.walk(memory);
     let mut slices = Vec::new();
-    while let Ok(Some(slice)) = walk.next_slice() {
-        slices.push(slice);
+    let mut result = loop {
+        match walk.next_slice() {
+            Ok(Some(slice)) => slices.push(slice),
+            result => break result.map(|_| ()),
+        }
         assert_eq!(slices.last().unwrap().nr, walk.returned());
-    }
+    };
     assert!(walk.next_slice().is_ok_and(|slice| slice.is_none()));
     assert!(slices.len() <= memfd.array_pages());
-    let mut ceiling = u64::MAX;
+    let (mut cache, mut fits) = (PageCache::default(), true);
     for slice in slices.into_iter().rev() {
-        let mut floor = ceiling;
-        let _ = slice.for_each_run(memory, |_, run| {
-            assert!(run.index.0 + run.pages <= ceiling);
-            floor = floor.min(run.index.0);
+        let of_slice = slice.for_each_run(memory, |folios, run| {
+            check_run(memfd, memory, &folios, run);
+            fits = fits && cache.insert(run.index.0, folios[0].1, folios.len());
         });
-        ceiling = floor;
+        result = result.and(of_slice);
     }
+    (result, fits)
 }
 
 /// No page has two owners after any claims, whatever KHO marked.

@@ -127,11 +127,34 @@ impl Pages {
     }
 }
 
+/// Simulates the page cache of a file that is being restored: where its folios begin and end.
+#[derive(Default)]
+pub(crate) struct PageCache(BTreeMap<u64, u64>);
+
+impl PageCache {
+    /// Inserts folios of `order` one after the other from `index` on. Stops and returns `false` at
+    /// one that overlaps a folio that is there.
+    pub(crate) fn insert(&mut self, index: u64, order: u32, count: usize) -> bool {
+        (0..count as u64).all(|nr| {
+            let start = index + (nr << order);
+            let end = start + (1 << order);
+            let before = self.0.range(..end).next_back();
+            let is_free = before.is_none_or(|(_, other_end)| *other_end <= start);
+            if is_free {
+                self.0.insert(start, end);
+            }
+            is_free
+        })
+    }
+}
+
 impl PageMap for Pages {
     type Page = Page;
 
     fn block(&self, pfn: Pfn) -> Option<&[Page; BLOCK_PAGES]> {
-        self.blocks.get(&(pfn.0 / BLOCK_PAGES as u64)).map(Box::as_ref)
+        self.blocks
+            .get(&(pfn.0 / BLOCK_PAGES as u64))
+            .map(Box::as_ref)
     }
 
     fn protected(&self) -> Pfn {

@@ -14,7 +14,7 @@ use crate::{
         vmalloc::{self, Area, Descriptor},
         Damage, Memory, PhysAddr, Record, PAGE_SIZE,
     },
-    memory::Pages,
+    memory::{PageCache, Pages},
 };
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -323,6 +323,7 @@ fn damage_text_names_the_value() {
         (Damage::Seals { seals: 0x40 }, "0x40"),
         (Damage::Flags { flags: 0x80 }, "0x80"),
         (Damage::FolioIndex { index: 0x123 }, "0x123"),
+        (Damage::FolioOverlap, "overlap"),
         (
             Damage::ArrayLength {
                 entries: 300,
@@ -476,70 +477,45 @@ fn array_descriptor_damage_is_reported() {
     assert_eq!([1, 510, 511, 1022].map(vmalloc::max_chunks), [1, 1, 2, 3]);
 }
 
-/// Places folios one after the other. Each has an index and an order, and fits or not.
-fn check_placement(mut placement: Placement, folios: &[(u64, u8, bool)]) {
-    for (index, order, fits) in folios {
+#[test]
+fn folios_are_aligned_and_begin_in_the_file() {
+    let placement = Placement::new(PageIndex(1026), order_of(9));
+    // Each folio has an index and an order, and fits or not. The last one may reach over the end.
+    for (index, order, fits) in [
+        (0, 0, true),
+        (1, 9, false),
+        (512, 9, true),
+        (1024, 9, true),
+        (600, 0, true),
+        (1025, 0, true),
+        (1026, 0, false),
+        (1536, 9, false),
+        (u64::MAX, 0, false),
+    ] {
         let expected = match fits {
             true => Ok(()),
-            false => Err(Damage::FolioIndex { index: *index }),
+            false => Err(Damage::FolioIndex { index }),
         };
-        let entry = entry_of(1, 3, *index);
-        assert_eq!(placement.place(&entry, order_of(*order)), expected);
+        let entry = entry_of(1, 3, index);
+        assert_eq!(placement.check(&entry, order_of(order)), expected);
     }
-}
-
-#[test]
-fn folios_ascend_and_are_aligned() {
-    let placement = || Placement::to_the_end(PageIndex(0)..PageIndex(1026), order_of(9));
-    check_placement(
-        placement(),
-        &[
-            (0, 0, true),
-            (0, 0, false),
-            (1, 9, false),
-            (512, 9, true),
-            (600, 0, false),
-            (1026, 0, false),
-            (1025, 0, true),
-            (u64::MAX, 0, false),
-        ],
-    );
-    let flags = placement().place(&entry_of(1, 4, 1025), Order::PAGE);
+    let flags = placement.check(&entry_of(1, 4, 1025), Order::PAGE);
     assert_eq!(flags, Err(Damage::Flags { flags: 4 }));
-    let large = placement().place(&entry_of(1, 3, 0), order_of(10));
+    let large = placement.check(&entry_of(1, 3, 0), order_of(10));
     assert_eq!(large, Err(Damage::FolioOrder { order: 10 }));
 }
 
-/// The last folio ends at the largest index, so no index is left for another.
+/// The simulated page cache refuses what the page cache of the kernel would.
 #[test]
-fn no_folio_follows_the_last_index() {
-    let last = u64::MAX - 1023;
-    let placement = Placement::to_the_end(PageIndex(0)..PageIndex(u64::MAX), order_of(10));
-    check_placement(
-        placement,
-        &[(last, 10, true), (last, 0, false), (u64::MAX, 0, false)],
-    );
-}
-
-/// A folio may end where the next slice begins, but may not extend into it.
-#[test]
-fn folios_stay_within_their_slice() {
-    let range = || PageIndex(8)..PageIndex(18);
-    check_placement(
-        Placement::within(range(), order_of(9)),
-        &[
-            (0, 3, false),
-            (7, 0, false),
-            (8, 4, false),
-            (8, 3, true),
-            (16, 2, false),
-            (16, 1, true),
-            (18, 0, false),
-        ],
-    );
-    // The last folio of a file may extend beyond the end of the file.
-    let to_the_end = Placement::to_the_end(range(), order_of(9));
-    check_placement(to_the_end, &[(16, 2, true), (18, 0, false)]);
+fn page_cache_has_one_folio_at_an_index() {
+    let mut cache = PageCache::default();
+    assert!(cache.insert(8, 3, 1) && cache.insert(4, 2, 1) && cache.insert(16, 0, 4));
+    for (index, order) in [(8, 0), (15, 0), (8, 3), (0, 4), (4, 0), (0, 3), (19, 0)] {
+        assert!(!cache.insert(index, order, 1), "{index}");
+    }
+    assert!(!cache.insert(2, 0, 3), "the third of them overlaps");
+    assert!(!cache.insert(3, 0, 1), "the second of them was inserted");
+    assert!(cache.insert(0, 0, 2) && cache.insert(20, 2, 1));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The walk of a memfd claims all folios of a valid file. When one value is damaged, it claims the
-//! folios before that value and reports it.
+//! The walk of a memfd claims all folios of a valid file, in whatever order the array names them.
+//! When one value is damaged, it claims the folios before that value and reports it.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::{
         vmalloc::{self, PAGES_PER_CHUNK},
         Damage, PhysAddr, Record, PAGE_SIZE,
     },
-    memory::Pages,
+    memory::{PageCache, Pages},
     tests::{bytes_of, entry_of},
 };
 
@@ -51,6 +51,17 @@ impl PreservedFile {
         self.folios.len().div_ceil(self.entries_per_page())
     }
 
+    /// The entries that name a folio, among the first `count` of the array.
+    fn named(&self, count: usize) -> Vec<(FolioEntry, u32)> {
+        let first = self.folios[..count.min(self.folios.len())].iter();
+        first.copied().filter(|(e, _)| e.pfn().0 != 0).collect()
+    }
+
+    /// As [`PreservedFile::named`], of all entries.
+    fn all(&self) -> Vec<(FolioEntry, u32)> {
+        self.named(usize::MAX)
+    }
+
     /// The pieces that hold the chunks, the array and the folios.
     fn memory(&self) -> Pages {
         let mut memory = Pages::default();
@@ -58,7 +69,7 @@ impl PreservedFile {
             let content: Vec<u8> = entries.iter().flat_map(|(e, _)| bytes_of(e)).collect();
             memory.put_order(self.array_page_addr(i), self.header.order.into(), &content);
         }
-        for (entry, order) in &self.folios {
+        for (entry, order) in &self.all() {
             memory.put_order(entry.pfn().addr().0, *order, &[]);
         }
         let all: Vec<_> = (0..self.array_pages()).collect();
@@ -81,11 +92,12 @@ impl PreservedFile {
     /// folios and the result of the walk.
     fn walk(&self, memory: &Pages) -> (usize, Result<(), Damage>) {
         let mut visited = 0;
+        let all = self.all();
         let memfd = Memfd::new(self.header).expect("tests of the walk use valid headers");
         let result = memfd.for_each_run(memory, |folios, run| {
             let mut index = run.index.0;
             for (at, order) in folios {
-                let (entry, expected_order) = &self.folios[visited];
+                let (entry, expected_order) = &all[visited];
                 assert_eq!((at, order), (entry.pfn().addr().0, *expected_order));
                 assert_eq!((index, run.flags), (entry.index.0, entry.flags()));
                 index += 1 << order;
@@ -97,13 +109,61 @@ impl PreservedFile {
     }
 }
 
+/// In which order the array of a file names its folios.
+#[derive(Clone, Debug)]
+enum ArrayOrder {
+    /// In the order of the file.
+    Ascending,
+    /// Folios that came late follow the others, in one ascending sequence or several.
+    Late { choice: u64, sequences: u64 },
+    /// In any order, with entries that name no frame between them.
+    Any { seed: u64, empty: u64 },
+}
+
+impl ArrayOrder {
+    fn any() -> impl Strategy<Value = Self> {
+        prop_oneof![
+            Just(Self::Ascending),
+            (any::<u64>(), 1..5u64)
+                .prop_map(|(choice, sequences)| Self::Late { choice, sequences }),
+            (any::<u64>(), 2..9u64).prop_map(|(seed, empty)| Self::Any { seed, empty }),
+        ]
+    }
+
+    fn apply(&self, folios: &mut Vec<(FolioEntry, u32)>) {
+        let mixed =
+            |index: u64, seed: u64| (index ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        match *self {
+            Self::Ascending => (),
+            Self::Late { choice, sequences } => {
+                folios.sort_by_key(|(e, _)| mixed(e.index.0, choice) % sequences);
+            }
+            Self::Any { seed, empty } => {
+                folios.sort_by_key(|(e, _)| mixed(e.index.0, seed));
+                // The flags and the index of an empty entry do not matter.
+                let all = std::mem::take(folios).into_iter().enumerate();
+                *folios = all
+                    .flat_map(|(i, folio)| {
+                        let nr = mixed(i as u64, seed) % empty;
+                        let count = if nr < 3 { nr * nr } else { 0 };
+                        let skipped = (0..count).map(move |n| (entry_of(0, n % 7, seed), 0));
+                        skipped.chain([folio])
+                    })
+                    .collect();
+            }
+        }
+    }
+}
+
 /// Files that have folios of any order and holes between them, or folios of one order and no holes.
+/// The array names them in any order.
 fn files() -> impl Strategy<Value = PreservedFile> {
     let mixed = prop::collection::vec((0..3u64, 0..=4u32, 0..4u64), 1..1200);
     let uniform = (0..=9u32, 1..200usize).prop_map(|(order, nr)| vec![(0, order, 3); nr]);
-    (prop_oneof![3 => mixed, 1 => uniform], 0..=2u16).prop_map(|(folios, order)| {
+    let folios = prop_oneof![3 => mixed, 1 => uniform];
+    (folios, 0..=2u16, ArrayOrder::any()).prop_map(|(folios, order, array_order)| {
         let mut next = 0u64;
-        let folios: Vec<_> = folios
+        let mut folios: Vec<_> = folios
             .into_iter()
             .enumerate()
             .map(|(i, (hole, order, flags))| {
@@ -114,10 +174,11 @@ fn files() -> impl Strategy<Value = PreservedFile> {
                 (entry_of(pfn, flags, index), order)
             })
             .collect();
+        array_order.apply(&mut folios);
         let nr_folios = folios.len() as u64;
         let header = Header {
             pos: 0,
-            size: next * PAGE,
+            size: next.max(nr_folios) * PAGE,
             seals: 0,
             flags: 0,
             nr_folios,
@@ -137,8 +198,6 @@ enum EntryDamage {
     Frame(u64),
     /// The folio was not preserved.
     NotPreserved,
-    /// The entry has the index of the one before it.
-    EarlierIndex,
     /// The index is that many folios of order 4 after the end of the file.
     IndexAfterEnd(u64),
     /// The entry has this invalid flag bit.
@@ -150,9 +209,8 @@ enum EntryDamage {
 /// Any damage to an entry.
 fn entry_damages() -> impl Strategy<Value = EntryDamage> {
     prop_oneof![
-        prop_oneof![Just(0), 1..1u64 << 7, 1u64 << 40..1 << 52].prop_map(EntryDamage::Frame),
+        prop_oneof![1..1u64 << 7, 1u64 << 40..1 << 52].prop_map(EntryDamage::Frame),
         Just(EntryDamage::NotPreserved),
-        Just(EntryDamage::EarlierIndex),
         (0..1u64 << 40).prop_map(EntryDamage::IndexAfterEnd),
         (2..12u32).prop_map(EntryDamage::Flags),
         Just(EntryDamage::SameFrame),
@@ -165,7 +223,7 @@ proptest! {
     #[test]
     fn valid_file_is_claimed_once(file in files()) {
         let memory = file.memory();
-        prop_assert_eq!(file.walk(&memory), (file.folios.len(), Ok(())));
+        prop_assert_eq!(file.walk(&memory), (file.all().len(), Ok(())));
         prop_assert_eq!(memory.unclaimed(), 0);
         let claimed_before = Err(Damage::Address { at: PhysAddr(CHUNKS) });
         prop_assert_eq!(file.walk(&memory), (0, claimed_before));
@@ -175,6 +233,8 @@ proptest! {
     fn walk_stops_at_a_damaged_entry(mut file in files(), which: prop::sample::Index, damage in entry_damages()) {
         let which = which.index(file.folios.len());
         let (entry, order) = file.folios[which];
+        // An entry without a frame is not looked at.
+        prop_assume!(entry.pfn().0 != 0);
         let not_preserved = Damage::Address { at: entry.pfn().addr() };
         let entry_with = |pfn, flags, index| (entry_of(pfn, flags, index), order);
         let (damaged, expected) = match damage {
@@ -183,11 +243,6 @@ proptest! {
                 Damage::Address { at: PhysAddr(pfn * PAGE) },
             ),
             EntryDamage::NotPreserved => ((entry, order), not_preserved),
-            EntryDamage::EarlierIndex if which > 0 => {
-                let index = file.folios[which - 1].0.index.0;
-                (entry_with(entry.pfn().0, entry.flags(), index), Damage::FolioIndex { index })
-            }
-            EntryDamage::EarlierIndex => return Ok(()),
             EntryDamage::IndexAfterEnd(more) => {
                 let index = (file.header.size / PAGE).next_multiple_of(16) + more * 16;
                 (entry_with(entry.pfn().0, entry.flags(), index), Damage::FolioIndex { index })
@@ -196,7 +251,7 @@ proptest! {
                 let flags = entry.flags() | 1 << bit;
                 (entry_with(entry.pfn().0, flags, entry.index.0), Damage::Flags { flags })
             }
-            EntryDamage::SameFrame if which > 0 => {
+            EntryDamage::SameFrame if which > 0 && file.folios[which - 1].0.pfn().0 != 0 => {
                 let other = file.folios[which - 1].0;
                 (entry_with(other.pfn().0, entry.flags(), entry.index.0), Damage::Address { at: other.pfn().addr() })
             }
@@ -219,23 +274,20 @@ proptest! {
             memory.remove(entry.pfn().addr().0);
         }
         let (visited, result) = file.walk(&memory);
-        // The first entry of an array page ends the slice before it. If both have the same index
-        // there, the last folio of that slice does not fit, and the walk stops at it.
-        let is_first = which % file.entries_per_page() == 0;
-        let which = which - usize::from(is_first && matches!(damage, EntryDamage::EarlierIndex));
-        for (entry, _) in &file.folios[..which] {
+        let before = file.named(which);
+        for (entry, _) in &before {
             prop_assert!(memory.private(entry.pfn()) == Some(0), "{} is not claimed", entry.pfn().addr());
         }
         if matches!(damage, EntryDamage::SameFrame) {
             // When a claim of the run fails, the folios claimed before it are freed, not visited.
-            prop_assert!(visited <= which);
+            prop_assert!(visited <= before.len());
             // The walk looks up entries in batches before it claims their folios, so the frame may
             // still have its mark. Then the order may be too large for the index of the second
             // entry.
             let too_large = Damage::FolioIndex { index: entry.index.0 };
             prop_assert!(result == Err(expected) || result == Err(too_large));
         } else {
-            prop_assert_eq!((visited, result), (which, Err(expected)));
+            prop_assert_eq!((visited, result), (before.len(), Err(expected)));
         }
     }
 
@@ -243,13 +295,12 @@ proptest! {
     fn unaligned_index_is_reported(mut file in files(), which: prop::sample::Index) {
         let which = which.index(file.folios.len());
         let (entry, order) = file.folios[which];
-        if order == 0 {
-            return Ok(());
-        }
+        prop_assume!(order > 0);
         let index = entry.index.0 + 1;
         file.folios[which].0 = entry_of(entry.pfn().0, entry.flags(), index);
         let memory = file.memory();
-        prop_assert_eq!(file.walk(&memory), (which, Err(Damage::FolioIndex { index })));
+        let expected = (file.named(which).len(), Err(Damage::FolioIndex { index }));
+        prop_assert_eq!(file.walk(&memory), expected);
     }
 
     #[test]
@@ -261,7 +312,8 @@ proptest! {
             true => memory.put_order(at, u32::from(file.header.order) + 1, &[]),
             false => memory.remove(at),
         }
-        let expected = (which * file.entries_per_page(), Err(Damage::Address { at: PhysAddr(at) }));
+        let visited = file.named(which * file.entries_per_page()).len();
+        let expected = (visited, Err(Damage::Address { at: PhysAddr(at) }));
         prop_assert_eq!(file.walk(&memory), expected);
     }
 
@@ -276,7 +328,7 @@ proptest! {
         memory.put(CHUNKS, &chunk);
         let capacity = which * file.entries_per_page();
         let expected = Damage::ArrayLength { entries: file.header.nr_folios, capacity: capacity as u64 };
-        prop_assert_eq!(file.walk(&memory), (capacity, Err(expected)));
+        prop_assert_eq!(file.walk(&memory), (file.named(capacity).len(), Err(expected)));
     }
 
     #[test]
@@ -294,7 +346,7 @@ proptest! {
 /// Takes all slices from the walk before it claims any folio, then claims those of the last slice
 /// first.
 ///
-/// Returns the addresses of the claimed folios in the order of the file, and the damage of each
+/// Returns the addresses of the claimed folios in the order of the array, and the damage of each
 /// slice with the number of the slice. Damage of the walk itself has the number after the last
 /// slice.
 fn walk_backwards(file: &PreservedFile, memory: &Pages) -> (Vec<u64>, Vec<(usize, Damage)>) {
@@ -336,7 +388,7 @@ proptest! {
         let (claimed, damages) = walk_backwards(&file, &memory);
         prop_assert!(damages.is_empty());
         prop_assert_eq!(memory.unclaimed(), 0);
-        let all: Vec<_> = file.folios.iter().map(|(entry, _)| entry.pfn().addr().0).collect();
+        let all: Vec<_> = file.all().iter().map(|(entry, _)| entry.pfn().addr().0).collect();
         prop_assert_eq!(claimed, all);
     }
 
@@ -351,73 +403,104 @@ proptest! {
         let index = if is_max { u64::MAX } else { index.index(pages) as u64 };
         let (entry, _) = file.folios[which];
         file.folios[which].0 = entry_of(entry.pfn().0, entry.flags(), index);
-        prop_assume!(index != entry.index.0);
         let memory = file.memory();
-        let (visited, result) = file.walk(&memory);
+        let (_, result) = file.walk(&memory);
         let memory = file.memory();
         let (claimed, damages) = walk_backwards(&file, &memory);
         prop_assert_eq!(damages.first().map(|(_, damage)| *damage), result.err());
-        let before: Vec<_> = file.folios[..visited].iter().map(|(e, _)| e.pfn().addr().0).collect();
-        prop_assert!(claimed.starts_with(&before[..visited / file.entries_per_page() * file.entries_per_page()]));
+        let whole = damages.first().map_or(usize::MAX, |(nr, _)| (nr - 1) * file.entries_per_page());
+        let before = file.named(whole);
+        let before: Vec<_> = before.iter().map(|(e, _)| e.pfn().addr().0).collect();
+        prop_assert!(claimed.starts_with(&before));
     }
 }
 
-/// The second of two array pages begins at an index that is not after all folios of the first.
-#[test]
-fn array_pages_begin_at_ascending_indexes() {
-    // The index is not after the start of the first slice, or not in the file: it is the index that
-    // is damaged, and the first slice is claimed.
-    for index in [0, u64::MAX, 512] {
-        let mut file = full_array(2);
-        file.folios[256].0 = entry_of(FOLIOS / PAGE + 256, 3, index);
-        let expected = Damage::FolioIndex { index };
-        assert_eq!(file.walk(&file.memory()), (256, Err(expected)), "{index}");
-        assert_eq!(
-            walk_backwards(&file, &file.memory()).1,
-            [(2, expected)],
-            "{index}"
-        );
+/// Inserts the folios of the slices of `file` whose numbers are in `order`, until one overlaps another
+/// in the file. Returns whether none does.
+fn insert(file: &PreservedFile, order: impl IntoIterator<Item = usize>) -> bool {
+    let memory = file.memory();
+    let mut walk = Memfd::new(file.header).unwrap().walk(&memory);
+    let mut slices = Vec::new();
+    while let Some(slice) = walk.next_slice().unwrap() {
+        slices.push(Some(slice));
     }
-    // The index is within the first slice: the folios of the first slice from there on are damaged.
-    for index in [1, 64, 255] {
-        let mut file = full_array(2);
-        file.folios[256].0 = entry_of(FOLIOS / PAGE + 256, 3, index);
-        let expected = Damage::FolioIndex { index };
-        assert_eq!(file.walk(&file.memory()), (index as usize, Err(expected)));
-        let (claimed, damages) = walk_backwards(&file, &file.memory());
-        assert_eq!(damages[0], (1, expected));
-        // The second slice has no folio before that index, so all of it is claimed.
-        assert_eq!(claimed.len(), index as usize + 256);
-        assert_eq!(damages.len(), 1);
+    let (mut cache, mut fits) = (PageCache::default(), true);
+    for nr in order {
+        let slice = slices[nr - 1].take().unwrap();
+        let result = slice.for_each_run(&memory, |folios, run| {
+            fits = fits && cache.insert(run.index.0, folios[0].1, folios.len());
+        });
+        assert_eq!(result, Ok(()));
+    }
+    assert_eq!(memory.unclaimed(), 0, "what overlaps is claimed, and freed");
+    fits
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn folios_of_a_valid_file_do_not_overlap(file in files(), backwards: bool) {
+        let slices = 1..=file.array_pages();
+        let fits = if backwards { insert(&file, slices.rev()) } else { insert(&file, slices) };
+        prop_assert!(fits);
+    }
+
+    /// The walk does not see that a folio overlaps another one. Insertion does, whichever comes first.
+    #[test]
+    fn overlap_is_found_in_any_order(
+        mut file in files(), which: prop::sample::Index, other: prop::sample::Index, backwards: bool
+    ) {
+        let which = which.index(file.folios.len());
+        let ((entry, order), (other, _)) = (file.folios[which], file.folios[other.index(file.folios.len())]);
+        prop_assume!(entry.pfn().0 != 0 && other.pfn().0 != 0 && entry != other);
+        let index = other.index.0 >> order << order;
+        // It may overlap nothing but itself.
+        prop_assume!(index != entry.index.0);
+        file.folios[which].0 = entry_of(entry.pfn().0, entry.flags(), index);
+        prop_assert_eq!(file.walk(&file.memory()), (file.all().len(), Ok(())));
+        let slices = 1..=file.array_pages();
+        let fits = if backwards { insert(&file, slices.rev()) } else { insert(&file, slices) };
+        prop_assert!(!fits);
     }
 }
 
-/// A folio must end where the next slice begins, or before. Only the last may extend beyond the
-/// file.
+/// The last folio of a slice reaches into the next one, which another CPU may restore first.
 #[test]
-fn folio_does_not_extend_into_the_next_slice() {
+fn folio_that_reaches_into_the_next_slice_overlaps() {
     let mut file = full_array(2);
     file.folios[255] = (entry_of(FOLIOS / PAGE + 1024, 3, 256), 3);
     for (i, (entry, _)) in file.folios[256..].iter_mut().enumerate() {
-        *entry = entry_of(entry.pfn().0, 3, 260 + i as u64);
+        *entry = entry_of(entry.pfn().0, 3, 263 + i as u64);
     }
     file.header.size += 8 * PAGE;
-    let expected = Damage::FolioIndex { index: 256 };
-    assert_eq!(file.walk(&file.memory()), (255, Err(expected)));
-    assert_eq!(walk_backwards(&file, &file.memory()).1, [(1, expected)]);
-    // The same holds without a hole before that folio.
-    file.folios[255].0 = entry_of(FOLIOS / PAGE + 1024, 3, 256);
-    file.folios[254] = (entry_of(FOLIOS / PAGE + 2048, 3, 254), 1);
-    assert_eq!(file.walk(&file.memory()), (255, Err(expected)));
-    // A folio that ends where the next slice begins is valid.
+    assert!(!insert(&file, [1, 2]) && !insert(&file, [2, 1]));
     for (i, (entry, _)) in file.folios[256..].iter_mut().enumerate() {
         *entry = entry_of(entry.pfn().0, 3, 264 + i as u64);
     }
-    assert_eq!(file.walk(&file.memory()), (512, Ok(())));
+    assert!(insert(&file, [1, 2]) && insert(&file, [2, 1]));
     // The last folio may extend beyond the end of the file.
     file.folios[511] = (entry_of(FOLIOS / PAGE + 4096, 3, 520), 3);
     file.header.size = 521 * PAGE;
     assert_eq!(file.walk(&file.memory()), (512, Ok(())));
+    file.header.size = 520 * PAGE;
+    let expected = Damage::FolioIndex { index: 520 };
+    assert_eq!(file.walk(&file.memory()), (511, Err(expected)));
+}
+
+/// An array of nothing but empty entries is that of a file without folios.
+#[test]
+fn empty_entries_are_skipped() {
+    let mut file = full_array(3);
+    for at in (0..768).filter(|at| !matches!(at, 63..=64 | 300 | 767)) {
+        file.folios[at].0 = entry_of(0, at as u64 % 9, u64::MAX);
+    }
+    assert_eq!(file.walk(&file.memory()), (4, Ok(())));
+    for (entry, _) in &mut file.folios {
+        *entry = entry_of(0, 0, 0);
+    }
+    assert_eq!(file.walk(&file.memory()), (0, Ok(())));
+    assert!(insert(&file, 1..=3));
 }
 
 /// A file whose array has `array_pages` full array pages. All folios have order 0.

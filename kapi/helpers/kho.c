@@ -146,6 +146,17 @@ void lu_release_folios(struct folio **folios, unsigned int nr)
 }
 
 /**
+ * lu_folio_start() - Index of the first page of a folio.
+ * @folio: Folio in a file that the caller has pinned.
+ *
+ * Context: Any context.
+ */
+pgoff_t lu_folio_start(struct folio *folio)
+{
+	return folio->index;
+}
+
+/**
  * lu_folio_end() - See folio_next_index().
  * @folio: Folio in a file that the caller has pinned.
  *
@@ -155,17 +166,6 @@ void lu_release_folios(struct folio **folios, unsigned int nr)
 pgoff_t lu_folio_end(struct folio *folio)
 {
 	return folio_next_index(folio);
-}
-
-/**
- * lu_pfn_nr_pages() - Count the pages of the folio in a frame.
- * @pfn: First frame of a folio that the caller has pinned.
- *
- * Context: Any context.
- */
-unsigned long lu_pfn_nr_pages(unsigned long pfn)
-{
-	return folio_nr_pages(pfn_folio(pfn));
 }
 
 /**

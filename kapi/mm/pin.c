@@ -9,7 +9,9 @@
 #include <linux/memfd.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate_wait.h>
 #include <linux/shmem_fs.h>
+#include <linux/vmstat.h>
 
 #include "../bindings_helper.h"
 
@@ -33,6 +35,38 @@ unsigned long lu_memory_failures(void)
 }
 
 /**
+ * lu_swap_writes() - Count the pages that were written to the swap area since boot.
+ *
+ * Pages that hold nothing but zeroes are not written, and do not count.
+ *
+ * Context: Any context.
+ * Return: A number that grows whenever a page was written, before anyone can fail to
+ * read it back. Without CONFIG_VM_EVENT_COUNTERS it grows with each call.
+ */
+unsigned long lu_swap_writes(void)
+{
+#ifdef CONFIG_VM_EVENT_COUNTERS
+	unsigned long total = 0;
+	int cpu;
+
+	/* The events of a CPU that goes offline become those of another. */
+	for_each_possible_cpu(cpu) {
+		struct vm_event_state *state = &per_cpu(vm_event_states, cpu);
+
+		total += READ_ONCE(state->event[PSWPOUT]);
+#ifdef CONFIG_ZSWAP
+		total += READ_ONCE(state->event[ZSWPOUT]);
+#endif
+	}
+	return total;
+#else
+	static atomic_long_t calls;
+
+	return atomic_long_inc_return(&calls);
+#endif
+}
+
+/**
  * lu_shmem_pages() - Count the pages of a file in memory and in the swap area.
  * @inode: Inode of a file of shmem.
  *
@@ -50,6 +84,45 @@ unsigned long lu_shmem_pages(struct inode *inode)
 	guard(spinlock)
 		(&info->lock);
 	return READ_ONCE(inode->i_mapping->nrpages) + info->swapped;
+}
+
+/**
+ * lu_shmem_pages_past() - Count the pages that fallocate() left past the end of a file.
+ * @inode: Inode of a file of shmem that is frozen.
+ * @start: Index to begin at: past the end of the file and of its last folio.
+ *
+ * While the file is frozen, no page comes to be there, and none goes, with two
+ * exceptions: what is past the range of fallocate() is dropped when a large folio is
+ * split, and a page in the swap area is dropped when it cannot be read.
+ *
+ * Context: Process context. May sleep.
+ * Return: The number of pages, which does not change as long as the file is frozen and
+ * lu_swap_writes() stays the same; ULONG_MAX if that cannot be promised.
+ */
+unsigned long lu_shmem_pages_past(struct inode *inode, pgoff_t start)
+{
+	XA_STATE(xas, &inode->i_mapping->i_pages, start);
+	pgoff_t stays = SHMEM_I(inode)->fallocend;
+	unsigned long total = 0;
+	void *entry;
+
+	guard(rcu)
+		();
+	xas_for_each(&xas, entry, ULONG_MAX) {
+		pgoff_t to;
+
+		if (xas_retry(&xas, entry))
+			continue;
+		to = (xas.xa_index | ((1UL << xas_get_order(&xas)) - 1)) + 1;
+		if (xa_is_value(entry) || to > stays)
+			return ULONG_MAX;
+		total += to - xas.xa_index;
+		if (need_resched()) {
+			xas_pause(&xas);
+			cond_resched_rcu();
+		}
+	}
+	return total;
 }
 
 /**
@@ -231,7 +304,8 @@ leave:
  * @start: First byte. The file must have all pages from here to @end: others are
  *	allocated.
  * @end: Last byte, within the file.
- * @folios: Filled with the pinned folios, in the order of their indexes.
+ * @folios: Filled with the pinned folios, in the order of their indexes, without a hole
+ *	between them.
  * @max: Size of @folios.
  *
  * As memfd_pin_folios(), with two differences. Each folio that is returned belongs to
@@ -246,7 +320,8 @@ leave:
  * waits for folio locks.
  * Return: The number of folios, at least 1 and possibly fewer than there are. The
  * caller owns a pin of each. -EHWPOISON if memory is broken, -EINVAL for a range that
- * is not within the file, -ENOMEM, -EIO if a page cannot be read.
+ * is not within the file, -ENOMEM, -EIO if a page cannot be read from the swap area. shmem
+ * remembers such a page in the page cache, so that each later call fails too.
  */
 long lu_pin_folios(struct file *file, loff_t start, loff_t end,
 		   struct folio **folios, unsigned int max)

@@ -17,10 +17,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/blkpg.h>
 #include <linux/fs.h>
 
 #define CGROUPS "/sys/fs/cgroup"
 #define SWAP_DISK "/dev/ram0"
+#define SWAP_PARTITION SWAP_DISK "p1"
 #define OOM_SCORE "/proc/self/oom_score_adj"
 
 #ifndef MADV_PAGEOUT
@@ -136,9 +138,9 @@ struct swap_label {
 	char magic[10];
 };
 
-static int open_disk(__u64 *size)
+static int open_disk(const char *path, __u64 *size)
 {
-	int disk = open(SWAP_DISK, O_RDWR | O_CLOEXEC);
+	int disk = open(path, O_RDWR | O_CLOEXEC);
 
 	if (disk < 0)
 		return -errno;
@@ -149,13 +151,13 @@ static int open_disk(__u64 *size)
 	return disk;
 }
 
-int swap_start(void)
+static int swap_on_disk(const char *path)
 {
 	struct swap_label label = { .version = 1 };
 	__u64 size;
 	int disk, err = 0;
 
-	disk = open_disk(&size);
+	disk = open_disk(path, &size);
 	if (disk < 0)
 		return disk;
 	label.last_page = size / LUO_PAGE - 1;
@@ -164,9 +166,52 @@ int swap_start(void)
 	    fsync(disk))
 		err = -EIO;
 	close(disk);
-	if (!err && swapon(SWAP_DISK, 0))
+	if (!err && swapon(path, 0))
 		err = -errno;
 	return err;
+}
+
+int swap_start(void)
+{
+	return swap_on_disk(SWAP_DISK);
+}
+
+/* Adds, resizes or deletes the partition: all of the disk, or its first page. */
+static int change_partition(int op, bool whole)
+{
+	struct blkpg_partition part = { .pno = 1, .length = LUO_PAGE };
+	struct blkpg_ioctl_arg arg = {
+		.op = op, .datalen = sizeof(part), .data = &part,
+	};
+	__u64 size;
+	int disk = open_disk(SWAP_DISK, &size), err;
+
+	if (disk < 0)
+		return disk;
+	if (whole)
+		part.length = size;
+	err = ioctl(disk, BLKPG, &arg) ? -errno : 0;
+	close(disk);
+	return err;
+}
+
+int swap_break_start(void)
+{
+	int err = change_partition(BLKPG_ADD_PARTITION, true);
+
+	return err ? err : swap_on_disk(SWAP_PARTITION);
+}
+
+int swap_break(bool broken)
+{
+	return change_partition(BLKPG_RESIZE_PARTITION, !broken);
+}
+
+int swap_break_stop(void)
+{
+	if (swapoff(SWAP_PARTITION))
+		return -errno;
+	return change_partition(BLKPG_DEL_PARTITION, true);
 }
 
 int swap_stop(void)
@@ -176,7 +221,7 @@ int swap_stop(void)
 
 	if (swapoff(SWAP_DISK))
 		return -errno;
-	disk = open_disk(&range[1]);
+	disk = open_disk(SWAP_DISK, &range[1]);
 	if (disk < 0)
 		return disk;
 	if (ioctl(disk, BLKDISCARD, range))

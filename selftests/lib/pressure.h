@@ -32,6 +32,14 @@ int group_leave(const struct group *group);
 /* Swap on the first ram disk. swap_stop() also frees the memory of the disk. */
 int swap_start(void);
 int swap_stop(void);
+/*
+ * Swap on a partition of that disk. While it is broken, reads from swap fail: the
+ * partition is shorter then than the swap area. swap_break_stop() expects no swap in
+ * use, or a whole partition.
+ */
+int swap_break_start(void);
+int swap_break(bool broken);
+int swap_break_stop(void);
 /* Pages of swap in use. */
 long swap_used(void);
 

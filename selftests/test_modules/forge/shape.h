@@ -54,6 +54,7 @@
 #define FILE_1 "file 0x1 of session $ from the previous kernel cannot be used: "
 #define NOTHING "no memory was handed over at @"
 #define NO_END "a chain of blocks has no end"
+#define OVERLAP "two folios overlap in the file"
 #define NO_FORM "an array of folios in an unknown form"
 
 #endif /* SELFTESTS_FORGE_SHAPE_H */

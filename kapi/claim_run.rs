@@ -69,7 +69,8 @@ impl Handover {
             }
         }
         // SAFETY: The first `claimed` were written, in order.
-        let folios = unsafe { core::slice::from_raw_parts_mut(folios.as_mut_ptr().cast(), claimed) };
+        let folios =
+            unsafe { core::slice::from_raw_parts_mut(folios.as_mut_ptr().cast(), claimed) };
         // SAFETY: KHO gives each folio back as one of the order in its mark, which is `order`, with
         // one reference. No page of it belongs to another folio.
         let folios = unsafe { ClaimedFolios::from_raw(folios, order) };

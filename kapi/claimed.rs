@@ -68,9 +68,8 @@ impl ClaimedPages {
                 });
             }
             // SAFETY: The first `count` were written.
-            let folios = unsafe {
-                core::slice::from_raw_parts_mut(folios.as_mut_ptr().cast(), count)
-            };
+            let folios =
+                unsafe { core::slice::from_raw_parts_mut(folios.as_mut_ptr().cast(), count) };
             // SAFETY: By the type invariant we own the only reference to each page, and each is a
             // folio of its own. `self` was given up, so nobody else frees them.
             visit(unsafe { ClaimedFolios::from_raw(folios, Order::PAGE) });

@@ -278,8 +278,7 @@ impl Claimable<'_> {
         // claim of this module can restore one of them. Other users of KHO claim what they
         // preserved; an address that leads there is damage that nothing can tell from honest data
         // (docs/format.md).
-        let page =
-            unsafe { bindings::kho_restore_pages(self.at.0, self.order.pages() as usize) };
+        let page = unsafe { bindings::kho_restore_pages(self.at.0, self.order.pages() as usize) };
         let page = NonNull::new(page).ok_or(damage)?;
         // SAFETY: The page was restored, so it is online.
         let start = unsafe { bindings::lu_page_address(page.as_ptr()) };

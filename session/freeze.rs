@@ -95,7 +95,10 @@ impl FreezeLock {
         if let Some(guard) = self.sem.try_write() {
             return Ok(Stopped { guard });
         }
-        pr_info!("kexec waits for calls of other tasks:{}\n", Pids(&self.callers));
+        pr_info!(
+            "kexec waits for calls of other tasks:{}\n",
+            Pids(&self.callers)
+        );
         Ok(Stopped {
             guard: self.sem.write()?,
         })

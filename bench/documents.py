@@ -106,8 +106,8 @@ def summary_lines(table):
     words = [f"{name} {amount(rows[key].c)} / {amount(rows[key].ours)}"
              for name, key in SUMMARY.items() if key in rows]
     if words:
-        lines += ["", "Of 20,000 sessions or files, C / this module: "
-                  f"{'; '.join(words)}."]
+        lines += ["", "Single operations, with 20,000 sessions or files, "
+                  f"C / this module: {'; '.join(words)}."]
     return lines
 
 

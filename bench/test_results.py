@@ -257,6 +257,7 @@ class Words(unittest.TestCase):
 
     def test_amounts(self):
         self.assertEqual("412 ns", words.amount(412))
+        self.assertEqual("0", words.amount(0.0))
         self.assertEqual("0.34 ns", words.amount(0.34))
         self.assertEqual("4.12 us", words.amount(4120))
         self.assertEqual("41.2 ms", words.amount(41200000))

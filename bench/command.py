@@ -37,6 +37,10 @@ def show(found, options):
     """Print the report; after a run of all steps, write the files too."""
     table = results.rows(found[results.C], found[results.OURS])
     targets = results.read_targets(report.BENCH / "targets")
+    if options.wall:
+        # Only the clock of instructions goes on through a boot.
+        targets = [target for target in targets
+                   if not target.op.startswith(("blackout", "boot"))]
     notes = [f"{kernel}: {note}" for kernel in found for note in found[kernel].notes]
 
     def spread(key):

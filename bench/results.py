@@ -125,8 +125,8 @@ def kexecs(steps, left, booted):
 
 class Results:
     """Everything that was measured of one implementation, in several rounds.
-    `exact` is false by wall clock: there the time to load the module varies by
-    more than incoming sessions add to it, and nothing is known of a tick.
+    `exact` is false by wall clock: there nothing is known of a tick, and the time
+    to load the module varies by more than incoming sessions add to it.
     """
 
     def __init__(self, exact=True):
@@ -149,8 +149,6 @@ class Results:
 
     def total(self, op, layout, n):
         """The median of the rounds, or None."""
-        if not self.exact and op in ("boot", "load"):
-            return 0
         values = self.rounds.get(Key(op, layout, n))
         return statistics.median(values) if values else None
 
@@ -177,7 +175,8 @@ class Results:
     def blackout(self, layout, n):
         """The blackout with one state, and its parts."""
         single = layout in FILES or layout in blackout.LAYOUTS
-        if not single or self.total("reboot", *blackout.NOTHING) is None:
+        nothing = self.total("reboot", *blackout.NOTHING)
+        if not self.exact or not single or nothing is None:
             return {}
         parts = blackout.split(self.total, layout, n)
         if parts is None:

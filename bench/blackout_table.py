@@ -34,9 +34,8 @@ def ratio_of(row):
 
 
 def table_lines(table):
-    """The whole table, in Markdown: C / this module."""
-    lines = ["| blackout | " + " | ".join(blackout.PARTS) + " | whole | ratio |",
-             "|---" * (len(blackout.PARTS) + 3) + "|"]
+    """The whole table, in Markdown: C / this module. Empty without any row."""
+    lines = []
     for state in blackout.STATES:
         found = rows_of(table, state)
         whole = found.get("blackout")
@@ -46,7 +45,10 @@ def table_lines(table):
         lines.append(f"| {state.name} | {' | '.join(cells)} | "
                      f"{c_amount(whole)} / {amount(whole.ours)} | "
                      f"**{ratio_of(whole)}** |")
-    return lines
+    if not lines:
+        return []
+    return ["| blackout | " + " | ".join(blackout.PARTS) + " | whole | ratio |",
+            "|---" * (len(blackout.PARTS) + 3) + "|", *lines]
 
 
 def summary_lines(table, states):

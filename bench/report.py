@@ -104,7 +104,8 @@ def target_lines(targets, table, notes):
 def print_report(table, targets, notes, spread=None):
     """Print everything."""
     print("\n".join(table_lines(table, spread)))
-    print("\n" + "\n".join(blackout_table.table_lines(table)))
+    for line in ["", *blackout_table.table_lines(table)]:
+        print(line)
     for note in notes:
         print(f"note: {note}")
     print()

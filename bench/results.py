@@ -15,8 +15,10 @@ from . import blackout
 C = "c-7.3"
 OURS = "rust-7.3"
 
-# `count` operations of this key took `ns` together.
 Key = collections.namedtuple("Key", "op layout n")
+# The boot that others are compared with.
+BASE = Key("boot", *blackout.NOTHING)
+# `count` operations of this key took `ns` together.
 Timing = collections.namedtuple("Timing", "key count ns")
 
 BENCH = re.compile(r"^BENCH (\S+) (\S+) (\d+) (\d+) (\d+)$")
@@ -166,7 +168,7 @@ class Results:
     def is_shown(self, key):
         """Whether an operation is of interest by itself, not as a part."""
         if key.op == "boot" or key.layout == "empty":
-            return self.exact and (key.op, key.layout) == ("boot", "empty")
+            return self.exact and key == BASE
         if key.op in ("load", "open"):
             # These are measured for layouts of sessions only.
             return key.layout in FILES

@@ -81,6 +81,8 @@ class BenchGuest(Guest):
     # With "max", kernels clear a page by "rep stosb", which counts as 4096
     # instructions; with "max,-erms" they use a loop of 512.
     cpu = "max"
+    # A boot with "quiet" prints nothing at all, and a busy host makes it last long.
+    silence = 300
 
     def __init__(self, kernel, steps, wall, progress, profile=False):
         self.wall = wall

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The kinds of state that are sent through a kexec and measured. bench.c runs them;
- * files.c, pages.c and memory.c each implement some.
+ * files.c, pages.c, memory.c, blackout.c and parallel.c each implement some.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -24,5 +24,10 @@ struct kind {
 extern const struct kind files_kinds[];
 extern const struct kind pages_kinds[];
 extern const struct kind memory_kinds[];
+extern const struct kind blackout_kinds[];
+extern const struct kind parallel_kinds[];
+
+/* The size of the folios that memfds get: "never" for small, "force" for huge. */
+#define THP_SHMEM "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 #endif /* BENCH_BENCH_H */

@@ -35,9 +35,18 @@ def parse():
 
 def show(found, options):
     """Print the report; after a run of all steps, write the files too."""
+    notes = [f"{kernel}: {note}" for kernel in found for note in found[kernel].notes]
     table = results.rows(found[results.C], found[results.OURS])
     targets = results.read_targets(report.BENCH / "targets")
-    notes = [f"{kernel}: {note}" for kernel in found for note in found[kernel].notes]
+    if options.wall:
+        # Only the clock of instructions goes on through a boot.
+        targets = [target for target in targets
+                   if not target.op.startswith(("blackout", "boot"))]
+    else:
+        # All boots of a state are measured against these.
+        notes += [f"{kernel}: boots with nothing preserved are within "
+                  f"{100 * found[kernel].spread(results.BASE):.2f} % of their median"
+                  for kernel in found]
 
     def spread(key):
         return " ".join(f"+-{100 * found[kernel].spread(key):.0f} %"

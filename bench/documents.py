@@ -4,7 +4,7 @@
 Each stands between two markers. What is outside of them is written by hand.
 """
 
-from . import results
+from . import blackout, blackout_table, results
 from .report import BENCH, target_lines
 from .results import Key
 from .words import amount, name_of, times
@@ -17,7 +17,9 @@ SIZES = (100, 1000, 10000, 20000, 50000)
 MEMFD_SIZES_MIB = (1, 16, 256, 1024)
 PAGES_IN_MIB = 256
 
-# The rows of README.md, in their order.
+# The rows of README.md, and the operations that a line of it lists.
+SUMMARY_STATES = {("contiguous", 2048), ("scattered", 128), ("scattered", 512),
+                  ("huge", 1024), ("late", 1024), ("each", 20000)}
 SUMMARY = {
     "create a session": Key("create_session", "each", 20000),
     "first open after kexec": Key("open", "each", 20000),
@@ -59,8 +61,9 @@ def table_of(rows, first, columns, sizes):
 def performance_lines(table, targets, notes):
     """The part of docs/performance.md."""
     lines = ["`make bench` writes these tables. All numbers are in "
-             "[bench/results.csv](../bench/results.csv).", "",
-             "| target, C time to ours | wanted | measured | |",
+             "[bench/results.csv](../bench/results.csv).", ""]
+    lines += blackout_lines(table)
+    lines += ["", "| target, C time to ours | wanted | measured | |",
              "|---|---|---|---|"]
     for holds, what, wanted, measured in target_lines(targets, table, notes):
         lines.append(f"| {what} | {wanted} | {measured} | "
@@ -69,6 +72,7 @@ def performance_lines(table, targets, notes):
     lines += table_of(
         [row for row in table if row.key.n in SIZES and
          row.key.op not in ("memory", "load") and
+         not row.key.op.startswith(blackout.PREFIX) and
          row.key.layout in results.FILES],
         "operation", [f"n = {n:,}" for n in SIZES], SIZES)
     lines.append("")
@@ -84,22 +88,26 @@ def performance_lines(table, targets, notes):
     return lines + ["", "![scaling curves](../bench/curves.svg)"]
 
 
+def blackout_lines(table):
+    """The whole blackout, and what it is measured against."""
+    lines = ["The whole blackout, C / this module:", ""]
+    lines += blackout_table.table_lines(table)
+    base = [row for row in table if row.key.op == "boot" and row.c and row.ours]
+    if base:
+        lines += ["", "A boot with nothing preserved takes "
+                  f"{amount(base[0].c)} / {amount(base[0].ours)}."]
+    return lines
+
+
 def summary_lines(table):
-    """The part of README.md: six rows, and one line of numbers."""
+    """The part of README.md: rows of the blackout, and one line of numbers."""
     rows = {row.key: row for row in table}
-    lines = ["| with 20,000 sessions or files | C | this module | ratio |",
-             "|---|---|---|---|"]
-    for name, key in SUMMARY.items():
-        row = rows.get(key)
-        if row is None:
-            continue
-        lines.append(f"| {name} | {amount(row.c)} | {amount(row.ours)} | "
-                     f"{times(row.ratio)} |")
-    total = rows.get(Key("blackout", "each", 20000))
-    if total:
-        lines += ["", "Serializing 20,000 sessions of one file, opening the device "
-                  "and retrieving everything takes "
-                  f"{amount(total.ours)}; C takes {amount(total.c)}."]
+    lines = blackout_table.summary_lines(table, SUMMARY_STATES)
+    words = [f"{name} {amount(rows[key].c)} / {amount(rows[key].ours)}"
+             for name, key in SUMMARY.items() if key in rows]
+    if words:
+        lines += ["", "Single operations, with 20,000 sessions or files, "
+                  f"C / this module: {'; '.join(words)}."]
     return lines
 
 

@@ -138,6 +138,10 @@ static void files_take(int dev, const char *layout, long n)
 		files[i] = need(luo_retrieve_fd(sessions[i % count], i),
 				"retrieve_fd");
 	report("retrieve", layout, n, n, now() - start);
+	start = now();
+	for (i = 0; i < n; i++)
+		read_last(files[i], LUO_PAGE);
+	report("read", layout, n, n, now() - start);
 	for (i = 0; i < n; i++)
 		check_paged(files[i], LUO_PAGE, LUO_PAGE);
 	start = now();

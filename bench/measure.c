@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <time.h>
+#include <x86intrin.h>
 
 __u64 now(void)
 {
@@ -13,6 +14,11 @@ __u64 now(void)
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	profile_cut();
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+__u64 ticks(void)
+{
+	return __rdtsc();
 }
 
 void report(const char *op, const char *layout, long n, long count, __u64 ns)

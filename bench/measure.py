@@ -6,6 +6,7 @@ the next kernel takes it over and makes the state of the next step.
 """
 
 import concurrent.futures
+import itertools
 import shutil
 import subprocess
 import threading
@@ -18,25 +19,44 @@ from qemu.runner.scenario import Scenario
 from . import results
 
 # The chains that are measured by instructions. The costs of the C peer grow
-# with the square of n, so it leaves out LONG: the report estimates that row.
+# with the square of n, so it leaves out LONG: the report estimates those rows. It
+# would fill the holes of HOLLOW.
+HOLLOW = "hollow:65536"
 CHAINS = [
+    # Nothing is preserved twice, to see how much that differs. The scattered
+    # files come last: the next kernel uses the pages between theirs for itself,
+    # so that a later file would lie in thousands of pieces.
+    ["empty", "empty", "contiguous:64", "contiguous:512", "contiguous:2048",
+     "late:1024", "huge:1024", "hollow:1024", HOLLOW, "scattered:64",
+     "scattered:128"],
     ["empty", "each:20000"],
-    ["one:50000", "spread:50000"],
     ["dense-small", "dense-large", "sparse:1024", "memory"],
     ["each:100", "each:1000", "each:10000", "one:100", "one:1000", "one:10000",
-     "one:20000", "spread:100", "spread:1000", "spread:10000", "spread:20000"],
-    ["each:50000"],
+     "one:20000", "spread:10000", "spread:20000"],
+    ["each:50000", "one:50000"],
 ]
-LONG = {"each:50000"}
-WALL = ["empty", "each:100", "each:1000", "each:10000", "one:100", "one:1000",
+LONG = {"each:50000", "one:50000"}
+# Measured if an estimate from smaller states of the kind says that the blackout
+# lasts less than PATIENCE_NS. That many instructions take about two minutes.
+PERHAPS = [results.Key("blackout", "scattered", 512),
+           results.Key("blackout", "scattered", 1024)]
+PATIENCE_NS = 40e9
+WALL = ["each:100", "each:1000", "each:10000", "one:100", "one:1000",
         "one:10000", "one:20000", "spread:10000", "spread:20000",
         "dense-small", "dense-large", "sparse:1024"]
+# By wall clock on PARALLEL_CPUS, for which the host should have as many cores.
+PARALLEL = ["in-turn:256", "at-once:256"]
+PARALLEL_CPUS = 4
 
 INITRAMFS["bench"] = OUT / "bench.cpio"
 
 # KHO would first move pages that lie in its scratch areas. These are small,
 # and the kernel uses them last, so no measured page lies there.
-CMDLINE = "liveupdate=on kho_scratch=32M,64M,128M nowatchdog kunit.enable=0"
+#
+# The benchmark is the first process, too, because that takes the time of a boot.
+# While a boot prints, it waits for the host to read: not always for as long.
+CMDLINE = ("liveupdate=on kho_scratch=32M,64M,128M nowatchdog kunit.enable=0 "
+           "quiet rdinit=/bench")
 
 
 def scenario(kernel, steps, wall, profile):
@@ -50,7 +70,9 @@ def scenario(kernel, steps, wall, profile):
         words.append("lu.profile=1")
     return Scenario(f"bench-{kernel}", script="bench", kernels=[kernel],
                     initramfs="bench", stages=len(steps) + 1, memory="3G",
-                    timeout=900, cmdline=" ".join(words))
+                    timeout=900, cmdline=" ".join(words),
+                    cpus=1 if not wall else
+                    PARALLEL_CPUS if steps[0] in PARALLEL else 2)
 
 
 class BenchGuest(Guest):
@@ -59,6 +81,8 @@ class BenchGuest(Guest):
     # With "max", kernels clear a page by "rep stosb", which counts as 4096
     # instructions; with "max,-erms" they use a loop of 512.
     cpu = "max"
+    # A boot with "quiet" prints nothing at all, and a busy host makes it last long.
+    silence = 300
 
     def __init__(self, kernel, steps, wall, progress, profile=False):
         self.wall = wall
@@ -68,7 +92,8 @@ class BenchGuest(Guest):
     def machine(self):
         """QEMU's options for processors and time."""
         if self.wall:
-            return ["-accel", "tcg,thread=multi", "-cpu", self.cpu, "-smp", "2"]
+            return ["-accel", "tcg,thread=multi", "-cpu", self.cpu,
+                    "-smp", str(self.scenario.cpus)]
         # One instruction is one nanosecond, and idle time passes at once.
         return ["-accel", "tcg,thread=single", "-cpu", self.cpu, "-smp", "1",
                 "-icount", "shift=0,sleep=off"]
@@ -118,9 +143,21 @@ def jobs(only):
     wanted = [[step for step in steps
                if not only or step in only or step == "empty"]
               for steps in CHAINS]
-    return [(kernel, steps) for steps in wanted if steps
+    return [(kernel, [step for step in steps
+                      if kernel != results.C or step != HOLLOW])
+            for steps in wanted if set(steps) - ({"empty"} if only else set())
             for kernel in (results.C, results.OURS)
             if kernel != results.C or not LONG & set(steps)]
+
+
+def further(steps, found, only):
+    """The steps of PERHAPS that follow a chain of smaller states."""
+    layouts = {step.partition(":")[0] for step in steps}
+    values = found.values()
+    guesses = {f"{key.layout}:{key.n}": results.estimate(values, key)
+               for key in PERHAPS if key.layout in layouts and key not in values}
+    return [step for step, ns in guesses.items()
+            if ns is not None and ns < PATIENCE_NS and (not only or step in only)]
 
 
 def by_instructions(options, progress):
@@ -130,10 +167,17 @@ def by_instructions(options, progress):
         running = {pool.submit(measure, kernel, steps, False, progress): kernel
                    for kernel, steps in jobs(options.only)}
         try:
-            for future in concurrent.futures.as_completed(running):
-                guest = future.result()
-                found[running[future]].add(guest.steps, guest.text("tests"),
-                                           guest.text("console"))
+            while running:
+                done, _ = concurrent.futures.wait(
+                    running, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    kernel, guest = running.pop(future), future.result()
+                    found[kernel].add(guest.steps, guest.text("tests"),
+                                      guest.text("console"))
+                    steps = further(guest.steps, found[kernel], options.only)
+                    if steps:
+                        running[pool.submit(measure, kernel, steps, False,
+                                            progress)] = kernel
         except RuntimeError:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -145,9 +189,11 @@ def by_wall_clock(options, progress):
     hits both."""
     found = {kernel: results.Results(exact=False)
              for kernel in (results.C, results.OURS)}
-    steps = [s for s in WALL if not options.only or s in options.only or s == "empty"]
+    chains = [[step for step in steps if not options.only or step in options.only]
+              for steps in (WALL, PARALLEL)]
     for number in range(1, options.rounds + 1):
-        for kernel in (results.C, results.OURS):
+        for steps, kernel in itertools.product(filter(None, chains),
+                                               (results.C, results.OURS)):
             progress.say(f"round {number} of {options.rounds}: {kernel}")
             guest = measure(kernel, steps, True, progress)
             found[kernel].add(guest.steps, guest.text("tests"),

@@ -4,6 +4,8 @@
  *
  *	BENCH operation layout n count ns	@count operations took ns together,
  *						with state of size n
+ *	BOOTED stage ticks			the boot of that stage reached user space,
+ *						see measure.h
  *	MEM layout what count bytes		the same for memory
  *	PROF operation layout n percent name	a function, see profile.h
  *	NOTE text				for the reader of the report

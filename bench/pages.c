@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define THP "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 /* Places with data in a sparse file, a page each. */
 #define PLACES 4096L
 #define LONG_MIB (64 * 1024L)
@@ -138,14 +137,14 @@ static void dense_make(int dev, const char *layout, long n)
 	int fds[COPIES], copy;
 	size_t i;
 
-	need(luo_write_file(THP, large ? "force" : "never"), THP);
+	need(luo_write_file(THP_SHMEM, large ? "force" : "never"), THP_SHMEM);
 	for (i = 0; i < ARRAY_SIZE(dense_mib); i++) {
 		for (copy = 0; copy < copies_of(dense_mib[i]); copy++)
 			fds[copy] = paged_memfd(layout, dense_mib[i] * MIB,
 						LUO_PAGE);
 		make_all(dev, layout, fds, dense_file(dense_mib[i]));
 	}
-	need(luo_write_file(THP, "never"), THP);
+	need(luo_write_file(THP_SHMEM, "never"), THP_SHMEM);
 }
 
 static void dense_take(int dev, const char *layout, long n)

@@ -10,16 +10,21 @@ import pathlib
 import re
 import statistics
 
+from . import blackout
+
 C = "c-7.3"
 OURS = "rust-7.3"
 
-# `count` operations of this key took `ns` together.
 Key = collections.namedtuple("Key", "op layout n")
+# The boot that others are compared with.
+BASE = Key("boot", *blackout.NOTHING)
+# `count` operations of this key took `ns` together.
 Timing = collections.namedtuple("Timing", "key count ns")
 
 BENCH = re.compile(r"^BENCH (\S+) (\S+) (\d+) (\d+) (\d+)$")
 MEM = re.compile(r"^MEM (\S+) (\S+) (\d+) (-?\d+)$")
-MARK = re.compile(r"^\[ *(\d+\.\d+)\] bench: reboot (\d+)")
+BOOTED = re.compile(r"^BOOTED (\d+) (\d+)$")
+MARK = re.compile(r"^\[ *(\d+\.\d+)\] bench: reboot (\d+) (\d+)")
 LEFT = re.compile(r"^\[ *(\d+\.\d+)\] kexec_core: Starting new kernel")
 
 # Tables have this order.
@@ -32,11 +37,13 @@ OPERATIONS = {
     "unpreserve": "unpreserve",
     "retrieve": "retrieve",
     "finish": "finish",
-    "serialize": "serialize in reboot(2)",
     "load": "load the module",
     "open": "first open after kexec",
     "open_sessions": "first open, retrieve sessions",
-    "blackout": "sum: serialize, open, retrieve all",
+    "usable": "retrieve all, read the last pages",
+    "boot": "boot of the next kernel",
+    **{blackout.PREFIX + part: f"blackout, {part}" for part in blackout.PARTS},
+    "blackout": "blackout",
     "memory": "memory",
 }
 LAYOUTS = {
@@ -46,6 +53,10 @@ LAYOUTS = {
     "dense-small": "a page of n, small folios",
     "dense-large": "a page of n, large folios",
     "sparse": "16 MiB of data in n MiB",
+    **blackout.LAYOUTS,
+    "in-turn": "8 files of n MiB, one after the other",
+    "at-once": "8 files of n MiB, by 8 processes",
+    "empty": "nothing preserved",
 }
 FILES = ("each", "one", "spread")
 MEMORY = {
@@ -77,35 +88,47 @@ def parse_tests(lines):
 
 
 def parse_console(lines):
-    """Nanoseconds from entering reboot(2) to leaving the kernel, by stage, from
-    the console."""
-    times = {}
-    stage = start = None
+    """For each stage, from the console: the ticks before reboot(2), and the
+    nanoseconds from there to leaving the kernel."""
+    left = {}
+    stage = start = ticks = None
     for text in lines:
         found = MARK.match(text)
         if found:
-            start, stage = float(found.group(1)), int(found.group(2))
+            start = float(found.group(1))
+            stage, ticks = map(int, found.group(2, 3))
             continue
         found = LEFT.match(text)
         if found and stage is not None:
-            times[stage] = round((float(found.group(1)) - start) * 1e9)
+            left[stage] = ticks, round((float(found.group(1)) - start) * 1e9)
             stage = None
-    return times
+    return left
 
 
-def serializations(steps, times):
-    """The same as timings, each named after the step that made the state."""
+def parse_boots(lines):
+    """For each stage, from the test port: the ticks at which user space began."""
+    return {int(found.group(1)): int(found.group(2))
+            for found in map(BOOTED.match, lines) if found}
+
+
+def kexecs(steps, left, booted):
+    """Timings of both sides of each kexec, named after the step that made the
+    state. A tick is a nanosecond."""
     timings = []
-    for stage, ns in times.items():
+    for stage, (ticks, ns) in left.items():
         layout, _, n = steps[stage - 1].partition(":")
-        timings.append(Timing(Key("reboot", layout, int(n or 0)), 1, ns))
+        key = Key("reboot", layout, int(n or 0))
+        timings.append(Timing(key, 1, ns))
+        if stage + 1 in booted:
+            timings.append(Timing(key._replace(op="boot"), 1,
+                                  booted[stage + 1] - ticks - ns))
     return timings
 
 
 class Results:
     """Everything that was measured of one implementation, in several rounds.
-    `exact` is false by wall clock: there the time to load the module varies by
-    more than incoming sessions add to it.
+    `exact` is false by wall clock: there nothing is known of a tick, and the time
+    to load the module varies by more than incoming sessions add to it.
     """
 
     def __init__(self, exact=True):
@@ -117,7 +140,8 @@ class Results:
     def add(self, steps, tests, console):
         """Add the lines of one guest."""
         timings, memory, notes = parse_tests(tests)
-        for timing in timings + serializations(steps, parse_console(console)):
+        timings += kexecs(steps, parse_console(console), parse_boots(tests))
+        for timing in timings:
             self.counts[timing.key] = timing.count
             self.rounds[timing.key].append(timing.ns)
         for key, size in memory:
@@ -131,37 +155,37 @@ class Results:
         return statistics.median(values) if values else None
 
     def values(self):
-        """One number for each key: ns (or bytes) for one operation."""
+        """One number for each key: ns (or bytes) for one operation, and the parts
+        of the blackout for each state."""
         found = {}
         for key in self.rounds:
-            # Loading and opening are measured for layouts of sessions only.
-            if key.op == "reboot" or key.layout == "empty" or (
-                    key.op in ("load", "open") and key.layout not in FILES):
-                continue
-            found[key] = self.total(*key) / self.counts[key]
-        for key in list(self.rounds):
-            if key.op != "reboot" or key.layout == "empty":
-                continue
-            found |= self.derived(key.layout, key.n)
+            if key.op == "reboot":
+                found |= self.blackout(key.layout, key.n)
+            elif self.is_shown(key):
+                found[key] = self.total(*key) / self.counts[key]
         return found
 
-    def derived(self, layout, n):
-        """What follows from several timings: the part of reboot(2) that serializes,
-        and the sum of all that a live update waits for."""
-        nothing = self.total("reboot", "empty", 0)
-        found = {}
-        if nothing is None or layout not in FILES:
-            return found
-        serialize = max(0, self.total("reboot", layout, n) - nothing)
-        found[Key("serialize", layout, n)] = serialize
-        # Loading a module includes a first look at incoming sessions.
-        load = self.total("load", layout, n) or 0
-        load = max(0, load - (self.total("load", "empty", 0) or 0))
-        load = load if self.exact else 0
-        parts = [self.total(op, layout, n)
-                 for op in ("open", "retrieve_session", "retrieve")]
-        if None not in parts:
-            found[Key("blackout", layout, n)] = serialize + load + sum(parts)
+    def is_shown(self, key):
+        """Whether an operation is of interest by itself, not as a part."""
+        if key.op == "boot" or key.layout == "empty":
+            return self.exact and key == BASE
+        if key.op in ("load", "open"):
+            # These are measured for layouts of sessions only.
+            return key.layout in FILES
+        return key.op != "read" and key.layout not in blackout.LAYOUTS
+
+    def blackout(self, layout, n):
+        """The blackout with one state, and its parts."""
+        single = layout in FILES or layout in blackout.LAYOUTS
+        nothing = self.total("reboot", *blackout.NOTHING)
+        if not self.exact or not single or nothing is None:
+            return {}
+        parts = blackout.split(self.total, layout, n)
+        if parts is None:
+            return {}
+        found = {Key(blackout.PREFIX + part, layout, n): ns
+                 for part, ns in parts.items()}
+        found[Key("blackout", layout, n)] = sum(parts.values())
         return found
 
     def spread(self, key):
@@ -231,7 +255,11 @@ def write_csv(path, table):
                              number(row.ratio, 3), number(row.estimate)])
 
 
-Target = collections.namedtuple("Target", "op layout n least")
+# Either `least`, a ratio, or `most`, the ns of this module, which `per` says for what.
+Target = collections.namedtuple("Target", "op layout n least most per",
+                                defaults=(None, None, ""))
+LIMIT = re.compile(r"^([0-9.]+)(ns|us|ms|s)(/page)?$")
+UNITS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
 
 
 def read_targets(path):
@@ -240,16 +268,35 @@ def read_targets(path):
     for line in pathlib.Path(path).read_text(encoding="ascii").splitlines():
         words = line.split("#")[0].split()
         if words:
-            op, layout, n, least = words
-            targets.append(Target(op, layout, n, float(least)))
+            op, layout, n, wanted = words
+            limit = LIMIT.match(wanted)
+            if limit:
+                value, unit, per = limit.groups()
+                targets.append(Target(op, layout, n, most=float(value) * UNITS[unit],
+                                      per=per or ""))
+            else:
+                targets.append(Target(op, layout, n, float(wanted)))
     return targets
 
 
+def value_for(target, row):
+    """What a target limits, of one row."""
+    if target.most is None:
+        return row.ratio
+    if row.ours is None or not target.per:
+        return row.ours
+    return row.ours / blackout.pages(row.key)
+
+
 def judge(target, table):
-    """The rows that a target names, the smallest ratio first."""
-    matching = [row for row in table if row.ratio is not None and
+    """The rows that a target names, the worst first. A target for every operation
+    is not for the parts of a blackout, some of which are next to nothing."""
+    matching = [row for row in table if
                 row.key.op != "memory" and
-                target.op in ("*", row.key.op) and
+                (row.key.op == target.op or target.op == "*" and
+                 not row.key.op.startswith(blackout.PREFIX)) and
                 target.layout in ("*", row.key.layout) and
-                target.n in ("*", str(row.key.n))]
-    return sorted(matching, key=lambda row: row.ratio)
+                target.n in ("*", str(row.key.n)) and
+                value_for(target, row) is not None]
+    return sorted(matching, key=lambda row: value_for(target, row),
+                  reverse=target.most is not None)

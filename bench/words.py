@@ -8,6 +8,8 @@ def amount(value, unit="ns"):
     """A number with three digits and the unit that suits it."""
     if value is None:
         return "-"
+    if value == 0:
+        return "0"
     if unit == "byte":
         return f"{value:.0f} B" if value >= 100 else f"{value:.1f} B"
     for factor, name in ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns")):

@@ -46,6 +46,8 @@ def link_or_copy(source, target):
 class Guest:
     """A QEMU process that runs a scenario, and what it printed."""
 
+    silence = SILENCE
+
     def __init__(self, scenario, echo=None):
         """`echo`, if given, is called with each line as it arrives."""
         self.scenario = scenario
@@ -194,7 +196,7 @@ class Guest:
         """Whether to give up on this guest; notes when it is stuck in boot."""
         now = time.monotonic()
         last = self.lines[-1].time if self.lines else start
-        silence = SILENCE * (DEBUG_PATIENCE if self.scenario.on_debug else 1)
+        silence = self.silence * (DEBUG_PATIENCE if self.scenario.on_debug else 1)
         self.stuck_in_boot = not self.begun and now - last > silence
         return self.stuck_in_boot or now >= deadline
 

@@ -70,14 +70,13 @@ impl<'a> Found<'a> {
     }
 
     /// Takes the longest run from the start: folios of one order and the same flags that follow each
-    /// other in the file. Empty entries before it are skipped. `None` if no other entry is left.
+    /// other in the file. `None` if no entry is left.
     // This loop passes over all folios of a file. On its own, it can keep all it needs in registers.
     #[inline(never)]
     fn next_run(
         &mut self,
         placement: &Placement,
     ) -> Result<Option<(FoundRun<'a>, FolioRun)>, Damage> {
-        self.skip_empty();
         let mut folios = Iterator::zip(
             self.entries
                 .chunks_exact(FolioEntry::SIZE)
@@ -124,18 +123,6 @@ impl<'a> Found<'a> {
             .unwrap_or_default();
         (self.entries, self.orders) = (entries_left, self.orders.get(count..).unwrap_or_default());
         entries
-    }
-
-    /// Takes the entries at the start that name no frame. The C implementation skips them too.
-    #[inline]
-    fn skip_empty(&mut self) {
-        let entries = self.entries.chunks_exact(FolioEntry::SIZE);
-        let count = entries
-            .take_while(|entry| FolioEntry::load(entry).pfn() == Pfn::NULL)
-            .count();
-        if count > 0 {
-            self.take(count);
-        }
     }
 }
 

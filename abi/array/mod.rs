@@ -29,8 +29,8 @@
 //!  └───┴───┴───┴───┴───┴───┴ ─ ─ ┘               └───┴───┴───┴───┴───┴───┴───┴───┘
 //! ```
 //!
-//! The C implementation reads entries in any order too, and skips those that name frame 0, wherever
-//! they stand. So does the reader here.
+//! The C implementation reads entries in any order too. It skips those that name frame 0, which no
+//! writer writes. Here they are damage: a file that lost a page must not arrive with a hole.
 //!
 //! The C implementation allocates the array by `vmalloc()` and preserves it with
 //! `kho_preserve_vmalloc()`, which writes the chunks. [`ArrayWriter`] needs no such area: it adds

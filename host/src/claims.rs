@@ -95,8 +95,6 @@ fn memfd_of(memory: &mut Pages, frames: &[u64]) -> Memfd {
 /// Claims the folios of a memfd that names `frames`, up to the first that the model does not allow.
 fn claim_file(memory: &mut Pages, model: &mut Model, frames: &[u64]) {
     let memfd = memfd_of(memory, frames);
-    // An entry of frame 0 is empty.
-    let frames: Vec<_> = frames.iter().copied().filter(|pfn| *pfn != 0).collect();
     let before = memory.claimed().len();
     let mut visited = Vec::new();
     let result = memfd.for_each_run(memory, |folios, _| {

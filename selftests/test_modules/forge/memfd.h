@@ -23,6 +23,8 @@ FORGERY(flags_unknown, UNSUPPORTED, FILE_2 "unknown flags 0x1",
 	f->memfd[1].header->flags = 1)
 FORGERY(folios_one_less, NO_FILE, FILE_2 "an array of 4 for 3 folios",
 	f->memfd[1].header->nr_folios--)
+FORGERY(folios_one_more, NO_FILE, FILE_2 "no memory was handed over at 0x0",
+	f->memfd[1].header->nr_folios++)
 FORGERY(folios_zero, NO_FILE, FILE_2 "an array of 256 for 0 folios",
 	f->memfd[1].header->nr_folios = 0)
 FORGERY(folios_max, NO_FILE, FILE_2 "18446744073709551615 folios for 8 pages",
@@ -53,13 +55,12 @@ FORGERY(part_twice, NO_FILE, FILE_2 NO_FORM,
 	f->memfd[1].list->phys[1] = f->memfd[1].list->phys[0])
 
 /*
- * The indexes of folios in the file. Entries come in any order, and those without a
- * frame are skipped. Two folios that overlap are found when both are inserted.
+ * The indexes of folios in the file. Entries come in any order. Two folios that overlap
+ * are found when both are inserted.
  */
 FORGERY(index_any_order, FINE, "",
 	swap(f->memfd[1].array[1], f->memfd[1].array[3]);
-	f->memfd[1].array[4] = f->memfd[1].array[0]; f->memfd[1].array[0].pfn = 0;
-	f->memfd[1].header->nr_folios = 6)
+	swap(f->memfd[1].array[0], f->memfd[1].array[2]))
 FORGERY(index_duplicate, NO_FILE, FILE_2 OVERLAP,
 	f->memfd[1].array[1].index = 0)
 FORGERY(index_unaligned, NO_FILE, FILE_2 "a folio cannot be at index 0x3",

@@ -153,10 +153,44 @@ static int touch(int fd, long page)
 	return pread(fd, &byte, 1, page * LUO_PAGE) == 1 ? 0 : -errno;
 }
 
+/*
+ * Writes pages @from to @to into a hole after preserve, swaps them out, and loses page
+ * 250. If that is the only one, the file has as many pages as at preserve.
+ */
+static void lose_late(struct stage_ctx *ctx, int fd, long from, long to)
+{
+	int session = need_fd(luo_create(ctx->dev, "unreadable"),
+			      "create_session");
+	long i;
+
+	keep(session, fd, 1);
+	for (i = from; i < to; i++)
+		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, 8), 0,
+			"write into a hole");
+	for (i = 0; i < 20 && page_out(fd, SIZE) > 1; i++)
+		;
+	need_eq(resident(fd, SIZE), 1, "pages in memory");
+	need_eq(swap_break(true), 0, "break the disk");
+	expect_err(touch(fd, 250), -EIO, "read of a page");
+	need_eq(swap_break(false), 0, "mend the disk");
+	for (i = 0; i < 3; i++)
+		expect_err(try_kexec(), -EIO, "reboot(KEXEC), try %ld", i);
+	expect_err(touch(fd, 250), -EIO, "read of the page");
+	/* Nothing else is lost. */
+	expect_pattern(fd, from * LUO_PAGE, (250 - from) * LUO_PAGE, 8,
+		       "before it");
+	expect_pattern(fd, 251 * LUO_PAGE, (to - 251) * LUO_PAGE, 8,
+		       "after it");
+	expect_pattern(fd, 0, LUO_PAGE, 7, "preserved");
+	close(session);
+	expect_eq(luo_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				250 * LUO_PAGE, LUO_PAGE),
+		  0, "drop the page");
+}
+
 static void unreadable(struct stage_ctx *ctx)
 {
-	int fd = new_memfd(SIZE, 6), late = new_memfd(LUO_PAGE, 7), session;
-	long i;
+	int fd = new_memfd(SIZE, 6), late = new_memfd(LUO_PAGE, 7);
 
 	need_eq(swap_break_start(), 0, "swapon");
 	/* Swapped out at preserve. */
@@ -169,31 +203,9 @@ static void unreadable(struct stage_ctx *ctx)
 		   "preserve_fd with a page that is lost");
 	close(fd);
 
-	/* Written into a hole after preserve, and swapped out. */
-	session = need_fd(luo_create(ctx->dev, "unreadable"), "create_session");
 	need_eq(luo_truncate(late, SIZE), 0, "ftruncate");
-	keep(session, late, 1);
-	for (i = 100; i < 400; i++)
-		need_eq(luo_fill(late, i * LUO_PAGE, LUO_PAGE, 8), 0,
-			"write into a hole");
-	for (i = 0; i < 20 && page_out(late, SIZE) > 1; i++)
-		;
-	need_eq(resident(late, SIZE), 1, "pages in memory");
-	need_eq(swap_break(true), 0, "break the disk");
-	expect_err(touch(late, 250), -EIO, "read of a page");
-	need_eq(swap_break(false), 0, "mend the disk");
-	/* All other pages are there, and are brought in by the first try. */
-	for (i = 0; i < 3; i++)
-		expect_err(try_kexec(), -EIO, "reboot(KEXEC), try %ld", i);
-	expect_err(touch(late, 250), -EIO, "read of the page");
-	/* Nothing else is lost. */
-	expect_pattern(late, 100 * LUO_PAGE, 150 * LUO_PAGE, 8, "before it");
-	expect_pattern(late, 251 * LUO_PAGE, 149 * LUO_PAGE, 8, "after it");
-	expect_pattern(late, 0, LUO_PAGE, 7, "preserved");
-	close(session);
-	expect_eq(luo_fallocate(late, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				250 * LUO_PAGE, LUO_PAGE),
-		  0, "drop the page");
+	lose_late(ctx, late, 250, 251);
+	lose_late(ctx, late, 100, 400);
 	keep(ctx->out, late, 2);
 	close(late);
 	need_eq(swap_break_stop(), 0, "swapoff");

@@ -50,7 +50,7 @@ soak: ## run N= (100) kexecs in a row; SEED= repeats an earlier run
 	@qemu/build.sh prepare
 	@qemu/run.py --kexecs $(or $(N),100) $(if $(SEED),--seed $(SEED)) soak
 
-bench: ## compare with the C implementation, in instructions (10 minutes)
+bench: ## compare with the C implementation, in instructions (7 minutes)
 	@qemu/build.sh bench
 	@bench/bench.py
 

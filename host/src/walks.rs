@@ -130,7 +130,7 @@ impl ArrayOrder {
         ]
     }
 
-    fn apply(&self, folios: &mut Vec<(FolioEntry, u32)>) {
+    fn apply(&self, folios: &mut [(FolioEntry, u32)]) {
         let mixed =
             |index: u64, seed: u64| (index ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         match *self {

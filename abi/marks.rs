@@ -92,7 +92,7 @@ impl<'a, M: PageMap> Blocks<'a, M> {
 
     /// See [`PageMap::block`].
     #[inline]
-    pub(super) fn pages(&mut self, pfn: Pfn) -> Option<&'a [M::Page; BLOCK_PAGES]> {
+    fn pages(&mut self, pfn: Pfn) -> Option<&'a [M::Page; BLOCK_PAGES]> {
         if self.pages.is_none() || pfn.block() != self.number {
             self.pages = self.map.block(pfn);
             self.number = pfn.block();

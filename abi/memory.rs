@@ -73,7 +73,7 @@ pub(crate) trait ClaimMemory: PageMap {
     /// Folios of one order that were claimed. Dropping them frees them.
     type Folios<'a>;
 
-    /// The order of the largest folio that a file can have.
+    /// The order of the largest folio that a file of the previous kernel can have had.
     fn max_folio_order(&self) -> Order;
 
     /// Claims the piece of this order at `at` as single pages.

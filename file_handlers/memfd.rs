@@ -257,7 +257,8 @@ impl Preserved {
     /// time. Because the file is frozen, pages can only be added meanwhile.
     pub(crate) fn freeze(&mut self) -> Result {
         let failures = memory_failures();
-        if failures != self.failures && self.any_poisoned() {
+        // The next kernel would not know that memory is broken, and read it.
+        if failures != self.failures && self.folios.any_poisoned() {
             return Err(ehwpoison());
         }
         let seals = known_seals(&self.file)?;
@@ -291,14 +292,6 @@ impl Preserved {
         result?;
         (self.failures, self.swap_writes) = (failures, swap_writes);
         Ok(())
-    }
-
-    /// Whether memory of the file is broken: the next kernel would not know, and read it. Folios are
-    /// looked at only if any memory of the machine failed since the last check.
-    #[cold]
-    #[inline(never)]
-    fn any_poisoned(&self) -> bool {
-        self.folios.any_poisoned()
     }
 }
 

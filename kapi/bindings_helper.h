@@ -107,7 +107,7 @@ void lu_shmem_thaw(struct inode *inode);
 loff_t lu_file_size(struct inode *inode);
 void lu_file_set(struct file *file, loff_t size, loff_t pos);
 unsigned int lu_max_folio_order(void);
-bool lu_has_large_folios(void);
+unsigned int lu_max_incoming_order(void);
 
 /* mm/pin.c */
 unsigned long lu_memory_failures(void);

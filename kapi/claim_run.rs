@@ -47,14 +47,12 @@ impl Handover {
             for (address, pfn) in Iterator::zip(addresses.iter_mut(), part.frames()) {
                 address.write(pfn.addr().0);
             }
-            // SAFETY:
-            // - The first `claimable` addresses were written: a run has at most `MAX_RUN` folios,
-            //   and there is space for as many.
-            // - `claimable` has found the marks of pieces of `order` there, each of which shares no
-            //   page with another. By the type invariant the lock excludes all other claims of this
-            //   module in their block. Other users of KHO claim what they preserved; an address
-            //   that leads there is damage that nothing can tell from honest data
-            //   (docs/format.md).
+            // Other users of KHO claim what they preserved; an address that leads there is damage
+            // that nothing can tell from honest data (docs/format.md).
+            // SAFETY: There is space for `claimable` folios, and as many addresses were written, of
+            // which there are as many as `folios`. `claimable` has found the marks of pieces there,
+            // each of which shares no page with another. By the type invariant the lock excludes
+            // all other claims of this module in their block.
             let restored = unsafe {
                 bindings::lu_restore_folios(
                     addresses.as_ptr().cast(),

@@ -375,7 +375,7 @@ impl ClaimMemory for Handover {
 
     fn max_folio_order(&self) -> Order {
         // SAFETY: It can be called in any context.
-        let order = unsafe { bindings::lu_max_folio_order() };
+        let order = unsafe { bindings::lu_max_incoming_order() };
         Order::new(order.into()).unwrap_or(Order::PAGE)
     }
 
@@ -391,8 +391,8 @@ impl ClaimMemory for Handover {
         visit: &mut impl FnMut(ClaimedFolios<'_>, &FolioRun),
     ) -> Result<(), Damage> {
         // SAFETY: It can be called in any context.
-        let large_folios = unsafe { bindings::lu_has_large_folios() };
-        if run.order() == Order::PAGE || large_folios {
+        let max_order = unsafe { bindings::lu_max_folio_order() };
+        if u32::from(run.order().get()) <= max_order {
             self.claim_folios(run, place, visit)
         } else {
             self.claim_as_pages(run, place, visit)

@@ -179,13 +179,8 @@ impl MemfdBuilder {
         }
         let pages = order.pages() * folios.len() as u64;
         let last = run.index.after(pages.saturating_sub(order.pages()));
-        // SAFETY: Both can be called in any context.
-        let max_order = unsafe {
-            match bindings::lu_has_large_folios() {
-                true => bindings::lu_max_folio_order(),
-                false => 0,
-            }
-        };
+        // SAFETY: It can be called in any context.
+        let max_order = unsafe { bindings::lu_max_folio_order() };
         if pages == 0
             || u32::from(order.get()) > max_order
             || !run.index.is_aligned(order)

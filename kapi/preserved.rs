@@ -197,6 +197,7 @@ impl PreservedFolios {
     }
 
     /// Whether the memory of one of the folios is known to be broken.
+    #[cold]
     pub(crate) fn any_poisoned(&self) -> bool {
         self.array.entries().any(|entry| {
             // SAFETY: By the type invariant it is the frame of a folio that is pinned.

@@ -158,7 +158,7 @@ static void vast_after(struct stage_ctx *ctx)
 
 /*
  * Late pages at both ends of a hole, in its middle, next to other late pages, and in
- * holes of one page. Pages past the end of the file stay behind.
+ * holes of one page. Pages past the end of the file do not cross.
  */
 
 #define CELLS 3000 /* in pages: several array pages */

@@ -110,19 +110,13 @@ impl<'a> Found<'a> {
             pages: order.pages() + (next.0 - start.0),
             flags: first.flags(),
         };
-        let entries = self.take(1 + more);
-        Ok(Some((FoundRun { entries, order }, run)))
-    }
-
-    /// Takes this many entries from the start.
-    #[inline]
-    fn take(&mut self, count: usize) -> &'a [u8] {
+        let count = 1 + more;
         let (entries, entries_left) = self
             .entries
             .split_at_checked(count * FolioEntry::SIZE)
             .unwrap_or_default();
         (self.entries, self.orders) = (entries_left, self.orders.get(count..).unwrap_or_default());
-        entries
+        Ok(Some((FoundRun { entries, order }, run)))
     }
 }
 

@@ -76,28 +76,27 @@ void lu_file_set(struct file *file, loff_t size, loff_t pos)
 }
 
 /**
- * lu_max_folio_order() - The order of the largest folio that a file can have had.
+ * lu_max_folio_order() - The order of the largest folio that a file can have.
  *
- * The file is one of the previous kernel, which may have had large folios though this
- * kernel has none.
+ * Without CONFIG_TRANSPARENT_HUGEPAGE the page cache may take large folios, but nothing
+ * can split or swap them.
  *
  * Context: Any context.
  */
 unsigned int lu_max_folio_order(void)
 {
-	return lu_has_large_folios() ? MAX_PAGECACHE_ORDER :
-				       PMD_SHIFT - PAGE_SHIFT;
+	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ? MAX_PAGECACHE_ORDER :
+							 0;
 }
 
 /**
- * lu_has_large_folios() - Find out whether files may have large folios.
+ * lu_max_incoming_order() - The order of the largest folio that a file can have had.
  *
- * Without CONFIG_TRANSPARENT_HUGEPAGE the page cache may take them, but nothing can
- * split or swap them.
+ * The previous kernel may have had large folios though this one has none.
  *
  * Context: Any context.
  */
-bool lu_has_large_folios(void)
+unsigned int lu_max_incoming_order(void)
 {
-	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE);
+	return lu_max_folio_order() ?: PMD_SHIFT - PAGE_SHIFT;
 }

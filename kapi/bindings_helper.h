@@ -83,6 +83,8 @@ struct mem_cgroup *lu_memcg_of_current(void);
 void lu_memcg_get(struct mem_cgroup *memcg);
 void lu_memcg_put(struct mem_cgroup *memcg);
 unsigned long lu_memcg_headroom(struct mem_cgroup *memcg);
+unsigned int lu_memcg_charge_folios(struct folio **folios, unsigned int nr,
+				    gfp_t gfp, int *err);
 unsigned long lu_ram_pages(void);
 struct user_struct *lu_user_of_current(void);
 void lu_user_get(struct user_struct *user);

@@ -81,6 +81,38 @@ unsigned long lu_memcg_headroom(struct mem_cgroup *memcg)
 }
 
 /**
+ * lu_memcg_charge_folios() - Charge folios to the active memory cgroup.
+ * @folios: Folios that are not charged yet.
+ * @nr: Size of @folios.
+ * @gfp: How memory may be reclaimed.
+ * @err: Set to the error that stopped it, or 0.
+ *
+ * See mem_cgroup_charge_folios(). It charges all folios or none, so it is only used
+ * while nothing has to be reclaimed. After that, each folio reclaims only what it
+ * needs itself.
+ *
+ * Context: Process context. May sleep, if @gfp allows it.
+ * Return: N: the first N of @folios are charged. If N is less than @nr, @err is -ENOMEM.
+ */
+unsigned int lu_memcg_charge_folios(struct folio **folios, unsigned int nr,
+				    gfp_t gfp, int *err)
+{
+	unsigned int charged = 0;
+
+	*err = 0;
+#ifdef mem_cgroup_charge_folios
+	charged = mem_cgroup_charge_folios(folios, nr, NULL,
+					   gfp & ~__GFP_DIRECT_RECLAIM);
+#endif
+	for (; charged < nr; charged++) {
+		*err = mem_cgroup_charge(folios[charged], NULL, gfp);
+		if (*err)
+			break;
+	}
+	return charged;
+}
+
+/**
  * lu_ram_pages() - Count the pages of the machine.
  *
  * Context: Any context.

@@ -60,20 +60,17 @@ static unsigned int charge(struct address_space *mapping, struct folio **folios,
 			   unsigned int nr, pgoff_t index, bool uptodate,
 			   int *err)
 {
-	gfp_t gfp = mapping_gfp_mask(mapping);
-	unsigned int charged;
+	unsigned int charged = lu_memcg_charge_folios(
+		folios, nr, mapping_gfp_mask(mapping), err);
 
-	for (charged = 0; charged < nr; charged++) {
-		struct folio *folio = folios[charged];
+	for (unsigned int i = 0; i < charged; i++) {
+		struct folio *folio = folios[i];
 		long nr_pages = folio_nr_pages(folio);
 
 		/* KHO hands over the order only; shmem sets this when it allocates. */
 		if (nr_pages > 1)
 			folio_set_large_rmappable(folio);
 		__folio_set_swapbacked(folio);
-		*err = mem_cgroup_charge(folio, NULL, gfp);
-		if (*err)
-			break;
 		if (uptodate)
 			__folio_mark_uptodate(folio);
 		folio_set_dirty(folio);

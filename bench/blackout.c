@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * One file in one session, for the whole blackout: small folios that lie together
- * ("contiguous") or apart ("scattered"), huge folios ("huge"), little data between
+ * ("contiguous") or apart ("scattered"), the latter made whole again by
+ * madvise(MADV_COLLAPSE) ("collapsed"), huge folios ("huge"), little data between
  * holes ("hollow"), and a page that is written after preserve ("late"). n is the
  * length of the file in MiB.
  */
 #include "lib/luo.h"
+#include "lib/pressure.h"
 #include "bench.h"
 #include "measure.h"
 #include "output.h"
@@ -47,6 +49,16 @@ static int scattered_memfd(const char *name, off_t size)
 	return fd;
 }
 
+/* Moves the pages of a file into huge folios, as an operator may do beforehand. */
+static void make_whole(int fd, const char *layout, long n)
+{
+	__u64 start = now();
+
+	need(collapse(fd, n * MIB), "MADV_COLLAPSE");
+	note("%s:%ld: MADV_COLLAPSE took %llu us", layout, n,
+	     (unsigned long long)(now() - start) / 1000);
+}
+
 /* Notes in how many pieces of memory the file lies, to show what was measured. */
 static void note_pieces(const char *layout, int fd, long n)
 {
@@ -70,11 +82,13 @@ static void state_make(int dev, const char *layout, long n)
 	int session, fd;
 
 	need(luo_write_file(THP_SHMEM, huge ? "force" : "never"), THP_SHMEM);
-	if (!strcmp(layout, "scattered"))
+	if (!strcmp(layout, "scattered") || !strcmp(layout, "collapsed"))
 		fd = scattered_memfd(layout, size);
 	else
 		fd = paged_memfd(layout, size, stride_of(layout, n));
 	need(luo_write_file(THP_SHMEM, "never"), THP_SHMEM);
+	if (!strcmp(layout, "collapsed"))
+		make_whole(fd, layout, n);
 	if (strcmp(layout, "hollow"))
 		note_pieces(layout, fd, n);
 	if (late)
@@ -110,6 +124,7 @@ static void state_take(int dev, const char *layout, long n)
 
 const struct kind blackout_kinds[] = { { "contiguous", state_make, state_take },
 				       { "scattered", state_make, state_take },
+				       { "collapsed", state_make, state_take },
 				       { "huge", state_make, state_take },
 				       { "hollow", state_make, state_take },
 				       { "late", state_make, state_take },

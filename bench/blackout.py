@@ -27,6 +27,7 @@ STATES = [State(*line) for line in (
     ("128 MiB, scattered small folios", "scattered", 128),
     ("512 MiB, scattered small folios", "scattered", 512),
     ("1 GiB, scattered small folios", "scattered", 1024),
+    ("128 MiB, scattered, then collapsed", "collapsed", 128),
     ("1 GiB, huge folios", "huge", 1024),
     ("16 MiB of data in 1 GiB", "hollow", 1024),
     ("16 MiB of data in 64 GiB", "hollow", 65536),
@@ -36,6 +37,7 @@ STATES = [State(*line) for line in (
 LAYOUTS = {
     "contiguous": "n MiB, small folios",
     "scattered": "n MiB, scattered small folios",
+    "collapsed": "n MiB, scattered, then collapsed",
     "huge": "n MiB, huge folios",
     "hollow": "16 MiB of data in n MiB",
     "late": "n MiB, one page written after preserve",

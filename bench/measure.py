@@ -27,8 +27,8 @@ CHAINS = [
     # files come last: the next kernel uses the pages between theirs for itself,
     # so that a later file would lie in thousands of pieces.
     ["empty", "empty", "contiguous:64", "contiguous:512", "contiguous:2048",
-     "late:1024", "huge:1024", "hollow:1024", HOLLOW, "scattered:64",
-     "scattered:128"],
+     "late:1024", "huge:1024", "hollow:1024", HOLLOW,
+     "collapsed:128", "scattered:64", "scattered:128"],
     ["empty", "each:20000"],
     ["dense-small", "dense-large", "sparse:1024", "memory"],
     ["each:100", "each:1000", "each:10000", "one:100", "one:1000", "one:10000",

@@ -32,6 +32,9 @@
 #define KPF_ANON 12
 #define KPF_NOPAGE 20
 
+/* Those of all sessions of this stage. */
+static long total_pieces;
+
 static int session_of(struct stage_ctx *ctx, const char *name, bool create)
 {
 	return need_fd(create ? luo_create(ctx->dev, name) :
@@ -93,7 +96,7 @@ static int by_number(const void *a, const void *b)
 }
 
 /* How many pages have no neighbor after them in the same file. */
-static long pieces(const __u64 *pfns, size_t pages)
+static long runs(const __u64 *pfns, size_t pages)
 {
 	__u64 *sorted = malloc(pages * sizeof(*sorted));
 	long found = 1;
@@ -115,6 +118,19 @@ static void fill_memory(void)
 
 	need_eq(pid < 0, 0, "start the ballast");
 	ballast_stop(pid);
+}
+
+/* What fdinfo says of a session with one file. */
+static void expect_pieces(int session, const __u64 *pfns, size_t pages)
+{
+	long found = luo_pieces(session), own = luo_pieces_of(pfns, pages);
+
+	if (luo_is_c())
+		return;
+	expect_range(own, runs(pfns, pages), pages, "pieces of the file");
+	/* The array, its list, the header of the file, and the list of files. */
+	expect_range(found, own + 1, own + pages / 256 + 4, "pieces in fdinfo");
+	total_pieces += found;
 }
 
 /*
@@ -140,8 +156,9 @@ static void scatter(struct stage_ctx *ctx, const char *name, size_t pages,
 	stage_save_pfns("kept", kept);
 	stage_save_pfns("between", other);
 	pfns = frames_of(kept, pages);
-	stage_note("%zu pages in %ld pieces", pages, pieces(pfns, pages));
-	expect_range(pieces(pfns, pages), pages / 2, pages, "pieces");
+	stage_note("%zu pages in %ld runs", pages, runs(pfns, pages));
+	expect_range(runs(pfns, pages), pages / 2, pages, "runs");
+	expect_pieces(session, pfns, pages);
 	free(pfns);
 }
 
@@ -244,10 +261,34 @@ static void all_before(struct stage_ctx *ctx)
 	stage_save("managed", managed, sizeof(managed));
 }
 
+/*
+ * What the old kernel says when it goes down. The list of sessions and the root are
+ * at most three more pieces; two that end where another begins count once. It takes
+ * 7,500 pieces to delay a boot by a second.
+ */
+static void log_before(struct stage_ctx *ctx)
+{
+	long least = total_pieces - 3, n;
+	char any[100];
+	int len = 0;
+
+	if (luo_is_c())
+		stage_skip("the C implementation does not count pieces");
+	for (n = least; n <= total_pieces + 3; n++)
+		len += snprintf(any + len, sizeof(any) - len, "%s%ld",
+				n == least ? "" : "|", n);
+	stage_expect_log("serialized 2 sessions with 2 files in (%s) pieces of memory in \\d+ us",
+			 any);
+	stage_expect_log("taking over (%s) pieces may delay the boot .* by (%ld|%ld) s",
+			 any, least * least / (7500 * 7500),
+			 (n - 1) * (n - 1) / (7500 * 7500));
+}
+
 static const struct stage_case cases[] = {
 	{ "memory", true, { NULL, memory_before, memory_after } },
 	{ "alternate", true, { NULL, alternate_before, alternate_after } },
 	{ "few", true, { NULL, few_before, few_after } },
+	{ "log", true, { NULL, log_before } },
 	{ "all", true, { NULL, all_before, all_after } },
 	{}
 };

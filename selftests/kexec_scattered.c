@@ -5,7 +5,11 @@
  * preserved page may be given to another user.
  *
  * The first stage preserves nothing, so the second one sees how much memory a kernel
- * has that was entered by kexec and took over nothing.
+ * has that was entered by kexec and took over nothing. If the last kernel is another
+ * one, it has another amount of memory, and is not asked for it.
+ *
+ * LUO_SCATTERED_MIB= is the size of the larger file, 128 if it is not set. Other sizes
+ * and kernels are in scenarios.toml.
  *
  * memory: 1G
  * timeout: 300
@@ -20,9 +24,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
-#define PAGES 32768
+#define FEW 1024 /* pages of the smaller file */
 #define LEAVE 16384 /* pages that the ballast leaves to the system */
 #define MAX_ZONES 32
 
@@ -34,6 +39,33 @@
 
 /* Those of all sessions of this stage. */
 static long total_pieces;
+
+/* Pages of the larger file. */
+static size_t many(void)
+{
+	const char *mib = getenv("LUO_SCATTERED_MIB");
+
+	return (mib ? atol(mib) : 128) * MIB / LUO_PAGE;
+}
+
+/* The kernel of this stage: its version, and how it was built. */
+static void save_kernel(void)
+{
+	struct utsname kernel = {};
+
+	need_eq(uname(&kernel), 0, "uname");
+	stage_save("kernel", &kernel, sizeof(kernel));
+}
+
+static void need_same_kernel(void)
+{
+	struct utsname now = {}, before;
+
+	need_eq(uname(&now), 0, "uname");
+	stage_load("kernel", &before, sizeof(before));
+	if (memcmp(&now, &before, sizeof(now)))
+		stage_skip("another kernel has another amount of memory");
+}
 
 static int session_of(struct stage_ctx *ctx, const char *name, bool create)
 {
@@ -197,24 +229,24 @@ static void gather(struct stage_ctx *ctx, const char *name, size_t pages,
 
 static void alternate_before(struct stage_ctx *ctx)
 {
-	scatter(ctx, "alternate", PAGES, 1);
+	scatter(ctx, "alternate", many(), 1);
 }
 
 static void alternate_after(struct stage_ctx *ctx)
 {
-	gather(ctx, "alternate", PAGES, 1);
+	gather(ctx, "alternate", many(), 1);
 }
 
 /* One page of 32: blocks of the page allocator have few preserved pages each. */
 
 static void few_before(struct stage_ctx *ctx)
 {
-	scatter(ctx, "few", PAGES / 32, 31);
+	scatter(ctx, "few", FEW, 31);
 }
 
 static void few_after(struct stage_ctx *ctx)
 {
-	gather(ctx, "few", PAGES / 32, 31);
+	gather(ctx, "few", FEW, 31);
 }
 
 /* The first case: it sees memory before anything is preserved or retrieved. */
@@ -223,6 +255,7 @@ static void memory_before(struct stage_ctx *ctx)
 {
 	long managed[MAX_ZONES];
 
+	save_kernel();
 	zones_managed(managed);
 	stage_save("managed", managed, sizeof(managed));
 	expect_eq(luo_meminfo("MemTotal"), managed[MAX_ZONES - 1],
@@ -231,8 +264,9 @@ static void memory_before(struct stage_ctx *ctx)
 
 static void memory_after(struct stage_ctx *ctx)
 {
-	long managed[MAX_ZONES], kept = PAGES + PAGES / 32;
+	long managed[MAX_ZONES], kept = many() + FEW;
 
+	need_same_kernel();
 	stage_load("managed", managed, sizeof(managed));
 	/* The files, and what describes them: 16 bytes for each page. */
 	expect_range(managed[MAX_ZONES - 1] - luo_meminfo("MemTotal"), kept,
@@ -246,6 +280,7 @@ static void all_after(struct stage_ctx *ctx)
 	long before[MAX_ZONES], managed[MAX_ZONES];
 	int i;
 
+	need_same_kernel();
 	stage_load("managed", before, sizeof(before));
 	zones_managed(managed);
 	for (i = 0; i < MAX_ZONES; i++)
@@ -257,6 +292,7 @@ static void all_before(struct stage_ctx *ctx)
 {
 	long managed[MAX_ZONES];
 
+	save_kernel();
 	zones_managed(managed);
 	stage_save("managed", managed, sizeof(managed));
 }

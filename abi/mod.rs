@@ -44,6 +44,7 @@ pub(crate) mod luo;
 pub(crate) mod marks;
 pub(crate) mod memfd;
 pub(crate) mod memory;
+pub(crate) mod pieces;
 pub(crate) mod units;
 pub(crate) mod vmalloc;
 

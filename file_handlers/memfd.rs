@@ -96,6 +96,7 @@ use crate::{
             ALL_SEALS,
             COMPATIBLE, //
         },
+        pieces::Pieces,
         units::Order,
         ClaimMemory,
         Damage,
@@ -166,8 +167,15 @@ impl PreservedFile for Preserved {
         self.header.addr().0
     }
 
-    fn freeze(&mut self) -> Result {
-        Preserved::freeze(self)
+    fn count_in(&self, pieces: &mut Pieces) {
+        // In the order in which the pages of a new, small file are allocated.
+        pieces.join(self.folios.pieces());
+        self.header.count_in(pieces);
+        self.folios.count_array_in(pieces);
+    }
+
+    fn freeze(&mut self, pieces: &mut Pieces) -> Result {
+        Preserved::freeze(self, pieces)
     }
 }
 
@@ -247,7 +255,7 @@ impl Preserved {
     }
 
     /// Writes what may have changed since: the position, seals that were added, and pages that were
-    /// written into holes.
+    /// written into holes. Those are added to `pieces`.
     ///
     /// `ENOMEM`; `EOPNOTSUPP`, `EHWPOISON` and `EIO` as [`Preserved::preserve`].
     ///
@@ -255,7 +263,7 @@ impl Preserved {
     ///
     /// May sleep. The inode is not locked: a task that writes to the file can hold that lock for any
     /// time. Because the file is frozen, pages can only be added meanwhile.
-    pub(crate) fn freeze(&mut self) -> Result {
+    pub(crate) fn freeze(&mut self, pieces: &mut Pieces) -> Result {
         let failures = memory_failures();
         // The next kernel would not know that memory is broken, and read it.
         if failures != self.failures && self.folios.any_poisoned() {
@@ -263,7 +271,7 @@ impl Preserved {
         }
         let seals = known_seals(&self.file)?;
         if self.folios.has_gaps() {
-            return self.freeze_with_gaps(failures, seals);
+            return self.freeze_with_gaps(failures, seals, pieces);
         }
         self.failures = failures;
         Header::refresh(self.header.bytes_mut(), self.file.pos(), seals);
@@ -275,7 +283,7 @@ impl Preserved {
     /// The number of pages tells whether a page came, unless a page went. That needs a failure of
     /// memory, or of a read from the swap area after a write to it. Then the holes are looked at: what
     /// shmem keeps in the place of such a page is an error.
-    fn freeze_with_gaps(&mut self, failures: u64, seals: u32) -> Result {
+    fn freeze_with_gaps(&mut self, failures: u64, seals: u32, pieces: &mut Pieces) -> Result {
         let expected = self.pages_past.map(|past| past + self.folios.pages());
         let has_all = expected == Some(self.file.pages_in_use());
         // Counted after the pages: a page that is gone was written before.
@@ -285,9 +293,11 @@ impl Preserved {
             return Ok(());
         }
         let before = self.folios.pages();
+        let pieces_before = self.folios.most_pieces();
         let result = self.folios.fill_gaps(&self.file, |_| Ok(()));
         // Pages that were added before an error stay. It is too late to refuse for a limit.
         self.account.add(self.folios.pages() - before);
+        pieces.add_elsewhere(self.folios.most_pieces() - pieces_before);
         describe(&self.file, seals, &mut self.folios).store(self.header.bytes_mut());
         result?;
         (self.failures, self.swap_writes) = (failures, swap_writes);

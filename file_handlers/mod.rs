@@ -70,6 +70,7 @@ use kernel::{
 use crate::{
     abi::{
         luo::until_nul,
+        pieces::Pieces,
         Damage, //
     },
     kapi::{
@@ -138,13 +139,17 @@ pub(crate) trait PreservedFile: Send + 'static {
     /// [`FileHandler::discard`].
     fn data(&self) -> u64;
 
+    /// Adds all memory with which the file crosses to what is counted in `pieces`. Called once, after
+    /// the file was preserved.
+    fn count_in(&self, pieces: &mut Pieces);
+
     /// Writes what may have changed since the file was preserved. Counts only for the current
-    /// attempt to enter a kexec.
+    /// attempt to enter a kexec. Adds to `pieces` what was preserved meanwhile, also if it fails.
     ///
     /// # Context
     ///
     /// Process context of the task that called `reboot(2)`; may sleep, but everything waits for it.
-    fn freeze(&mut self) -> Result;
+    fn freeze(&mut self, pieces: &mut Pieces) -> Result;
 }
 
 /// A handler, found once for each file.

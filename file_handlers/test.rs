@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     abi::{
+        pieces::Pieces,
         Damage,
         PhysAddr, //
     },
@@ -85,7 +86,11 @@ impl PreservedFile for DevFull {
         self.page.addr().0
     }
 
-    fn freeze(&mut self) -> Result {
+    fn count_in(&self, pieces: &mut Pieces) {
+        self.page.count_in(pieces);
+    }
+
+    fn freeze(&mut self, _pieces: &mut Pieces) -> Result {
         if self.file.flags() & O_NONBLOCK != 0 {
             return Err(EBUSY);
         }

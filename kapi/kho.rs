@@ -17,6 +17,8 @@ use kernel::{
 
 use super::bindings;
 use crate::abi::{
+    pieces::Pieces,
+    units::Pfn,
     PhysAddr,
     Record,
     PAGE_SIZE, //
@@ -82,6 +84,13 @@ impl PreservedPage {
         PhysAddr(unsafe { bindings::lu_virt_to_phys(self.page.as_ptr().cast()) })
     }
 
+    /// Adds the page to what is counted in `pieces`.
+    pub(crate) fn count_in(&self, pieces: &mut Pieces) {
+        if let Some(pfn) = Pfn::at(self.addr()) {
+            pieces.add(pfn, 1);
+        }
+    }
+
     /// The content.
     pub(crate) fn bytes(&self) -> &[u8; PAGE_SIZE] {
         // SAFETY: By the type invariant the page is valid, and only we use it. It comes from the page
@@ -133,6 +142,11 @@ impl Subtree {
     pub(crate) fn rewrite<R: Record>(&mut self, record: &R) {
         const { assert!(R::SIZE <= PAGE_SIZE) };
         record.store(self.page.bytes_mut());
+    }
+
+    /// The page that is announced.
+    pub(crate) fn page(&self) -> &PreservedPage {
+        &self.page
     }
 }
 

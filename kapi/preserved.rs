@@ -22,6 +22,7 @@ use super::{
     pinned::{
         PinBatch,
         PinnedFolios,
+        Preserved,
         MAX_PRESERVED, //
     },
     shmem::Frozen, //
@@ -35,6 +36,10 @@ use crate::abi::{
         FolioEntry,
         FOLIO_DIRTY,
         FOLIO_UPTODATE, //
+    },
+    pieces::{
+        FolioPieces,
+        Pieces, //
     },
     units::{
         PageIndex,
@@ -56,6 +61,12 @@ impl PreservedPages {
         Self {
             kho,
             pages: KVVec::new(),
+        }
+    }
+
+    fn count_in(&self, pieces: &mut Pieces) {
+        for page in self.pages.iter() {
+            page.count_in(pieces);
         }
     }
 }
@@ -102,6 +113,8 @@ pub(crate) struct PreservedFolios {
     /// Where the last folio in the file ends.
     end: PageIndex,
     gaps: Gaps,
+    /// Those of the folios.
+    pieces: Pieces,
 }
 
 impl PreservedFolios {
@@ -114,6 +127,7 @@ impl PreservedFolios {
             pages: 0,
             end: PageIndex::START,
             gaps: Gaps::whole(end)?,
+            pieces: Pieces::default(),
         })
     }
 
@@ -125,6 +139,24 @@ impl PreservedFolios {
     /// How many pages the folios have.
     pub(crate) fn pages(&self) -> u64 {
         self.pages
+    }
+
+    /// In how many pieces of memory the folios are.
+    pub(crate) fn pieces(&self) -> &Pieces {
+        &self.pieces
+    }
+
+    /// The largest number of pieces that folios and array can be.
+    pub(crate) fn most_pieces(&self) -> u64 {
+        let (chunks, array_pages) = self.array.lists();
+        self.pieces.count() + (chunks.len() + array_pages.len()) as u64
+    }
+
+    /// Adds the array to what is counted in `pieces`.
+    pub(crate) fn count_array_in(&self, pieces: &mut Pieces) {
+        let (chunks, array_pages) = self.array.lists();
+        chunks.count_in(pieces);
+        array_pages.count_in(pieces);
     }
 
     /// Where the last folio in the file ends: after the end of the file, if it reaches over that.
@@ -183,17 +215,29 @@ impl PreservedFolios {
             let (preserved, result) = folios.preserve(self.kho, capacity, &mut frames);
             // INVARIANT: The folios are preserved and pinned, and the pins are ours now.
             self.pages += preserved.pages;
-            self.array.append(preserved.frames.iter().map(|frame| {
-                let flags = FOLIO_DIRTY | FOLIO_UPTODATE;
-                FolioEntry::new(Pfn(frame.pfn), flags, PageIndex(frame.index))
-            }));
             // There is no hole between folios that were pinned together.
             let end = gap.start.after(preserved.pages);
+            self.append(&preserved, end);
             gap.start = end.min(gap.end);
             self.end = self.end.max(end);
             result?;
         }
         Ok(self.pages - before)
+    }
+
+    /// Adds entries for folios, of which the last ends before page `end`, and counts their pieces.
+    #[inline]
+    fn append(&mut self, preserved: &Preserved<'_>, end: PageIndex) {
+        let Some(first) = preserved.frames.first() else {
+            return;
+        };
+        let mut pieces = FolioPieces::new(self.pieces, Pfn(first.pfn), PageIndex(first.index));
+        self.array.append(preserved.frames.iter().map(|frame| {
+            let (pfn, index) = (Pfn(frame.pfn), PageIndex(frame.index));
+            pieces.next(pfn, index);
+            FolioEntry::new(pfn, FOLIO_DIRTY | FOLIO_UPTODATE, index)
+        }));
+        self.pieces = pieces.finish(end);
     }
 
     /// Whether the memory of one of the folios is known to be broken.

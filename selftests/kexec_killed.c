@@ -2,12 +2,13 @@
 /*
  * A task that writes to a file holds the lock of its inode. preserve_fd waits for it,
  * and a kexec waits for preserve_fd. Killing the task that waits ends each wait, long
- * before the write ends, and nothing is lost.
+ * before the write ends, and nothing is lost. Killing a task that retrieves a file
+ * ends that too: the file is lost, as after any other error, and nothing else is.
  *
  * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC). If that enters
  * the next kernel, stage 2 finds that stage 1 did not finish.
  *
- * memory: 2G
+ * memory: 3G
  * timeout: 180
  */
 #include "lib/stages.h"
@@ -28,7 +29,7 @@
 /* One write of this size takes about a second in a guest. */
 #define PARTS 768
 #define SIZE (PARTS * MIB)
-#define TRIES 5
+#define TRIES 5 /* of which one must meet the right moment */
 #define TOKEN 1
 
 struct writer {
@@ -234,8 +235,106 @@ static void verify(struct stage_ctx *ctx)
 	close(session);
 }
 
+/*
+ * Kills a task in the middle of retrieve_fd. A task that is killed too late has
+ * retrieved the file, so there are several.
+ */
+
+#define LARGE (192 * MIB)
+#define PAGES (LARGE / LUO_PAGE)
+#define NOISE 512 /* in pages */
+#define SMALL_TOKEN 100
+
+static void retrieve_before(struct stage_ctx *ctx)
+{
+	int i;
+
+	for (i = 0; i < TRIES; i++) {
+		int fd = need_memfd(0, LARGE, i);
+
+		need_preserve(ctx->out, fd, i);
+		close(fd);
+	}
+	i = need_memfd(0, MIB, SMALL_TOKEN);
+	need_preserve(ctx->out, i, SMALL_TOKEN);
+	close(i);
+}
+
+struct retrieve {
+	int session;
+	__u64 token;
+};
+
+static int retrieve(void *arg)
+{
+	struct retrieve *r = arg;
+
+	return luo_retrieve_fd(r->session, r->token) < 0;
+}
+
+/* Whether fdinfo shows the file in this state. */
+static bool has_state(int session, __u64 token, const char *state)
+{
+	char text[4096];
+
+	need_eq(luo_fdinfo(session, text, sizeof(text)), 0, "fdinfo");
+	return luo_count_line(text, luo_file_line(token, LUO_MEMFD, state));
+}
+
+/*
+ * Whether the task was killed before it had retrieved the file. It is killed when a
+ * part of the file is in the page cache.
+ */
+static bool try_retrieve(int session, __u64 token)
+{
+	struct retrieve r = { session, token };
+	long before = luo_meminfo("Shmem");
+	pid_t pid = child(retrieve, &r);
+	int status;
+
+	while (luo_meminfo("Shmem") < before + PAGES / 16 &&
+	       has_state(session, token, "pending"))
+		;
+	kill(pid, SIGKILL);
+	need_eq(waitpid(pid, &status, 0), pid, "waitpid");
+	return has_state(session, token, "failed");
+}
+
+static void retrieve_after(struct stage_ctx *ctx)
+{
+	long before, shmem = luo_meminfo("Shmem");
+	int i, fd;
+
+	for (i = 0; i < TRIES; i++) {
+		before = stage_free_pages();
+		if (try_retrieve(ctx->in, i))
+			break;
+		stage_note("file %d was retrieved before the task was killed",
+			   i);
+	}
+	need_eq(i < TRIES, true,
+		"whether retrieve_fd ended when its task was killed");
+	expect_freed(before, PAGES, NOISE, "the retrieve that was killed");
+	expect_range(luo_meminfo("Shmem"), shmem + i * PAGES - 64,
+		     shmem + i * PAGES + 64, "pages of Shmem");
+	expect_err(luo_retrieve_fd(ctx->in, i), -EINTR, "retrieve_fd again");
+	expect_err(luo_retrieve_fd(ctx->in, i), -EINTR, "and again");
+
+	/* The other files are not affected. */
+	fd = need_retrieve(ctx->in, SMALL_TOKEN);
+	expect_pattern(fd, 0, MIB, SMALL_TOKEN, "a small file");
+	close(fd);
+	if (++i < TRIES) {
+		fd = need_retrieve(ctx->in, i);
+		expect_pattern(fd, 0, LARGE, i, "the next large file");
+		close(fd);
+	}
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+}
+
 static const struct stage_case cases[] = {
 	{ "killed", true, { prepare, verify } },
+	{ "retrieve", false, { retrieve_before, retrieve_after } },
 	{}
 };
 

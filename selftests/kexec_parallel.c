@@ -4,7 +4,7 @@
  * a memory cgroup that is nearly full, the outcome must be the same. After an error,
  * all threads together free the rest of the file.
  *
- * memory: 2G
+ * memory: 3G
  * timeout: 240
  */
 #include "lib/pressure.h"
@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -77,11 +79,27 @@ static void preserved(struct stage_ctx *ctx, int fd)
 	close(fd);
 }
 
+/* Whether kernel threads helped with what took the caller @own microseconds. */
+static void expect_help(bool helped, long own, long us)
+{
+	/* Unrelated work of these threads is far below this limit. */
+	long least = own / 20, cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	stage_note("%ld us here, %ld us in kernel threads, %ld CPUs", own, us,
+		   cpus);
+	if (helped && cpus > 1)
+		expect_range(us, least, LONG_MAX,
+			     "us of kernel threads, which should help");
+	else
+		expect_range(us, 0, least,
+			     "us of kernel threads, which should not help");
+}
+
 /* Retrieves the file, and checks whether kernel threads helped. */
 static int retrieve(struct stage_ctx *ctx, struct group *group, bool helped)
 {
-	int fd, cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	long us = worker_time(), own, least;
+	long us = worker_time(), own;
+	int fd;
 	blkcnt_t blocks;
 	struct stat st;
 
@@ -93,17 +111,7 @@ static int retrieve(struct stage_ctx *ctx, struct group *group, bool helped)
 	if (group)
 		need_eq(group_leave(group), 0, "leave the cgroup");
 	need_fd(fd, "retrieve_fd");
-	us = worker_time() - us;
-	stage_note("%ld us here, %ld us in kernel threads, %d CPUs", own, us,
-		   cpus);
-	/* Unrelated work of these threads is far below this limit. */
-	least = own / 20;
-	if (helped && cpus > 1)
-		expect_range(us, least, LONG_MAX,
-			     "us of kernel threads, which should help");
-	else
-		expect_range(us, 0, least,
-			     "us of kernel threads, which should not help");
+	expect_help(helped, own, worker_time() - us);
 
 	/* Check frames now: compaction moves pages that are not pinned. */
 	stage_same_pfns("file", fd);
@@ -235,6 +243,145 @@ static void committed_after(struct stage_ctx *ctx)
 }
 
 /*
+ * Under strict overcommit, a user without CAP_SYS_ADMIN must leave a reserve to those
+ * who have it. Kernel threads have it, and need not. So what they insert counts as
+ * if the user had done it: beyond the reserve the retrieve fails, and nobody helps.
+ */
+
+#define NOBODY 65534
+#define RESERVE (64 * MIB)
+/* The kernel counts what is committed for each CPU, and sums it up now and then. */
+#define SLACK (32 * MIB)
+
+/* What a process of a user sees. */
+struct seen {
+	int answer;
+	long own;
+};
+
+static bool become_nobody(void)
+{
+	/* <grp.h> has another struct group. */
+	return !syscall(SYS_setgroups, 0, NULL) &&
+	       !setresgid(NOBODY, NOBODY, NOBODY) &&
+	       !setresuid(NOBODY, NOBODY, NOBODY);
+}
+
+/* retrieve_fd in a process of a user, or of root. */
+static void retrieve_in_child(int session, bool user, struct seen *seen)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (user && !become_nobody())
+			_exit(1);
+		seen->own = own_time();
+		seen->answer = luo_retrieve_fd(session, 1);
+		seen->own = own_time() - seen->own;
+		_exit(0);
+	}
+	need_eq(pid > 0 && waitpid(pid, NULL, 0) == pid, true, "a child");
+}
+
+static void set_kib(const char *path, long bytes)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", bytes / 1024);
+	need_eq(luo_write_file(path, text), 0, "%s", path);
+}
+
+/* Retrieves the file where @more bytes than now can be committed. */
+static struct seen retrieve_committed(struct stage_ctx *ctx, bool user,
+				      long more)
+{
+	struct seen *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct seen seen;
+
+	need_eq(shared == MAP_FAILED, 0, "shared memory");
+	shared->answer = -ECHILD;
+	set_kib("/proc/sys/vm/admin_reserve_kbytes", RESERVE);
+	set_kib("/proc/sys/vm/overcommit_kbytes",
+		luo_meminfo("Committed_AS") * LUO_PAGE + more);
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "2"), 0,
+		"overcommit_memory");
+	retrieve_in_child(ctx->in, user, shared);
+	need_eq(luo_write_file("/proc/sys/vm/overcommit_memory", "0"), 0,
+		"overcommit_memory");
+	luo_write_file("/proc/sys/vm/overcommit_ratio", "50");
+	set_kib("/proc/sys/vm/admin_reserve_kbytes", 8 * MIB);
+	seen = *shared;
+	munmap(shared, sizeof(*shared));
+	return seen;
+}
+
+static void retrieved_committed(struct stage_ctx *ctx, bool user, long more)
+{
+	long us = worker_time(), committed = luo_meminfo("Committed_AS");
+	struct seen seen = retrieve_committed(ctx, user, more);
+	int fd;
+
+	need_fd(seen.answer, "retrieve_fd in the child");
+	expect_help(true, seen.own, worker_time() - us);
+	fd = need_fd(luo_retrieve_fd(ctx->in, 1), "the same file");
+	expect_range(luo_meminfo("Committed_AS"), committed + PAGES - 64,
+		     committed + PAGES + 64, "committed pages");
+	expect_pattern(fd, 0, SIZE, 1, "content");
+	end(ctx, fd);
+}
+
+static void refused_committed(struct stage_ctx *ctx)
+{
+	long us = worker_time(), before = stage_free_pages();
+	long committed = luo_meminfo("Committed_AS");
+	struct seen seen = retrieve_committed(ctx, true, SIZE + SLACK);
+
+	expect_err(seen.answer, -ENOSPC, "retrieve_fd in the child");
+	expect_help(false, seen.own, worker_time() - us);
+	expect_freed(before, PAGES, NOISE, "the failed retrieve");
+	expect_range(luo_meminfo("Committed_AS"), committed - 64,
+		     committed + 64, "committed pages");
+	expect_err(luo_retrieve_fd(ctx->in, 1), -ENOSPC, "retrieve_fd as root");
+	expect_eq(luo_finish(ctx->in), 0, "finish");
+}
+
+/* Calls @check while there is one CPU. */
+static void with_one_cpu(struct stage_ctx *ctx,
+			 void (*check)(struct stage_ctx *ctx))
+{
+	bool others = !luo_write_file(OTHER_CPU, "0");
+
+	if (!others && sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		stage_skip("this kernel cannot take a CPU offline");
+	check(ctx);
+	if (others)
+		need_eq(luo_write_file(OTHER_CPU, "1"), 0,
+			"bring the CPU online");
+}
+
+static void user_after(struct stage_ctx *ctx)
+{
+	retrieved_committed(ctx, true, SIZE + RESERVE + SLACK);
+}
+
+static void user_alone_after(struct stage_ctx *ctx)
+{
+	with_one_cpu(ctx, user_after);
+}
+
+/* Root may use the reserve: so the limit that a user fails at is the reserve. */
+static void root_after(struct stage_ctx *ctx)
+{
+	retrieved_committed(ctx, false, SIZE + SLACK);
+}
+
+static void refused_alone_after(struct stage_ctx *ctx)
+{
+	with_one_cpu(ctx, refused_committed);
+}
+
+/*
  * Runs of pages and holes, so that array pages begin at any index of the file.
  */
 
@@ -284,6 +431,11 @@ static const struct stage_case cases[] = {
 	{ "limited", false, { dense_before, limited_after } },
 	{ "roomy", false, { dense_before, roomy_after } },
 	{ "committed", false, { dense_before, committed_after } },
+	{ "user", false, { dense_before, user_after } },
+	{ "user_alone", false, { dense_before, user_alone_after } },
+	{ "user_refused", false, { dense_before, refused_committed } },
+	{ "user_refused_alone", false, { dense_before, refused_alone_after } },
+	{ "root", false, { dense_before, root_after } },
 	{ "holes", false, { holes_before, holes_after } },
 	{}
 };

@@ -250,7 +250,94 @@ static void verify(struct stage_ctx *ctx)
 	close(session);
 }
 
+/*
+ * fdinfo says in how many pieces of memory a session crosses, also after pages came
+ * into a hole and were preserved for a kexec that was refused.
+ */
+
+#define EARLY 64
+#define LATE 16
+#define ROUNDS 8
+#define ALL (EARLY + ROUNDS * LATE)
+#define REST 4 /* at most: the header of a file, its array, a list of files */
+
+/*
+ * Writes pages whose neighbors in memory mostly belong to another file. That gets one
+ * to three pages after each, because free pages can alternate by themselves. But pages
+ * that must move when they are preserved can become neighbors.
+ */
+static void write_scattered(int fd, int other, int from, int pages)
+{
+	off_t at;
+	int i;
+
+	for (i = from; i < from + pages; i++) {
+		need_eq(luo_fill(fd, i * LUO_PAGE, LUO_PAGE, i), 0, "write");
+		at = luo_size(other);
+		need_eq(luo_fill(other, at,
+				 (1 + luo_mix(i, 0) % 3) * LUO_PAGE, i),
+			0, "write the other file");
+	}
+}
+
+static long pieces_of_file(int fd, int pages)
+{
+	__u64 pfns[ALL];
+
+	need_eq(luo_pfns(fd, pages, pfns), 0, "frames");
+	return luo_pieces_of(pfns, pages);
+}
+
+/* Pages come into the hole at the end, and a kexec is refused twice. */
+static void expect_late_pieces(int session, int fd, int other, int from)
+{
+	long before = luo_pieces(session), more;
+
+	more = -pieces_of_file(fd, from);
+	write_scattered(fd, other, from, LATE);
+	expect_eq(luo_pieces(session), before, "pieces before the kexec");
+	expect_err(try_kexec(), -EBUSY, "reboot(KEXEC)");
+	more += pieces_of_file(fd, from + LATE);
+	expect_eq(luo_pieces(session) - before, more,
+		  "more pieces after the refused kexec");
+	expect_err(try_kexec(), -EBUSY, "reboot(KEXEC) again");
+	expect_eq(luo_pieces(session) - before, more,
+		  "the same after another one");
+}
+
+static void pieces_before(struct stage_ctx *ctx)
+{
+	int fd = need_memfd(0, 0, 0), other = need_memfd(0, 0, 0), full, last;
+	/* The first session by name, so that it is frozen before the last. */
+	int session = need_fd(luo_create(ctx->dev, "a"), "create_session");
+	long early, late;
+	int i;
+
+	last = need_fd(luo_create(ctx->dev, "b"), "create_session");
+	full = need_fd(luo_open_full(O_RDWR | O_NONBLOCK), "/dev/full");
+	if (luo_preserve(last, full, 1) == -ENOENT)
+		stage_skip("not the test build: no handler");
+	need_eq(luo_truncate(fd, ALL * LUO_PAGE), 0, "ftruncate");
+	write_scattered(fd, other, 0, EARLY);
+	need_preserve(session, fd, 1);
+	early = pieces_of_file(fd, EARLY);
+	expect_range(luo_pieces(session), early, early + REST,
+		     "pieces in fdinfo");
+
+	for (i = 0; i < ROUNDS; i++)
+		expect_late_pieces(session, fd, other, EARLY + i * LATE);
+	late = pieces_of_file(fd, ALL) - early;
+	stage_note("%ld early pieces, %ld late ones", early, late);
+	expect_range(late, 1, ROUNDS * LATE, "pieces of all late pages");
+	close(session);
+	close(last);
+	close(full);
+	close(other);
+	close(fd);
+}
+
 static const struct stage_case cases[] = {
+	{ "pieces", true, { pieces_before } },
 	{ "refused", true, { prepare, verify } },
 	{}
 };

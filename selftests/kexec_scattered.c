@@ -5,7 +5,11 @@
  * preserved page may be given to another user.
  *
  * The first stage preserves nothing, so the second one sees how much memory a kernel
- * has that was entered by kexec and took over nothing.
+ * has that was entered by kexec and took over nothing. If the last kernel is another
+ * one, it has another amount of memory, and is not asked for it.
+ *
+ * LUO_SCATTERED_MIB= is the size of the larger file, 128 if it is not set. Other sizes
+ * and kernels are in scenarios.toml.
  *
  * memory: 1G
  * timeout: 300
@@ -20,9 +24,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
-#define PAGES 32768
+#define FEW 1024 /* pages of the smaller file */
 #define LEAVE 16384 /* pages that the ballast leaves to the system */
 #define MAX_ZONES 32
 
@@ -31,6 +36,36 @@
 #define KPF_BUDDY 10
 #define KPF_ANON 12
 #define KPF_NOPAGE 20
+
+/* Those of all sessions of this stage. */
+static long total_pieces;
+
+/* Pages of the larger file. */
+static size_t many(void)
+{
+	const char *mib = getenv("LUO_SCATTERED_MIB");
+
+	return (mib ? atol(mib) : 128) * MIB / LUO_PAGE;
+}
+
+/* The kernel of this stage: its version, and how it was built. */
+static void save_kernel(void)
+{
+	struct utsname kernel = {};
+
+	need_eq(uname(&kernel), 0, "uname");
+	stage_save("kernel", &kernel, sizeof(kernel));
+}
+
+static void need_same_kernel(void)
+{
+	struct utsname now = {}, before;
+
+	need_eq(uname(&now), 0, "uname");
+	stage_load("kernel", &before, sizeof(before));
+	if (memcmp(&now, &before, sizeof(now)))
+		stage_skip("another kernel has another amount of memory");
+}
 
 static int session_of(struct stage_ctx *ctx, const char *name, bool create)
 {
@@ -93,7 +128,7 @@ static int by_number(const void *a, const void *b)
 }
 
 /* How many pages have no neighbor after them in the same file. */
-static long pieces(const __u64 *pfns, size_t pages)
+static long runs(const __u64 *pfns, size_t pages)
 {
 	__u64 *sorted = malloc(pages * sizeof(*sorted));
 	long found = 1;
@@ -115,6 +150,19 @@ static void fill_memory(void)
 
 	need_eq(pid < 0, 0, "start the ballast");
 	ballast_stop(pid);
+}
+
+/* What fdinfo says of a session with one file. */
+static void expect_pieces(int session, const __u64 *pfns, size_t pages)
+{
+	long found = luo_pieces(session), own = luo_pieces_of(pfns, pages);
+
+	if (luo_is_c())
+		return;
+	expect_range(own, runs(pfns, pages), pages, "pieces of the file");
+	/* The array, its list, the header of the file, and the list of files. */
+	expect_range(found, own + 1, own + pages / 256 + 4, "pieces in fdinfo");
+	total_pieces += found;
 }
 
 /*
@@ -140,8 +188,9 @@ static void scatter(struct stage_ctx *ctx, const char *name, size_t pages,
 	stage_save_pfns("kept", kept);
 	stage_save_pfns("between", other);
 	pfns = frames_of(kept, pages);
-	stage_note("%zu pages in %ld pieces", pages, pieces(pfns, pages));
-	expect_range(pieces(pfns, pages), pages / 2, pages, "pieces");
+	stage_note("%zu pages in %ld runs", pages, runs(pfns, pages));
+	expect_range(runs(pfns, pages), pages / 2, pages, "runs");
+	expect_pieces(session, pfns, pages);
 	free(pfns);
 }
 
@@ -180,24 +229,24 @@ static void gather(struct stage_ctx *ctx, const char *name, size_t pages,
 
 static void alternate_before(struct stage_ctx *ctx)
 {
-	scatter(ctx, "alternate", PAGES, 1);
+	scatter(ctx, "alternate", many(), 1);
 }
 
 static void alternate_after(struct stage_ctx *ctx)
 {
-	gather(ctx, "alternate", PAGES, 1);
+	gather(ctx, "alternate", many(), 1);
 }
 
 /* One page of 32: blocks of the page allocator have few preserved pages each. */
 
 static void few_before(struct stage_ctx *ctx)
 {
-	scatter(ctx, "few", PAGES / 32, 31);
+	scatter(ctx, "few", FEW, 31);
 }
 
 static void few_after(struct stage_ctx *ctx)
 {
-	gather(ctx, "few", PAGES / 32, 31);
+	gather(ctx, "few", FEW, 31);
 }
 
 /* The first case: it sees memory before anything is preserved or retrieved. */
@@ -206,6 +255,7 @@ static void memory_before(struct stage_ctx *ctx)
 {
 	long managed[MAX_ZONES];
 
+	save_kernel();
 	zones_managed(managed);
 	stage_save("managed", managed, sizeof(managed));
 	expect_eq(luo_meminfo("MemTotal"), managed[MAX_ZONES - 1],
@@ -214,8 +264,9 @@ static void memory_before(struct stage_ctx *ctx)
 
 static void memory_after(struct stage_ctx *ctx)
 {
-	long managed[MAX_ZONES], kept = PAGES + PAGES / 32;
+	long managed[MAX_ZONES], kept = many() + FEW;
 
+	need_same_kernel();
 	stage_load("managed", managed, sizeof(managed));
 	/* The files, and what describes them: 16 bytes for each page. */
 	expect_range(managed[MAX_ZONES - 1] - luo_meminfo("MemTotal"), kept,
@@ -229,6 +280,7 @@ static void all_after(struct stage_ctx *ctx)
 	long before[MAX_ZONES], managed[MAX_ZONES];
 	int i;
 
+	need_same_kernel();
 	stage_load("managed", before, sizeof(before));
 	zones_managed(managed);
 	for (i = 0; i < MAX_ZONES; i++)
@@ -240,14 +292,39 @@ static void all_before(struct stage_ctx *ctx)
 {
 	long managed[MAX_ZONES];
 
+	save_kernel();
 	zones_managed(managed);
 	stage_save("managed", managed, sizeof(managed));
+}
+
+/*
+ * What the old kernel says when it goes down. The list of sessions and the root are
+ * at most three more pieces; two that end where another begins count once. It takes
+ * 7,500 pieces to delay a boot by a second.
+ */
+static void log_before(struct stage_ctx *ctx)
+{
+	long least = total_pieces - 3, n;
+	char any[100];
+	int len = 0;
+
+	if (luo_is_c())
+		stage_skip("the C implementation does not count pieces");
+	for (n = least; n <= total_pieces + 3; n++)
+		len += snprintf(any + len, sizeof(any) - len, "%s%ld",
+				n == least ? "" : "|", n);
+	stage_expect_log("serialized 2 sessions with 2 files in (%s) pieces of memory in \\d+ us",
+			 any);
+	stage_expect_log("taking over (%s) pieces may delay the boot .* by (%ld|%ld) s",
+			 any, least * least / (7500 * 7500),
+			 (n - 1) * (n - 1) / (7500 * 7500));
 }
 
 static const struct stage_case cases[] = {
 	{ "memory", true, { NULL, memory_before, memory_after } },
 	{ "alternate", true, { NULL, alternate_before, alternate_after } },
 	{ "few", true, { NULL, few_before, few_after } },
+	{ "log", true, { NULL, log_before } },
 	{ "all", true, { NULL, all_before, all_after } },
 	{}
 };

@@ -324,8 +324,8 @@ TEST_F(live, names_forge_no_line_of_fdinfo)
 		for (lines = 0, line = text; (line = strstr(line, "luo-"));
 		     line++)
 			lines += line == text || line[-1] == '\n';
-		/* The lines of the name and of the direction. */
-		EXPECT_EQ(2, lines)
+		/* The lines of the name, the direction, and the pieces. */
+		EXPECT_EQ(3, lines)
 		TH_LOG("name %zu, seen:\n%s", i, text);
 		close(session);
 	}

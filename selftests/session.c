@@ -252,6 +252,7 @@ TEST_F(live, fdinfo)
 	int session = luo_create(self->dev, "session-fdinfo");
 	int fds[ARRAY_SIZE(tokens)];
 	char text[4096];
+	long pieces;
 	size_t i;
 
 	ASSERT_GE(session, 0);
@@ -261,6 +262,7 @@ TEST_F(live, fdinfo)
 	EXPECT_EQ(1, luo_count_line(text, "luo-direction:\toutgoing"))
 	TH_LOG("seen:\n%s", text);
 	EXPECT_EQ(NULL, strstr(text, "luo-file:"));
+	EXPECT_EQ(0, luo_pieces(session));
 
 	for (i = 0; i < ARRAY_SIZE(tokens); i++) {
 		fds[i] = luo_memfd(0, LUO_PAGE, i);
@@ -273,8 +275,15 @@ TEST_F(live, fdinfo)
 							  "preserved")))
 		TH_LOG("expected \"%s\", seen:\n%s",
 		       luo_file_line(tokens[i], LUO_MEMFD, "preserved"), text);
-		close(fds[i]);
 	}
+	/* A page, three that describe it, and one that lists the files. */
+	pieces = luo_pieces(session);
+	EXPECT_GE(pieces, 1);
+	EXPECT_LE(pieces, 4 * ARRAY_SIZE(tokens) + 1);
+	EXPECT_EQ(-EBUSY, luo_preserve(session, fds[0], 7));
+	EXPECT_EQ(pieces, luo_pieces(session));
+	for (i = 0; i < ARRAY_SIZE(tokens); i++)
+		close(fds[i]);
 	close(session);
 }
 

@@ -25,6 +25,7 @@ use crate::{
             Survey,
             MAX_BLOCKS, //
         },
+        pieces::Pieces,
         Damage,
         PhysAddr,
         Record, //
@@ -120,6 +121,13 @@ impl<E: Record> BlockWriter<E> {
         match self.blocks.first() {
             Some(block) if self.len > 0 => block.addr(),
             _ => PhysAddr(0),
+        }
+    }
+
+    /// Adds the blocks to what is counted in `pieces`.
+    pub(super) fn count_in(&self, pieces: &mut Pieces) {
+        for block in self.blocks.iter() {
+            block.count_in(pieces);
         }
     }
 

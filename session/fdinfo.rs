@@ -5,8 +5,11 @@
 //! ```text
 //! luo-name:       vm-1
 //! luo-direction:  outgoing
+//! luo-pieces:     3
 //! luo-file:       token=0x1 handler=memfd-v2 state=preserved
 //! ```
+//!
+//! `luo-pieces` is in how many pieces of memory an outgoing session crosses: see [`Pieces`].
 //!
 //! A session of more than [`MAX_LISTED`] files has one line of counts instead of a line for each
 //! file. The files are printed under a lock that serialization needs, so the time for that is
@@ -15,7 +18,10 @@
 use kernel::seq_print;
 
 use super::name::Name;
-use crate::kapi::anon_file::FdInfo;
+use crate::{
+    abi::pieces::Pieces,
+    kapi::anon_file::FdInfo, //
+};
 
 /// With more files than that, only their number is shown.
 pub(super) const MAX_LISTED: usize = 512;
@@ -23,6 +29,11 @@ pub(super) const MAX_LISTED: usize = 512;
 /// The lines about the session itself.
 pub(super) fn session(to: &FdInfo<'_>, name: &Name, direction: &str) {
     seq_print!(to, "luo-name:\t{name}\nluo-direction:\t{direction}\n");
+}
+
+/// The line about the memory of an outgoing session.
+pub(super) fn pieces(to: &FdInfo<'_>, pieces: &Pieces) {
+    seq_print!(to, "luo-pieces:\t{}\n", pieces.count());
 }
 
 /// The line about one file.

@@ -12,7 +12,10 @@ use kernel::{
 
 use super::orchestrator::Orchestrator;
 use crate::{
-    abi::PhysAddr,
+    abi::{
+        pieces::Pieces,
+        PhysAddr, //
+    },
     kapi::{
         error::eopnotsupp,
         kexec::{
@@ -43,13 +46,19 @@ impl KexecPrepare for Orchestrator {
         }
         let start = Instant::<Monotonic>::now();
         let written = self.outgoing.serialize(&stopped)?;
-        self.root.lock().set_sessions(written.head);
+        let mut pieces = written.pieces;
+        let mut root = self.root.lock();
+        root.set_sessions(written.head);
+        root.count_in(&mut pieces);
+        drop(root);
         pr_info!(
-            "serialized {} sessions with {} files in {} us\n",
+            "serialized {} sessions with {} files in {} pieces of memory in {} us\n",
             written.sessions,
             written.files,
+            pieces.count(),
             start.elapsed().as_micros_ceil()
         );
+        warn_of_slow_boot(&pieces);
         stopped.keep();
         Ok(())
     }
@@ -58,5 +67,16 @@ impl KexecPrepare for Orchestrator {
         self.root.lock().set_sessions(PhysAddr(0));
         self.outgoing.forget();
         self.shared.freeze.thaw();
+    }
+}
+
+/// Says what the operator can expect of a next kernel that lacks the patches.
+fn warn_of_slow_boot(pieces: &Pieces) {
+    let seconds = pieces.boot_seconds();
+    if seconds > 0 {
+        pr_warn!(
+            "taking over {} pieces may delay the boot of the next kernel by {seconds} s if it lacks the patches that come with this module: see docs/performance.md\n",
+            pieces.count()
+        );
     }
 }

@@ -12,6 +12,7 @@ use crate::{
             COMPATIBLE,
             SUBTREE, //
         },
+        pieces::Pieces,
         PhysAddr,
         Record, //
     },
@@ -29,7 +30,7 @@ pub(super) struct OutgoingRoot {
     root: Root,
     subtree: Subtree,
     // The C implementation reads this page, if only to find that there are no objects in it.
-    _flbs: PreservedPage,
+    flbs: PreservedPage,
 }
 
 impl OutgoingRoot {
@@ -53,8 +54,14 @@ impl OutgoingRoot {
         Ok(Self {
             root,
             subtree,
-            _flbs: flbs,
+            flbs,
         })
+    }
+
+    /// Adds the root to what is counted in `pieces`.
+    pub(super) fn count_in(&self, pieces: &mut Pieces) {
+        self.flbs.count_in(pieces);
+        self.subtree.page().count_in(pieces);
     }
 
     /// Makes the root lead to the sessions whose first block is at `head`, or to none if it is

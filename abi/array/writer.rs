@@ -165,7 +165,6 @@ impl<L: PageList> ArrayWriter<L> {
     }
 
     /// The chunks and the array pages.
-    #[cfg(test)]
     pub(crate) fn lists(&self) -> (&L, &L) {
         (&self.chunks, &self.pages)
     }

@@ -11,7 +11,8 @@ use crate::{
         chain::{self, BlockHeader, Survey},
         luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
-        units::PageIndex,
+        pieces::Pieces,
+        units::{PageIndex, Pfn},
         vmalloc::{self, Area, Descriptor},
         Damage, PhysAddr, Record, PAGE_SIZE,
     },
@@ -189,7 +190,58 @@ fn damaged_headers() -> impl Strategy<Value = (Header, Damage)> {
     })
 }
 
+/// How many runs of adjacent frames there are.
+fn runs_of(frames: &[u64]) -> u64 {
+    let mut sorted = frames.to_vec();
+    sorted.sort_unstable();
+    let breaks = sorted
+        .windows(2)
+        .filter(|pair| pair[1] != pair[0] + 1)
+        .count();
+    breaks as u64 + u64::from(!sorted.is_empty())
+}
+
+fn pieces_of(frames: &[u64]) -> Pieces {
+    let mut pieces = Pieces::default();
+    for frame in frames {
+        pieces.add(Pfn(*frame), 1);
+    }
+    pieces
+}
+
+/// Different frames, in any order.
+fn frames() -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::btree_set(1..60u64, 0..40)
+        .prop_map(|frames| frames.into_iter().collect::<Vec<_>>())
+        .prop_shuffle()
+}
+
 proptest! {
+    #[test]
+    fn pieces_are_at_least_the_runs(frames in frames(), at in 0..40usize) {
+        let (before, after) = frames.split_at(at.min(frames.len()));
+        let mut joined = pieces_of(before);
+        joined.join(&pieces_of(after));
+        for pieces in [pieces_of(&frames), joined] {
+            prop_assert!(pieces.count() >= runs_of(&frames));
+            prop_assert!(pieces.count() <= frames.len() as u64);
+        }
+    }
+
+    #[test]
+    fn frames_in_order_have_as_many_pieces_as_runs(frames in frames(), down: bool, at in 0..40usize) {
+        let mut frames = frames;
+        frames.sort_unstable();
+        if down {
+            frames.reverse();
+        }
+        let (before, after) = frames.split_at(at.min(frames.len()));
+        let mut joined = pieces_of(before);
+        joined.join(&pieces_of(after));
+        prop_assert!((runs_of(&frames)..=runs_of(&frames) + 1).contains(&joined.count()));
+        prop_assert_eq!(pieces_of(&frames).count(), runs_of(&frames));
+    }
+
     #[test]
     fn records_read_back(bytes: [u8; 32], more: [u8; 32], last: [u8; 16]) {
         let bytes = [&bytes[..], &more, &last].concat();

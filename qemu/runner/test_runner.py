@@ -85,6 +85,11 @@ class Judging(unittest.TestCase):
         self.assertEqual(1, self.counts(TESTS, log)[0][1])
         self.assertEqual(0, self.counts(TESTS, log, allow="page_alloc")[0][1])
 
+    def test_a_line_that_the_log_must_have_and_lacks_fails(self):
+        tests = [*TESTS, "# the kernel log must match: in [45] pieces"]
+        self.assertEqual(1, self.counts(tests, ["in 6 pieces"])[0][1])
+        self.assertEqual(0, self.counts(tests, ["in 4 pieces"])[0][1])
+
     def test_healthy_lines_with_bad_words_pass(self):
         log = ["[    1.0] Spectre V2 : WARNING: nothing to see"]
         self.assertEqual(0, self.counts(TESTS, log)[0][1])

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whether the lines of a guest mean that its scenario passed.
 
-Three things count: the KTAP and RESULT lines of the test port, the marks that
-every stage must leave there, and lines of the kernel log that report a bug.
+Four things count: the KTAP and RESULT lines of the test port, the marks that
+every stage must leave there, lines of the kernel log that report a bug, and
+those that a program says it must have.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ KTAP = re.compile(r"^\s*(not ok|ok) (\d+)\b(.*)$")
 PLAN = re.compile(r"^\s*1\.\.(\d+)")
 # KUnit indents the line of a case, but not the line of a suite.
 KUNIT = re.compile(r"^\[ *[0-9.]+\]( | {5,})(ok|not ok) (\d+) (.*)$")
+MUST_LOG = re.compile(r"^# the kernel log must match: (.+)$")
 RESULT = re.compile(r"^RESULT (pass|fail|skip) (\S+)(.*)$")
 
 
@@ -162,6 +164,14 @@ class Verdict:
                     not scenario.allows(text)):
                 self.problem(f"kernel log: {text}")
 
+    def check_expected_log(self, tests, console):
+        """The kernel log must have the lines that programs asked for."""
+        for text in tests:
+            asked = MUST_LOG.match(text)
+            if asked and not any(re.search(asked.group(1), line)
+                                 for line in console):
+                self.problem(f"no line of the kernel log: {asked.group(1)}")
+
 
 def judge(guest):
     """The verdict on a guest that has ended."""
@@ -175,6 +185,7 @@ def judge(guest):
         verdict.problem(f"timeout after {guest.duration:.0f} s")
     verdict.check_stages(tests, scenario.stages)
     verdict.check_log(console, scenario)
+    verdict.check_expected_log(tests, console)
     return verdict
 
 

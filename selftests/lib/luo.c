@@ -344,6 +344,48 @@ int luo_count_line(const char *text, const char *line)
 	return count;
 }
 
+/* How lines of fdinfo begin. */
+#define FILE_LINE "luo-file:"
+#define PIECES_LINE "luo-pieces:\t"
+
+long luo_pieces(int session)
+{
+	char *text = malloc(LUO_FDINFO_MAX), *at;
+	long pieces;
+
+	if (!text)
+		return -ENOMEM;
+	pieces = luo_fdinfo(session, text, LUO_FDINFO_MAX);
+	if (!pieces) {
+		at = strstr(text, "\n" PIECES_LINE);
+		pieces = at ? atol(at + 1 + strlen(PIECES_LINE)) : -ENOENT;
+	}
+	free(text);
+	return pieces;
+}
+
+long luo_pieces_of(const __u64 *pfns, size_t pages)
+{
+	__u64 start = 0, end = 0;
+	long pieces = 0;
+	size_t i;
+
+	for (i = 0; i < pages; i++) {
+		if (!pfns[i])
+			continue;
+		if (pfns[i] == end) {
+			end++;
+		} else if (pfns[i] + 1 == start) {
+			start--;
+		} else {
+			start = pfns[i];
+			end = start + 1;
+			pieces++;
+		}
+	}
+	return pieces;
+}
+
 const char *luo_file_line(__u64 token, const char *handler, const char *state)
 {
 	static char line[160];
@@ -353,8 +395,6 @@ const char *luo_file_line(__u64 token, const char *handler, const char *state)
 		 (unsigned long long)token, handler, state);
 	return line;
 }
-
-#define FILE_LINE "luo-file:"
 
 /* The start of the next line, or NULL. */
 static const char *next_line(const char *at)
@@ -382,7 +422,8 @@ bool luo_fdinfo_counts(const char *text, int files)
 
 	for (at = text; at; at = next_line(at)) {
 		if (strncmp(at, "luo-", 4) ||
-		    !strncmp(at, FILE_LINE, strlen(FILE_LINE)))
+		    !strncmp(at, FILE_LINE, strlen(FILE_LINE)) ||
+		    !strncmp(at, PIECES_LINE, strlen(PIECES_LINE)))
 			continue;
 		end = at + strcspn(at, "\n");
 		while ((at += strcspn(at, "0123456789")) < end) {

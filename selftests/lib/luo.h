@@ -94,6 +94,15 @@ const char *luo_file_line(__u64 token, const char *handler, const char *state);
 int luo_file_lines(const char *text);
 bool luo_fdinfo_counts(const char *text, int files);
 
+/*
+ * luo_pieces() returns in how many pieces of memory a session crosses, as fdinfo
+ * says; luo_pieces_of() counts those of single pages that are preserved in this
+ * order. A page begins a piece unless it is adjacent to the run of adjacent pages
+ * before it. Frame 0 stands for a hole.
+ */
+long luo_pieces(int session);
+long luo_pieces_of(const __u64 *pfns, size_t pages);
+
 /* Facts about memory, in pages. */
 long luo_meminfo(const char *field);
 /* Free pages, with those on per-CPU lists, which MemAvailable misses. */

@@ -207,6 +207,17 @@ void stage_note(const char *what, ...)
 		       text);
 }
 
+void stage_expect_log(const char *pattern, ...)
+{
+	char text[400];
+	va_list ap;
+
+	va_start(ap, pattern);
+	vsnprintf(text, sizeof(text), pattern, ap);
+	va_end(ap);
+	ksft_print_msg("the kernel log must match: %s\n", text);
+}
+
 static void state_path(char *path, size_t size, const char *tag)
 {
 	const char *dir = getenv("LUO_STATE_DIR");

@@ -106,6 +106,11 @@ void expect_freed(long before, long pages, long noise, const char *what);
 
 /* Ends the case as skipped, in this stage and in later ones. */
 __printf(1, 2) void stage_skip(const char *why, ...);
+/*
+ * The kernel log must have a line that matches this regular expression, of any
+ * stage: the runner looks for it. For what the kernel says while it goes down.
+ */
+__printf(1, 2) void stage_expect_log(const char *pattern, ...);
 /* Prints a comment line. */
 __printf(1, 2) void stage_note(const char *what, ...);
 

@@ -35,6 +35,7 @@ use crate::{
             padded,
             FileEntry, //
         },
+        pieces::Pieces,
         PhysAddr, //
     },
     file_handlers::{
@@ -66,6 +67,8 @@ struct Files {
     count: usize,
     /// Has blocks for all slots, and an entry for each file that is preserved.
     blocks: BlockWriter<FileEntry>,
+    /// Those of the files that are preserved, without the blocks.
+    pieces: Pieces,
 }
 
 enum Slot {
@@ -98,6 +101,12 @@ impl Files {
             Slot::Reserved => None,
         })
     }
+
+    /// Adds all memory of the session to what is counted in `pieces`.
+    fn count_in(&self, pieces: &mut Pieces) {
+        self.blocks.count_in(pieces);
+        pieces.join(&self.pieces);
+    }
 }
 
 impl FileSet {
@@ -108,6 +117,7 @@ impl FileSet {
                 by_token: RBTree::new(),
                 count: 0,
                 blocks: BlockWriter::new(kho, Charge::Caller),
+                pieces: Pieces::default(),
             }),
         })
     }
@@ -157,19 +167,27 @@ impl FileSet {
         Ok(())
     }
 
-    /// Freezes all files. `name` is that of the session, for the log.
+    /// Freezes all files, and adds all memory of the session to `pieces`. `name` is that of the
+    /// session, for the log.
     ///
     /// An error is that of the first file that cannot be frozen: see
     /// [`PreservedFile::freeze`](file_handlers::PreservedFile::freeze).
-    pub(super) fn freeze(&self, _stopped: &Stopped<'_>, name: &Name) -> Result<Location> {
+    pub(super) fn freeze(
+        &self,
+        _stopped: &Stopped<'_>,
+        name: &Name,
+        pieces: &mut Pieces,
+    ) -> Result<Location> {
         let mut files = self.files.lock();
+        let files = &mut *files;
         for (token, slot) in files.by_token.iter_mut() {
             if let Slot::Preserved(file) = slot {
                 file.preserved
-                    .freeze()
+                    .freeze(&mut files.pieces)
                     .inspect_err(|err| report_refusal(name, *token, file.handler, *err))?;
             }
         }
+        files.count_in(pieces);
         Ok(Location {
             head: files.blocks.head(),
             count: files.blocks.len(),
@@ -179,6 +197,9 @@ impl FileSet {
     /// See [`fdinfo`].
     pub(super) fn show(&self, to: &FdInfo<'_>) {
         let files = self.files.lock();
+        let mut pieces = Pieces::default();
+        files.count_in(&mut pieces);
+        fdinfo::pieces(to, &pieces);
         let count = files.blocks.len();
         if count > fdinfo::MAX_LISTED {
             return fdinfo::counts(to, &[("preserved", count)]);
@@ -236,6 +257,7 @@ impl<'a> ReservedToken<'a> {
         let mut files = self.set.files.lock();
         // The block was reserved along with the token.
         files.blocks.push(&entry)?;
+        file.preserved.count_in(&mut files.pieces);
         if let Some(slot) = files.by_token.get_mut(&self.token) {
             *slot = Slot::Preserved(file);
         }

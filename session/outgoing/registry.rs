@@ -31,6 +31,7 @@ use super::{
 use crate::{
     abi::{
         luo::SessionEntry,
+        pieces::Pieces,
         PhysAddr, //
     },
     kapi::kho::Charge, //
@@ -47,9 +48,9 @@ pub(in crate::session) struct Registry<S> {
 
 /// What the registry knows about a session.
 pub(in crate::session) trait Freeze {
-    /// Freezes all files of the session. Errors are those of
+    /// Freezes all files of the session, and adds all its memory to `pieces`. Errors are those of
     /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze).
-    fn freeze(&self, stopped: &Stopped<'_>) -> Result<Location>;
+    fn freeze(&self, stopped: &Stopped<'_>, pieces: &mut Pieces) -> Result<Location>;
 }
 
 struct Sessions<S> {
@@ -65,6 +66,8 @@ pub(in crate::session) struct Written {
     pub(in crate::session) head: PhysAddr,
     pub(in crate::session) sessions: usize,
     pub(in crate::session) files: usize,
+    /// All memory of the sessions.
+    pub(in crate::session) pieces: Pieces,
 }
 
 impl<S: Freeze> Registry<S> {
@@ -148,8 +151,10 @@ impl<S: Freeze> Registry<S> {
 impl<S: Freeze> Sessions<S> {
     fn serialize(&mut self, stopped: &Stopped<'_>) -> Result<Written> {
         let mut files = 0;
+        let mut pieces = Pieces::default();
+        self.blocks.count_in(&mut pieces);
         for (name, session) in self.by_name.iter() {
-            let location = session.freeze(stopped)?;
+            let location = session.freeze(stopped, &mut pieces)?;
             files += location.count;
             self.blocks.push(&SessionEntry {
                 name: *name.as_field(),
@@ -161,6 +166,7 @@ impl<S: Freeze> Sessions<S> {
             head: self.blocks.head(),
             sessions: self.blocks.len(),
             files,
+            pieces,
         })
     }
 }

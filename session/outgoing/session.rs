@@ -40,19 +40,22 @@ use super::{
         Freeze, //
     }, //
 };
-use crate::kapi::{
-    anon_file::{
-        self,
-        AnonFile,
-        FdInfo, //
-    },
-    ioctl::{
-        liveupdate_ioctl_create_session,
-        liveupdate_session_preserve_fd,
-        Ioctl,
-        UserArg, //
-    },
-    module::Entered, //
+use crate::{
+    abi::pieces::Pieces,
+    kapi::{
+        anon_file::{
+            self,
+            AnonFile,
+            FdInfo, //
+        },
+        ioctl::{
+            liveupdate_ioctl_create_session,
+            liveupdate_session_preserve_fd,
+            Ioctl,
+            UserArg, //
+        },
+        module::Entered, //
+    }, //
 };
 
 /// All outgoing sessions.
@@ -160,7 +163,7 @@ impl AnonFile for Session {
 }
 
 impl Freeze for Session {
-    fn freeze(&self, stopped: &Stopped<'_>) -> Result<Location> {
-        self.files.freeze(stopped, &self.name)
+    fn freeze(&self, stopped: &Stopped<'_>, pieces: &mut Pieces) -> Result<Location> {
+        self.files.freeze(stopped, &self.name, pieces)
     }
 }

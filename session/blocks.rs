@@ -56,6 +56,8 @@ pub(super) struct BlockWriter<E: Record> {
     blocks: KVVec<PreservedPage>,
     charge: Charge,
     len: usize,
+    /// In how many pieces of memory the blocks are, if that is known.
+    pieces: Option<Pieces>,
     _entry: PhantomData<E>,
 }
 
@@ -68,6 +70,7 @@ impl<E: Record> BlockWriter<E> {
             blocks: KVVec::new(),
             charge,
             len: 0,
+            pieces: Some(Pieces::default()),
             _entry: PhantomData,
         }
     }
@@ -82,14 +85,20 @@ impl<E: Record> BlockWriter<E> {
             let mut block = PreservedPage::new(self.kho, self.charge)?;
             EMPTY.store(block.bytes_mut());
             self.blocks.push(block, GFP_KERNEL)?;
+            if let (Some(pieces), Some(block)) = (&mut self.pieces, self.blocks.last()) {
+                block.count_in(pieces);
+            }
         }
         Ok(())
     }
 
     /// Frees the blocks that `total` entries do not need, and none that has entries.
     pub(super) fn shrink(&mut self, total: usize) {
-        self.blocks
-            .truncate(chain::blocks_for::<E>(total.max(self.len)));
+        let needed = chain::blocks_for::<E>(total.max(self.len));
+        if needed < self.blocks.len() {
+            self.blocks.truncate(needed);
+            self.pieces = None;
+        }
     }
 
     /// Writes the next entry. `ENOSPC` if no block is reserved for it.
@@ -124,11 +133,14 @@ impl<E: Record> BlockWriter<E> {
         }
     }
 
-    /// Adds the blocks to what is counted in `pieces`.
-    pub(super) fn count_in(&self, pieces: &mut Pieces) {
-        for block in self.blocks.iter() {
-            block.count_in(pieces);
-        }
+    /// In how many pieces of memory the blocks are. They are only looked at after some were freed.
+    pub(super) fn pieces(&mut self) -> Pieces {
+        let blocks = &self.blocks;
+        *self.pieces.get_or_insert_with(|| {
+            let mut pieces = Pieces::default();
+            blocks.iter().for_each(|block| block.count_in(&mut pieces));
+            pieces
+        })
     }
 
     /// How many entries are written.

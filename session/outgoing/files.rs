@@ -102,10 +102,11 @@ impl Files {
         })
     }
 
-    /// Adds all memory of the session to what is counted in `pieces`.
-    fn count_in(&self, pieces: &mut Pieces) {
-        self.blocks.count_in(pieces);
+    /// All memory of the session.
+    fn all_pieces(&mut self) -> Pieces {
+        let mut pieces = self.blocks.pieces();
         pieces.join(&self.pieces);
+        pieces
     }
 }
 
@@ -187,7 +188,7 @@ impl FileSet {
                     .inspect_err(|err| report_refusal(name, *token, file.handler, *err))?;
             }
         }
-        files.count_in(pieces);
+        pieces.join(&files.all_pieces());
         Ok(Location {
             head: files.blocks.head(),
             count: files.blocks.len(),
@@ -196,10 +197,8 @@ impl FileSet {
 
     /// See [`fdinfo`].
     pub(super) fn show(&self, to: &FdInfo<'_>) {
-        let files = self.files.lock();
-        let mut pieces = Pieces::default();
-        files.count_in(&mut pieces);
-        fdinfo::pieces(to, &pieces);
+        let mut files = self.files.lock();
+        fdinfo::pieces(to, &files.all_pieces());
         let count = files.blocks.len();
         if count > fdinfo::MAX_LISTED {
             return fdinfo::counts(to, &[("preserved", count)]);

@@ -151,8 +151,7 @@ impl<S: Freeze> Registry<S> {
 impl<S: Freeze> Sessions<S> {
     fn serialize(&mut self, stopped: &Stopped<'_>) -> Result<Written> {
         let mut files = 0;
-        let mut pieces = Pieces::default();
-        self.blocks.count_in(&mut pieces);
+        let mut pieces = self.blocks.pieces();
         for (name, session) in self.by_name.iter() {
             let location = session.freeze(stopped, &mut pieces)?;
             files += location.count;

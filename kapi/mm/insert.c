@@ -60,8 +60,8 @@ static unsigned int charge(struct address_space *mapping, struct folio **folios,
 			   unsigned int nr, pgoff_t index, bool uptodate,
 			   int *err)
 {
-	unsigned int charged = lu_memcg_charge_folios(
-		folios, nr, mapping_gfp_mask(mapping), err);
+	gfp_t gfp = mapping_gfp_mask(mapping);
+	unsigned int charged = lu_memcg_charge_folios(folios, nr, gfp, err);
 
 	for (unsigned int i = 0; i < charged; i++) {
 		struct folio *folio = folios[i];

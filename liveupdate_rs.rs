@@ -10,7 +10,10 @@
 
 use core::borrow::Borrow;
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 mod abi;
 mod file_handlers;
@@ -19,9 +22,11 @@ mod kapi;
 mod session;
 
 use self::{
+    file_handlers::registry::Registry,
     kapi::{
         device::Device,
         error::eopnotsupp,
+        handler_api,
         kexec::Registration,
         kho::Kho, //
     },
@@ -55,28 +60,34 @@ fn copied(value: impl Borrow<u32>) -> u32 {
 }
 
 /// The loaded module. Fields are dropped in order: first no user can open the device any more, then
-/// no kexec asks the orchestrator, and then the orchestrator is freed.
+/// no kexec asks the orchestrator, and then the orchestrator is freed. Other modules that use the
+/// exported functions keep this one loaded.
 #[pin_data]
 struct LiveUpdate {
     #[pin]
     device: Device<OpenDevice>,
     #[pin]
     kexec: Registration<Orchestrator>,
+    _handlers: handler_api::Registration,
 }
 
 impl kernel::InPlaceModule for LiveUpdate {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        pin_init::pin_init_scope(|| {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(move || {
             let Some(kho) = Kho::get() else {
                 pr_err!("Kexec HandOver is off: boot with kho=on\n");
                 return Err(eopnotsupp());
             };
+            let handlers = Registry::new()?;
             let orchestrator = Orchestrator::new(
                 kho,
+                handlers.clone(),
                 copied(module_parameters::max_sessions.value()),
                 copied(module_parameters::max_files.value()),
             )?;
+            let handlers: Arc<dyn handler_api::HandlerApi> = handlers;
             Ok(try_pin_init!(Self {
+                _handlers: handler_api::Registration::new(module, handlers),
                 kexec <- Registration::new(orchestrator.clone()),
                 device <- Device::register(c"liveupdate", orchestrator),
             }? Error))

@@ -83,13 +83,26 @@
 //!    waits on `incoming::Session::retrieved`, which releases the lock.
 //! 4. The lock of an inode whose file is being preserved, unpreserved or retrieved. Its holder has
 //!    lock 1 for reading, and neither 2 nor 3.
-//! 5. [`identities::Identities`], and `Orchestrator::root`: for one operation that takes no other
-//!    lock.
+//! 5. [`identities::Identities`], and `Orchestrator::root`: for one operation. The second also while
+//!    FLBs are written, which takes 9 and 11.
 //! 6. `Slices` of `file_handlers/memfd.rs`, the part of a folio array that no worker has taken yet:
 //!    while one of them claims the next array page. Workers take locks 4, 6 and 7. The task they
 //!    work for holds lock 1, and none of 2 to 7 while it waits for them.
 //! 7. `kapi::handover::Handover::claims`, one of many: for one look at memory that was handed over,
 //!    or one claim, in a block of memory. Nobody holds two.
+//!
+//! Callbacks of other modules may take any time. They run with lock 1 held, during `freeze` with 1 to
+//! 3, and `can_finish` with 3. In this order, they also run with the locks of `file_handlers/` and
+//! `kapi/gate.rs`:
+//!
+//! 8. The gate of a handler, held for reading during each of its callbacks. Who unregisters the
+//!    handler takes it for writing.
+//! 9. `Flb::outgoing` and `Flb::incoming`, each held during the callbacks of that direction. A callback
+//!    of a handler may get an FLB; one of an FLB may not get the same one.
+//! 10. The gate of an FLB, as 8.
+//! 11. `Registry::lists` of `file_handlers/registry.rs`, then `ForeignHandler::flbs`,
+//!     `Arrived::entries` and `kapi::handler_api::API`: for one lookup or change. No callback runs
+//!     meanwhile.
 
 mod blocks;
 mod commands;

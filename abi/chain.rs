@@ -58,9 +58,14 @@ pub(crate) fn entries<'a, E: Record + 'a>(block: &'a [u8]) -> impl Iterator<Item
 
 /// Writes entry number `slot`, for which the block must have room, and counts it.
 pub(crate) fn put<E: Record>(block: &mut [u8], slot: usize, entry: &E) {
+    rewrite(block, slot, entry);
+    set_count(block, slot + 1);
+}
+
+/// Writes entry number `slot`, for which the block must have room.
+pub(crate) fn rewrite<E: Record>(block: &mut [u8], slot: usize, entry: &E) {
     let at = BlockHeader::SIZE + slot * E::SIZE;
     entry.store(block.get_mut(at..).unwrap_or_default());
-    set_count(block, slot + 1);
 }
 
 /// Sets the number of entries of a block.

@@ -54,6 +54,11 @@ pub(crate) enum Damage {
         /// How many objects it claims to have.
         count: u64,
     },
+    /// An FLB has no name, one without an end or one that another has, or no file.
+    Flb {
+        /// Its name.
+        name: [u8; 48],
+    },
     /// No handler of this kernel knows the file.
     Handler {
         /// The name of the handler that wrote it.
@@ -130,6 +135,11 @@ impl fmt::Display for Damage {
             Self::DuplicateSession => f.write_str("two sessions have the same name"),
             Self::DuplicateToken { token } => write!(f, "two files have the token {token:#x}"),
             Self::FlbList { pages, count } => write!(f, "{count} objects in {pages} pages"),
+            Self::Flb { name } => write!(
+                f,
+                "object \"{}\" has no name of its own, or no files",
+                text(name)
+            ),
             Self::Handler { name } => write!(f, "no handler for \"{}\"", text(name)),
             Self::FileSize { size } => write!(f, "no file has a size or position of {size:#x}"),
             Self::Seals { seals } => write!(f, "unknown seals {seals:#x}"),

@@ -8,8 +8,7 @@ use super::{
     Damage,
     Memory,
     PhysAddr,
-    Record,
-    PAGE_SIZE, //
+    Record, //
 };
 
 /// The name of the KHO subtree that holds the root.
@@ -27,7 +26,7 @@ record! {
         pub liveupdate_num: u64,
         /// First block of [`SessionEntry`]s, or 0.
         pub sessions: u64,
-        /// The page of file-lifecycle-bound objects, or 0.
+        /// The page of [FLBs](super::flb), or 0.
         pub flbs: u64,
     }
 }
@@ -56,16 +55,6 @@ record! {
     }
 }
 
-record! {
-    /// `struct luo_flb_header_ser`: begins the page of file-lifecycle-bound objects.
-    pub(crate) struct FlbHeader {
-        /// Pages, this one included.
-        pub pages: u64,
-        /// Objects that follow.
-        pub count: u64,
-    }
-}
-
 impl Root {
     /// Reads the root, which KHO says is `size` bytes at `at`.
     pub(crate) fn read(memory: &impl Memory, at: PhysAddr, size: u64) -> Result<Self, Damage> {
@@ -79,23 +68,6 @@ impl Root {
             });
         }
         Ok(root)
-    }
-}
-
-/// How many objects fit in a page (`struct luo_flb_ser`).
-const FLBS_PER_PAGE: u64 = ((PAGE_SIZE - FlbHeader::SIZE) / 64) as u64;
-
-impl FlbHeader {
-    /// Reads the list of file-lifecycle-bound objects.
-    pub(crate) fn read(memory: &impl Memory, at: PhysAddr) -> Result<Self, Damage> {
-        let header: Self = memory.record(at)?;
-        if header.pages != 1 || header.count > FLBS_PER_PAGE {
-            return Err(Damage::FlbList {
-                pages: header.pages,
-                count: header.count,
-            });
-        }
-        Ok(header)
     }
 }
 

@@ -40,6 +40,7 @@ mod record;
 pub(crate) mod array;
 pub(crate) mod chain;
 mod damage;
+pub(crate) mod flb;
 pub(crate) mod luo;
 pub(crate) mod marks;
 pub(crate) mod memfd;

@@ -81,6 +81,7 @@ use pin_init::stack_pin_init;
 use super::{
     Failure,
     FileHandler,
+    Outcome,
     PreservedFile, //
 };
 use crate::{
@@ -141,12 +142,17 @@ pub(super) struct MemfdHandler;
 impl FileHandler for MemfdHandler {
     type Preserved = Preserved;
 
-    fn compatible(&self) -> &'static str {
+    fn compatible(&self) -> &str {
         COMPATIBLE
     }
 
-    fn identify(&self, file: &File) -> Option<usize> {
-        identify(file)
+    fn accepts(&self, file: &File) -> bool {
+        ShmemFile::is_one(file)
+    }
+
+    /// Identifies the content of a file: all open files of one inode are one file.
+    fn id(&self, file: &File) -> usize {
+        inode_id(file)
     }
 
     fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<Preserved>> {
@@ -157,8 +163,12 @@ impl FileHandler for MemfdHandler {
         retrieve(handover, PhysAddr(data))
     }
 
-    fn discard(&self, handover: &Handover, data: u64) -> Result<(), Damage> {
-        discard(handover, PhysAddr(data))
+    /// A file that somebody has asked for has no memory of its own any more: [`retrieve`].
+    fn finish(&self, handover: &Handover, data: u64, outcome: Outcome<'_>) -> Result<(), Damage> {
+        match outcome {
+            Outcome::Pending => discard(handover, PhysAddr(data)),
+            Outcome::Retrieved(_) | Outcome::Failed(_) => Ok(()),
+        }
     }
 }
 
@@ -186,11 +196,6 @@ const ARRAY_PAGES_PER_WORKER: usize = 8;
 /// What restoring a file may charge beyond its pages: what the kernel charges ahead on each CPU, and
 /// nodes of the page cache.
 const SPARE_PAGES: u64 = 2048;
-
-/// Identifies the content of a file, if this handler preserves such files.
-pub(crate) fn identify(file: &File) -> Option<usize> {
-    ShmemFile::is_one(file).then(|| inode_id(file))
-}
 
 /// The seals of a file. `EOPNOTSUPP` if there are some that cannot cross.
 fn known_seals(file: &ShmemFile) -> Result<u32> {

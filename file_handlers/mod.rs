@@ -2,48 +2,57 @@
 
 //! Kinds of files that can cross a live update.
 //!
-//! A kind of file has a handler, a value whose type implements [`FileHandler`]; `HANDLERS` lists
-//! them all. The orchestrator (`session/`) knows no kind of file: it finds the handler of a file
-//! once, when the file is preserved or when its entry is read in the next kernel, and calls the
-//! handler from then on.
+//! A kind of file has a handler, a value whose type implements [`FileHandler`]. `BUILT_IN` lists
+//! those of this module; other modules register theirs ([`registry`]), which an adapter turns into
+//! the same trait ([`foreign`]). The orchestrator (`session/`) knows no kind of file: it finds the
+//! handler of a file once, when the file is preserved or when somebody needs it in the next kernel,
+//! and calls the handler from then on.
 //!
 //! # What a handler does, in the order in which it is called
 //!
 //! ```text
 //!   old kernel                                     new kernel
 //!
-//!   identify     is the file of this kind?         compatible   which handler wrote it?
-//!      │                                              │
-//!   preserve     all that can fail                    ├──► retrieve    a file again
-//!      │                                              │       │
-//!   data         64 bits for the entry                │    identify
-//!      │                                              │
-//!   freeze       what changes until the end           └──► discard     free the memory
-//!      │
+//!   accepts      is the file of this kind?         compatible   which handler wrote it?
+//!   id           which file is it?                    │
+//!      │                                              ├──► retrieve    a file again
+//!   preserve     all that can fail                    │       │
+//!      │                                              │      id
+//!   data         64 bits for the entry                │       │
+//!      │                                              ▼       ▼
+//!   freeze       what changes until the end        can_finish   is the user done with it?
+//!      │  └──► unfreeze   no kexec comes              │
+//!      │                                           finish       free what is left
 //!   (kexec) ─────── KHO memory ────────────────────────►
 //!
 //!   drop         unpreserve: only if no kexec comes
 //! ```
 //!
-//! 1. [`FileHandler::identify`] tells whether the handler preserves a file, and what distinguishes
-//!    the file from all others that any handler preserves, such as the address of its inode: two
-//!    open files with the same number are one file. It
-//!    is called for every file that any user wants to preserve, so it only looks.
+//! 1. [`FileHandler::accepts`] tells whether the handler preserves a file. It is called for every
+//!    file that any user wants to preserve, so it only looks. [`FileHandler::id`] tells what
+//!    distinguishes the file from all others that any handler preserves, such as the address of its
+//!    inode: two open files with the same number are one file.
 //! 2. [`FileHandler::preserve`] makes the file survive and stay usable: it pins memory, gives it to
 //!    KHO and forbids what could take it away. Whatever can fail must be tried here, as long as the
 //!    user can still do something about it. What it returns is kept as long as the file is
 //!    preserved.
-//! 3. [`PreservedFile::data`] is called once, and tells 64 bits that cross; for all handlers so
-//!    far, the physical address of a preserved page whose layout `abi/` describes.
-//! 4. [`PreservedFile::freeze`] is called when a kexec is entered: once for each attempt, and an
-//!    attempt can end without a kexec. An error refuses the kexec. It may only fail for a reason
-//!    that `preserve` could not know.
-//! 5. Dropping the [`PreservedFile`] unpreserves the file. It happens when the session is closed,
-//!    frozen before or not, and leaves the file as if it had not been preserved.
+//! 3. [`PreservedFile::data`] tells 64 bits that cross; for the handlers of this module, the physical
+//!    address of a preserved page whose layout `abi/` describes.
+//! 4. [`PreservedFile::freeze`] is called when a kexec is entered: once for each attempt, in the
+//!    order in which the files of a session were preserved. An error refuses the kexec. It may only
+//!    fail for a reason that `preserve` could not know. What [`PreservedFile::data`] says afterwards
+//!    is what crosses. If no kexec comes, [`PreservedFile::unfreeze`] is called, the last file first.
+//! 5. Dropping the [`PreservedFile`] unpreserves the file. It happens when the session is closed, the
+//!    last file first, and leaves the file as if it had not been preserved.
 //! 6. In the next kernel, [`FileHandler::compatible`] tells whether the handler wrote an entry.
-//!    Then either [`FileHandler::retrieve`] makes a file, or [`FileHandler::discard`] frees the
-//!    memory, and neither is called again for that entry, whatever it answered. Both must expect
-//!    arbitrary `data`, and arbitrary memory where it leads to: see [`Handover`].
+//!    [`FileHandler::retrieve`] makes a file. It is called at most once for an entry, whatever it
+//!    answers.
+//! 7. When the user finishes the session, [`FileHandler::can_finish`] is asked for each file. If all
+//!    agree, [`FileHandler::finish`] is called once for each, the last file first, and told what has
+//!    become of it.
+//!
+//! `retrieve` and `finish` must expect arbitrary `data`, and arbitrary memory where it leads to: see
+//! [`Handover`].
 //!
 //! # What a handler may rely on
 //!
@@ -57,16 +66,26 @@
 //! - Nothing else runs in the orchestrator during `freeze`. Users of the file itself, other tasks
 //!   and hardware, go on until the kernel stops them.
 
+pub(crate) mod flb;
+mod foreign;
 mod memfd;
+pub(crate) mod registry;
 #[cfg(liveupdate_test)]
 mod test;
 
+use core::ops::Deref;
+
 use kernel::{
+    ffi::c_int,
     fs::File,
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
 };
 
+use self::foreign::ForeignHandler;
 use crate::{
     abi::{
         luo::until_nul,
@@ -76,12 +95,13 @@ use crate::{
     kapi::{
         error::eopnotsupp,
         handover::Handover,
-        kho::Kho, //
+        kho::Kho,
+        module::OtherModule, //
     }, //
 };
 
-/// The handlers. The first that identifies a file preserves it.
-const HANDLERS: &[Handler] = &[
+/// The handlers of this module. The first that accepts a file preserves it.
+const BUILT_IN: &[&dyn AnyHandler] = &[
     &memfd::MemfdHandler,
     #[cfg(liveupdate_test)]
     &test::DevFullHandler,
@@ -94,17 +114,24 @@ pub(crate) trait FileHandler: Send + Sync + 'static {
     type Preserved: PreservedFile;
 
     /// The name and version of what the handler writes: 1 to 47 bytes, none of them NUL.
-    fn compatible(&self) -> &'static str;
+    fn compatible(&self) -> &str;
 
-    /// The number that distinguishes a file from all others that any handler preserves, if this
-    /// handler preserves such files.
+    /// Whether this handler preserves such files.
     ///
     /// # Context
     ///
     /// Process context. Must not sleep for long: it is called for files of all kinds.
-    fn identify(&self, file: &File) -> Option<usize>;
+    fn accepts(&self, file: &File) -> bool;
 
-    /// Preserves a file that [`FileHandler::identify`] has accepted. After an error, the file is as
+    /// The number that distinguishes a file from all others that any handler preserves. The file is
+    /// one that [`FileHandler::accepts`], or that [`FileHandler::retrieve`] has made.
+    ///
+    /// # Context
+    ///
+    /// Process context.
+    fn id(&self, file: &File) -> usize;
+
+    /// Preserves a file that [`FileHandler::accepts`]. After an error, the file is as
     /// before.
     ///
     /// # Context
@@ -112,31 +139,57 @@ pub(crate) trait FileHandler: Send + Sync + 'static {
     /// Process context of the user that preserves the file; may sleep, and be charged.
     fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<Self::Preserved>>;
 
-    /// Makes a file of what `data` describes. In any case, no memory of it is left to be discarded.
+    /// Makes a file of what `data` describes.
     ///
     /// # Context
     ///
     /// Process context of the user that retrieves the file; may sleep, and be charged.
     fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure>;
 
-    /// Frees what `data` describes.
+    /// Whether a session can be finished as far as this file is concerned. If not, finishing fails
+    /// with `EBUSY`.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep. The lock of the files of the session is held.
+    fn can_finish(&self, _data: u64, _outcome: Outcome<'_>) -> bool {
+        true
+    }
+
+    /// Frees what is left of what `data` describes.
     ///
     /// # Context
     ///
     /// Process context; may sleep.
-    fn discard(&self, handover: &Handover, data: u64) -> Result<(), Damage>;
+    fn finish(&self, handover: &Handover, data: u64, outcome: Outcome<'_>) -> Result<(), Damage>;
+}
 
-    /// Whether a session can be finished before its file of this handler was retrieved. If not,
-    /// finishing fails with `EBUSY`.
-    fn can_finish_pending(&self) -> bool {
-        true
+/// What has become of a file of the previous kernel when its session is finished.
+#[derive(Clone, Copy)]
+pub(crate) enum Outcome<'a> {
+    /// Nobody has asked for it.
+    Pending,
+    /// It is a file of this kernel.
+    Retrieved(&'a File),
+    /// [`FileHandler::retrieve`] has failed with this error.
+    Failed(Error),
+}
+
+impl<'a> Outcome<'a> {
+    /// `retrieve_status` and `file` of `struct liveupdate_file_op_args`.
+    fn as_c(self) -> (c_int, Option<&'a File>) {
+        match self {
+            Self::Pending => (0, None),
+            Self::Retrieved(file) => (1, Some(file)),
+            Self::Failed(err) => (err.to_errno(), None),
+        }
     }
 }
 
 /// A file that is preserved. Dropping it unpreserves the file.
 pub(crate) trait PreservedFile: Send + 'static {
     /// What the next kernel is told about the file: the argument of [`FileHandler::retrieve`] and
-    /// [`FileHandler::discard`].
+    /// [`FileHandler::finish`].
     fn data(&self) -> u64;
 
     /// Adds all memory with which the file crosses to what is counted in `pieces`. Called once, after
@@ -150,34 +203,67 @@ pub(crate) trait PreservedFile: Send + 'static {
     ///
     /// Process context of the task that called `reboot(2)`; may sleep, but everything waits for it.
     fn freeze(&mut self, pieces: &mut Pieces) -> Result;
+
+    /// The attempt for which the file was frozen has ended without a kexec.
+    ///
+    /// # Context
+    ///
+    /// As [`PreservedFile::freeze`].
+    fn unfreeze(&mut self) {}
 }
 
-/// A handler, found once for each file.
-pub(crate) type Handler = &'static dyn AnyHandler;
+/// A handler that a file uses, found once for the file. The module that has it stays loaded.
+#[derive(Clone)]
+pub(crate) enum Handler {
+    /// One of this module.
+    BuiltIn(&'static dyn AnyHandler),
+    /// One of another module.
+    Foreign {
+        handler: Arc<ForeignHandler>,
+        _module: OtherModule,
+    },
+}
+
+impl Deref for Handler {
+    type Target = dyn AnyHandler;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::BuiltIn(handler) => *handler,
+            Self::Foreign { handler, .. } => &**handler,
+        }
+    }
+}
 
 /// [`FileHandler`] without the associated type, so that handlers of all kinds fit in one list.
 pub(crate) trait AnyHandler: Send + Sync {
     /// See [`FileHandler::compatible`].
-    fn compatible(&self) -> &'static str;
-    /// See [`FileHandler::identify`].
-    fn identify(&self, file: &File) -> Option<usize>;
+    fn compatible(&self) -> &str;
+    /// See [`FileHandler::accepts`].
+    fn accepts(&self, file: &File) -> bool;
+    /// See [`FileHandler::id`].
+    fn id(&self, file: &File) -> usize;
     /// See [`FileHandler::preserve`].
     fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<dyn PreservedFile>>;
     /// See [`FileHandler::retrieve`].
     fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure>;
-    /// See [`FileHandler::discard`].
-    fn discard(&self, handover: &Handover, data: u64) -> Result<(), Damage>;
-    /// See [`FileHandler::can_finish_pending`].
-    fn can_finish_pending(&self) -> bool;
+    /// See [`FileHandler::can_finish`].
+    fn can_finish(&self, data: u64, outcome: Outcome<'_>) -> bool;
+    /// See [`FileHandler::finish`].
+    fn finish(&self, handover: &Handover, data: u64, outcome: Outcome<'_>) -> Result<(), Damage>;
 }
 
 impl<H: FileHandler> AnyHandler for H {
-    fn compatible(&self) -> &'static str {
+    fn compatible(&self) -> &str {
         FileHandler::compatible(self)
     }
 
-    fn identify(&self, file: &File) -> Option<usize> {
-        FileHandler::identify(self, file)
+    fn accepts(&self, file: &File) -> bool {
+        FileHandler::accepts(self, file)
+    }
+
+    fn id(&self, file: &File) -> usize {
+        FileHandler::id(self, file)
     }
 
     fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<dyn PreservedFile>> {
@@ -188,27 +274,21 @@ impl<H: FileHandler> AnyHandler for H {
         FileHandler::retrieve(self, handover, data)
     }
 
-    fn discard(&self, handover: &Handover, data: u64) -> Result<(), Damage> {
-        FileHandler::discard(self, handover, data)
+    fn can_finish(&self, data: u64, outcome: Outcome<'_>) -> bool {
+        FileHandler::can_finish(self, data, outcome)
     }
 
-    fn can_finish_pending(&self) -> bool {
-        FileHandler::can_finish_pending(self)
+    fn finish(&self, handover: &Handover, data: u64, outcome: Outcome<'_>) -> Result<(), Damage> {
+        FileHandler::finish(self, handover, data, outcome)
     }
 }
 
-/// The handler that wrote an entry of the previous kernel. What follows the first NUL of the field
-/// is ignored, as in C.
-pub(crate) fn find(compatible: &[u8; 48]) -> Option<Handler> {
+/// The handler of this module that wrote an entry of the previous kernel. What follows the first NUL
+/// of the field is ignored, as in C.
+fn find_built_in(compatible: &[u8; 48]) -> Option<&'static dyn AnyHandler> {
     let name = until_nul(compatible)?;
-    let mut handlers = HANDLERS.iter().copied();
+    let mut handlers = BUILT_IN.iter().copied();
     handlers.find(|handler| handler.compatible().as_bytes() == name)
-}
-
-/// The handler of a file, and the number of the file.
-pub(crate) fn identify(file: &File) -> Option<(Handler, usize)> {
-    let mut handlers = HANDLERS.iter().copied();
-    handlers.find_map(|handler| Some((handler, handler.identify(file)?)))
 }
 
 /// Why there is no file for an entry of the previous kernel.
@@ -252,9 +332,9 @@ mod tests {
 
     #[test]
     fn found_by_the_name_they_write() -> Result {
-        for handler in HANDLERS {
+        for handler in BUILT_IN {
             let field = padded(handler.compatible());
-            let found = find(&field).ok_or(ENOENT)?;
+            let found = find_built_in(&field).ok_or(ENOENT)?;
             assert_eq!(found.compatible(), handler.compatible());
         }
         Ok(())
@@ -262,19 +342,19 @@ mod tests {
 
     #[test]
     fn nothing_counts_after_the_nul() -> Result {
-        let handler = HANDLERS.first().ok_or(ENOENT)?;
+        let handler = BUILT_IN.first().ok_or(ENOENT)?;
         let len = handler.compatible().len();
         let mut field = padded(handler.compatible());
         for byte in field.iter_mut().skip(len + 1) {
             *byte = b'x';
         }
-        assert!(find(&field).is_some());
+        assert!(find_built_in(&field).is_some());
         // Without the NUL it is another name.
         for byte in field.iter_mut().skip(len).take(1) {
             *byte = b'x';
         }
-        assert!(find(&field).is_none());
-        assert!(find(&[0; 48]).is_none());
+        assert!(find_built_in(&field).is_none());
+        assert!(find_built_in(&[0; 48]).is_none());
         Ok(())
     }
 }

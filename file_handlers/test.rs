@@ -18,6 +18,7 @@ use kernel::{
 use super::{
     Failure,
     FileHandler,
+    Outcome,
     PreservedFile, //
 };
 use crate::{
@@ -46,13 +47,17 @@ pub(super) struct DevFullHandler;
 impl FileHandler for DevFullHandler {
     type Preserved = DevFull;
 
-    fn compatible(&self) -> &'static str {
+    fn compatible(&self) -> &str {
         "test-full-v1"
     }
 
+    fn accepts(&self, file: &File) -> bool {
+        chrdev::number(file) == Some(DEV_FULL)
+    }
+
     /// Every open file is a file of its own.
-    fn identify(&self, file: &File) -> Option<usize> {
-        (chrdev::number(file) == Some(DEV_FULL)).then_some(file.as_ptr() as usize)
+    fn id(&self, file: &File) -> usize {
+        file.as_ptr() as usize
     }
 
     /// Preserves nothing but a page without content.
@@ -61,17 +66,16 @@ impl FileHandler for DevFullHandler {
         Ok(KBox::new(DevFull { file, page }, GFP_KERNEL)?)
     }
 
-    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
-        self.discard(handover, data)?;
+    fn retrieve(&self, _handover: &Handover, _data: u64) -> Result<ARef<File>, Failure> {
         Err(ENODEV.into())
     }
 
-    fn discard(&self, handover: &Handover, data: u64) -> Result<(), Damage> {
-        handover.claim_pages(PhysAddr(data), 0).map(drop)
+    fn can_finish(&self, _data: u64, outcome: Outcome<'_>) -> bool {
+        !matches!(outcome, Outcome::Pending)
     }
 
-    fn can_finish_pending(&self) -> bool {
-        false
+    fn finish(&self, handover: &Handover, data: u64, _outcome: Outcome<'_>) -> Result<(), Damage> {
+        handover.claim_pages(PhysAddr(data), 0).map(drop)
     }
 }
 

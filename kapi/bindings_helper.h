@@ -16,6 +16,11 @@
 #include <linux/kho/abi/block.h>
 #include <linux/kho/abi/luo.h>
 #include <linux/kho/abi/memfd.h>
+/* Without this, the header declares nothing: the module exports what it declares. */
+#ifndef CONFIG_LIVEUPDATE
+#define CONFIG_LIVEUPDATE 1
+#endif
+#include <linux/liveupdate.h>
 #include <linux/memfd.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -59,8 +64,13 @@ struct lu_frame {
 unsigned int lu_other_cpus(void);
 bool lu_fatal_signal_pending(void);
 void lu_rwsem_init(struct rw_semaphore *sem);
+void lu_handler_rwsem_init(struct rw_semaphore *sem);
+void lu_flb_rwsem_init(struct rw_semaphore *sem);
 bool lu_module_get(void);
 void lu_module_put(void);
+bool lu_other_module_get(struct module *module);
+void lu_other_module_get_more(struct module *module);
+void lu_other_module_put(struct module *module);
 
 /* helpers/kho.c */
 phys_addr_t lu_virt_to_phys(void *virt);

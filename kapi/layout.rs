@@ -13,6 +13,10 @@ use super::{
 };
 use crate::abi::{
     chain::BlockHeader,
+    flb::{
+        FlbEntry,
+        FlbHeader, //
+    },
     luo,
     memfd,
     units,
@@ -27,7 +31,8 @@ const _: () = {
     assert!(luo::Root::SIZE == size_of::<c::luo_ser>());
     assert!(luo::SessionEntry::SIZE == size_of::<c::luo_session_ser>());
     assert!(luo::FileEntry::SIZE == size_of::<c::luo_file_ser>());
-    assert!(luo::FlbHeader::SIZE == size_of::<c::luo_flb_header_ser>());
+    assert!(FlbHeader::SIZE == size_of::<c::luo_flb_header_ser>());
+    assert!(FlbEntry::SIZE == size_of::<c::luo_flb_ser>());
     assert!(memfd::Header::SIZE == c::LU_SIZEOF_MEMFD as usize);
     assert!(memfd::FolioEntry::SIZE == c::LU_SIZEOF_FOLIO as usize);
     assert!(vmalloc::Descriptor::SIZE == c::LU_SIZEOF_VMALLOC as usize);

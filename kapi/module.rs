@@ -8,7 +8,10 @@
 //!
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
     prelude::*,
@@ -75,5 +78,53 @@ impl ModulePin {
         // SAFETY: `new()` took the reference, which ends with `self`. It is not the last one: by
         // the type invariant of `Entered` the caller of this code holds another.
         unsafe { bindings::lu_module_put() };
+    }
+}
+
+/// A reference to another module, which cannot be unloaded meanwhile. Dropping it puts it.
+///
+/// # Invariants
+///
+/// We own a reference to the module.
+pub(crate) struct OtherModule(NonNull<bindings::module>);
+
+// SAFETY: A reference to a module may be put by any thread.
+unsafe impl Send for OtherModule {}
+// SAFETY: A shared reference only allows to take another one, which any thread may do.
+unsafe impl Sync for OtherModule {}
+
+impl OtherModule {
+    /// Takes a reference. `ENODEV` if the module is being unloaded.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Safety
+    ///
+    /// `module` is a module that is not freed during the call.
+    pub(super) unsafe fn get(module: NonNull<bindings::module>) -> Result<Self> {
+        // SAFETY: By the requirement of this function the module is valid.
+        if !unsafe { bindings::lu_other_module_get(module.as_ptr()) } {
+            return Err(ENODEV);
+        }
+        // INVARIANT: This is the reference that was taken.
+        Ok(Self(module))
+    }
+}
+
+impl Clone for OtherModule {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariant we own a reference, so another one may be taken.
+        unsafe { bindings::lu_other_module_get_more(self.0.as_ptr()) };
+        // INVARIANT: This is the reference that was taken.
+        Self(self.0)
+    }
+}
+
+impl Drop for OtherModule {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant we own a reference, which ends here.
+        unsafe { bindings::lu_other_module_put(self.0.as_ptr()) };
     }
 }

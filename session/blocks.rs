@@ -116,6 +116,15 @@ impl<E: Record> BlockWriter<E> {
         Ok(())
     }
 
+    /// Writes the entry of this number anew, if it is written.
+    pub(super) fn rewrite(&mut self, nr: usize, entry: &E) {
+        let slot = nr % chain::entries_per_block::<E>();
+        let index = nr / chain::entries_per_block::<E>();
+        if let Some(block) = self.blocks.get_mut(index).filter(|_| nr < self.len) {
+            chain::rewrite(block.bytes_mut(), slot, entry);
+        }
+    }
+
     /// Forgets all entries, and keeps the blocks.
     pub(super) fn rewind(&mut self) {
         for block in self.blocks.iter_mut() {

@@ -12,10 +12,7 @@ use kernel::{
 
 use super::orchestrator::Orchestrator;
 use crate::{
-    abi::{
-        pieces::Pieces,
-        PhysAddr, //
-    },
+    abi::pieces::Pieces,
     kapi::{
         error::eopnotsupp,
         kexec::{
@@ -45,6 +42,7 @@ impl KexecPrepare for Orchestrator {
             pr_warn!("{unfinished} incoming sessions are not finished: the next kernel does not get them\n");
         }
         let start = Instant::<Monotonic>::now();
+        self.root.lock().set_flbs(&self.shared.handlers)?;
         let written = self.outgoing.serialize(&stopped)?;
         let mut pieces = written.pieces;
         let mut root = self.root.lock();
@@ -64,7 +62,7 @@ impl KexecPrepare for Orchestrator {
     }
 
     fn abort(&self) {
-        self.root.lock().set_sessions(PhysAddr(0));
+        self.root.lock().clear();
         self.outgoing.forget();
         self.shared.freeze.thaw();
     }

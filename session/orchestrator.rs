@@ -21,7 +21,10 @@ use super::{
     root::OutgoingRoot,
     shared::Shared, //
 };
-use crate::kapi::kho::Kho;
+use crate::{
+    file_handlers::registry::Registry,
+    kapi::kho::Kho, //
+};
 
 /// One value for each time that the module is loaded.
 #[pin_data]
@@ -47,8 +50,13 @@ impl Orchestrator {
     /// # Context
     ///
     /// Process context; sleeps.
-    pub(crate) fn new(kho: Kho, max_sessions: u32, max_files: u32) -> Result<Arc<Self>> {
-        let shared = Shared::new(kho, max_files)?;
+    pub(crate) fn new(
+        kho: Kho,
+        handlers: Arc<Registry>,
+        max_sessions: u32,
+        max_files: u32,
+    ) -> Result<Arc<Self>> {
+        let shared = Shared::new(kho, handlers, max_files)?;
         let incoming = incoming::Registry::new(&shared)?;
         let outgoing = outgoing::Registry::new(&shared, max_sessions)?;
         let root = OutgoingRoot::announce(kho, incoming.liveupdate_num().wrapping_add(1))?;

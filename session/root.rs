@@ -6,16 +6,16 @@ use kernel::prelude::*;
 
 use crate::{
     abi::{
+        flb::FlbWriter,
         luo::{
-            FlbHeader,
             Root,
             COMPATIBLE,
             SUBTREE, //
         },
         pieces::Pieces,
-        PhysAddr,
-        Record, //
+        PhysAddr, //
     },
+    file_handlers::registry,
     kapi::kho::{
         Charge,
         Kho,
@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct OutgoingRoot {
     root: Root,
     subtree: Subtree,
-    // The C implementation reads this page, if only to find that there are no objects in it.
+    // The C implementation reads this page, if only to find that there are no FLBs in it.
     flbs: PreservedPage,
 }
 
@@ -38,7 +38,7 @@ impl OutgoingRoot {
     /// `ENOMEM`.
     pub(super) fn announce(kho: Kho, liveupdate_num: u64) -> Result<Self> {
         let mut flbs = PreservedPage::new(kho, Charge::Nobody)?;
-        FlbHeader { pages: 1, count: 0 }.store(flbs.bytes_mut());
+        FlbWriter::new(flbs.bytes_mut());
         let root = Root {
             compatible: COMPATIBLE,
             liveupdate_num,
@@ -56,6 +56,18 @@ impl OutgoingRoot {
             subtree,
             flbs,
         })
+    }
+
+    /// Writes the FLBs that cross. `ENOMEM`.
+    pub(super) fn set_flbs(&mut self, handlers: &registry::Registry) -> Result {
+        let mut writer = FlbWriter::new(self.flbs.bytes_mut());
+        handlers.for_each_entry(|entry| writer.push(entry))
+    }
+
+    /// Makes the root lead to nothing.
+    pub(super) fn clear(&mut self) {
+        FlbWriter::new(self.flbs.bytes_mut());
+        self.set_sessions(PhysAddr(0));
     }
 
     /// Adds the root to what is counted in `pieces`.

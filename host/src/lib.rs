@@ -3,7 +3,7 @@
 //! Compiles the source files of `abi/` on the host and tests them on simulated memory.
 //!
 //! `memory` simulates what the previous kernel preserved. `tests` checks each reader on chosen
-//! values, `properties`, `walks`, `roundtrip` and `claims` on generated ones. `fuzz` holds the fuzz
+//! values, `properties`, `walks`, `roundtrip`, `flbs` and `claims` on generated ones. `fuzz` holds the fuzz
 //! targets, and `corpus` replays their inputs.
 
 // The tests do not use every item of the module.
@@ -14,6 +14,8 @@ pub(crate) mod abi;
 mod claims;
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod flbs;
 pub mod fuzz;
 mod memory;
 #[cfg(test)]

@@ -9,7 +9,8 @@ use crate::{
     abi::{
         array::Placement,
         chain::{self, BlockHeader, Survey},
-        luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
+        flb::{FlbEntry, FlbHeader},
+        luo::{padded, until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd, ALL_SEALS},
         pieces::Pieces,
         units::{PageIndex, Pfn},
@@ -250,6 +251,7 @@ proptest! {
         reads_back::<SessionEntry>(&bytes)?;
         reads_back::<FileEntry>(&bytes)?;
         reads_back::<FlbHeader>(&bytes)?;
+        reads_back::<FlbEntry>(&bytes)?;
         reads_back::<Header>(&bytes)?;
         reads_back::<FolioEntry>(&bytes)?;
         reads_back::<Descriptor>(&bytes)?;

@@ -8,7 +8,8 @@ use crate::{
     abi::{
         array::Placement,
         chain::{self, BlockHeader, Survey, MAX_BLOCKS},
-        luo::{padded, until_nul, FileEntry, FlbHeader, Root, SessionEntry, COMPATIBLE},
+        flb::{FlbEntry, FlbHeader},
+        luo::{padded, until_nul, FileEntry, Root, SessionEntry, COMPATIBLE},
         memfd::{FolioEntry, Header, Memfd},
         pieces::{FolioPieces, Pieces},
         units::{Order, PageIndex, Pfn},
@@ -81,20 +82,6 @@ fn root_damage_is_reported() {
     for at in [0, PAGE + 8, 3 * PAGE, u64::MAX] {
         let at = PhysAddr(at);
         assert_eq!(Root::read(&memory, at, 32), Err(Damage::Address { at }));
-    }
-}
-
-#[test]
-fn flb_list_fits_in_one_page() {
-    let mut memory = Pages::default();
-    let mut read = |pages, count| {
-        memory.put(PAGE, &bytes_of(&FlbHeader { pages, count }));
-        FlbHeader::read(&memory, PhysAddr(PAGE)).map(|header| header.count)
-    };
-    assert_eq!(read(1, 0), Ok(0));
-    assert_eq!(read(1, 63), Ok(63));
-    for (pages, count) in [(0, 0), (2, 0), (1, 64), (1, u64::MAX)] {
-        assert_eq!(read(pages, count), Err(Damage::FlbList { pages, count }));
     }
 }
 
@@ -248,6 +235,7 @@ fn records_have_the_sizes_of_the_abi() {
     assert_eq!(SessionEntry::SIZE, 80);
     assert_eq!(FileEntry::SIZE, 64);
     assert_eq!(FlbHeader::SIZE, 16);
+    assert_eq!(FlbEntry::SIZE, 64);
     assert_eq!(Header::SIZE, 48);
     assert_eq!(FolioEntry::SIZE, 16);
     assert_eq!(Descriptor::SIZE, 16);
@@ -310,6 +298,12 @@ fn damage_text_names_the_value() {
                 count: 70,
             },
             "70 objects in 2 pages",
+        ),
+        (
+            Damage::Flb {
+                name: padded("iommu\n"),
+            },
+            "object \"iommu\\n\" has",
         ),
         (Damage::Handler { name: [b'x'; 48] }, "xxx\""),
         (

@@ -38,6 +38,31 @@ void lu_rwsem_init(struct rw_semaphore *sem)
 }
 
 /**
+ * lu_handler_rwsem_init() - As lu_rwsem_init(), for the gate of a handler.
+ * @sem: Memory for a semaphore, which does not move afterwards.
+ *
+ * lockdep takes all semaphores that one line initializes for locks of one kind, and
+ * one kind may not be taken inside of itself.
+ *
+ * Context: Any context.
+ */
+void lu_handler_rwsem_init(struct rw_semaphore *sem)
+{
+	init_rwsem(sem);
+}
+
+/**
+ * lu_flb_rwsem_init() - As lu_handler_rwsem_init(), for the gate of an FLB.
+ * @sem: Memory for a semaphore, which does not move afterwards.
+ *
+ * Context: Any context.
+ */
+void lu_flb_rwsem_init(struct rw_semaphore *sem)
+{
+	init_rwsem(sem);
+}
+
+/**
  * lu_module_get() - See try_module_get().
  *
  * Context: Any context.
@@ -57,4 +82,38 @@ bool lu_module_get(void)
 void lu_module_put(void)
 {
 	module_put(THIS_MODULE);
+}
+
+/**
+ * lu_other_module_get() - See try_module_get().
+ * @module: Module that is not freed during the call.
+ *
+ * Context: Any context.
+ * Return: Whether @module has one reference more, for lu_other_module_put().
+ */
+bool lu_other_module_get(struct module *module)
+{
+	return try_module_get(module);
+}
+
+/**
+ * lu_other_module_get_more() - See __module_get().
+ * @module: Module to which the caller has a reference.
+ *
+ * Context: Any context.
+ */
+void lu_other_module_get_more(struct module *module)
+{
+	__module_get(module);
+}
+
+/**
+ * lu_other_module_put() - See module_put().
+ * @module: Module to which the caller gives up a reference.
+ *
+ * Context: Any context.
+ */
+void lu_other_module_put(struct module *module)
+{
+	module_put(module);
 }

@@ -24,9 +24,10 @@ use crate::{
         PhysAddr, //
     },
     file_handlers::{
-        self,
+        registry::Registry,
         Failure,
-        Handler, //
+        Handler,
+        Outcome, //
     },
     kapi::{
         anon_file::FdInfo,
@@ -74,7 +75,7 @@ impl Unread {
             KVVec::with_capacity(survey.entries, GFP_KERNEL).map_err(|_| NotRead::OutOfMemory)?;
         blocks::claim(handover, self.first, survey, |entry| {
             // The capacity is that of all entries.
-            let _ = files.push_within_capacity(IncomingFile::new(&entry));
+            let _ = files.push_within_capacity(IncomingFile::new(&entry, files.len()));
             Ok(())
         })?;
         Ok(FileSet::new(files)?)
@@ -118,6 +119,19 @@ impl FileSet {
         })
     }
 
+    /// Sorts the files by the order in which they were preserved, for [`FileSet::pop`]. They cannot be
+    /// found any more.
+    pub(super) fn sort_by_place(&mut self) {
+        if !self.sorted.is_sorted_by_key(|file| file.place) {
+            self.sorted.sort_unstable_by_key(|file| file.place);
+        }
+    }
+
+    /// Takes the last file.
+    pub(super) fn pop(&mut self) -> Option<IncomingFile> {
+        self.sorted.pop()
+    }
+
     /// All files, by token.
     pub(super) fn iter(&self) -> impl Iterator<Item = &IncomingFile> {
         self.sorted.iter()
@@ -147,7 +161,7 @@ impl FileSet {
     }
 
     /// See [`fdinfo`].
-    pub(super) fn show(&mut self, to: &FdInfo<'_>) {
+    pub(super) fn show(&mut self, handlers: &Registry, to: &FdInfo<'_>) {
         if self.sorted.len() > fdinfo::MAX_LISTED {
             let count = |state| {
                 self.iter()
@@ -161,27 +175,31 @@ impl FileSet {
             if to.is_full() {
                 break;
             }
-            let handler = file
-                .handler()
-                .map_or("unknown", |handler| handler.compatible());
-            fdinfo::file(to, file.token, handler, file.state_name());
+            let (token, state) = (file.token, file.state_name());
+            let handler = file.handler(handlers);
+            let name = handler.map_or("unknown", |handler| handler.compatible());
+            fdinfo::file(to, token, name, state);
         }
     }
 }
 
-/// A file of the previous kernel.
+/// A file of the previous kernel. Fields are dropped in order: the file goes before the module of its
+/// handler may.
 pub(super) struct IncomingFile {
     token: u64,
     data: u64,
-    origin: Origin,
+    /// How many files of the session were preserved before.
+    place: u32,
     state: FileState,
+    origin: Origin,
 }
 
 /// Which handler wrote the entry of a file.
 enum Origin {
-    /// The name in the entry, for which no handler has been found: nobody has looked for one, or
-    /// there is none.
+    /// The name in the entry. Nobody has needed the handler yet.
     Named([u8; 48]),
+    /// The name in the entry, for which there was no handler. The log has said so.
+    Missing([u8; 48]),
     Found(Handler),
 }
 
@@ -201,10 +219,11 @@ pub(super) enum FileState {
 const STATE_NAMES: [&str; 3] = ["pending", "retrieved", "failed"];
 
 impl IncomingFile {
-    fn new(entry: &FileEntry) -> Self {
+    fn new(entry: &FileEntry, place: usize) -> Self {
         Self {
             token: entry.token,
             data: entry.data,
+            place: place as u32,
             origin: Origin::Named(entry.compatible),
             state: FileState::Pending,
         }
@@ -219,25 +238,43 @@ impl IncomingFile {
         &self.state
     }
 
-    /// The handler, which is looked for once.
-    fn handler(&mut self) -> Result<Handler, Damage> {
-        let name = match self.origin {
-            Origin::Found(handler) => return Ok(handler),
-            Origin::Named(name) => name,
-        };
-        let handler = file_handlers::find(&name).ok_or(Damage::Handler { name })?;
-        self.origin = Origin::Found(handler);
-        Ok(handler)
+    /// The handler, which is looked for until it is found: another module may register it late.
+    fn handler(&mut self, handlers: &Registry) -> Result<&Handler, Damage> {
+        if let Origin::Named(name) | Origin::Missing(name) = self.origin {
+            let handler = handlers.find(&name).ok_or(Damage::Handler { name })?;
+            self.origin = Origin::Found(handler);
+        }
+        match &self.origin {
+            Origin::Found(handler) => Ok(handler),
+            Origin::Named(name) | Origin::Missing(name) => Err(Damage::Handler { name: *name }),
+        }
     }
 
-    /// Begins the only attempt to retrieve the file.
-    pub(super) fn begin(&mut self, ticket: Ticket) -> Retrieval {
+    /// Whether nobody was told yet that there is no handler. The caller tells it.
+    pub(super) fn tell_missing(&mut self) -> bool {
+        match self.origin {
+            Origin::Named(name) => {
+                self.origin = Origin::Missing(name);
+                true
+            }
+            Origin::Missing(_) | Origin::Found(_) => false,
+        }
+    }
+
+    /// Begins the only attempt to retrieve the file. If there is no handler, the attempt is not
+    /// spent.
+    pub(super) fn begin(
+        &mut self,
+        handlers: &Registry,
+        ticket: Ticket,
+    ) -> Result<Retrieval, Damage> {
+        let handler = self.handler(handlers)?.clone();
         self.state = FileState::Retrieving;
-        Retrieval {
-            handler: self.handler(),
+        Ok(Retrieval {
+            handler,
             data: self.data,
             ticket,
-        }
+        })
     }
 
     /// Takes the result of the attempt, which is final.
@@ -257,19 +294,31 @@ impl IncomingFile {
         }
     }
 
-    /// Whether the session can be finished in this state of the file.
-    pub(super) fn can_finish(&mut self) -> bool {
-        match self.state {
-            FileState::Pending => self.handler().map_or(true, |h| h.can_finish_pending()),
-            _ => true,
+    /// What has become of the file, as long as no task is retrieving it.
+    fn outcome(&self) -> Outcome<'_> {
+        match &self.state {
+            FileState::Pending | FileState::Retrieving => Outcome::Pending,
+            FileState::Retrieved { file, .. } => Outcome::Retrieved(file),
+            FileState::Failed(err) => Outcome::Failed(*err),
         }
     }
 
-    /// Frees the memory of a file that nobody has asked for.
-    pub(super) fn discard(&mut self, handover: &Handover) -> Result<(), Damage> {
-        match self.state {
-            FileState::Pending => self.handler()?.discard(handover, self.data),
-            _ => Ok(()),
+    /// Whether the session can be finished in this state of the file. A file that nobody knows does
+    /// not prevent that.
+    pub(super) fn can_finish(&mut self, handlers: &Registry) -> bool {
+        let handler = self.handler(handlers).cloned();
+        handler.map_or(true, |handler| {
+            handler.can_finish(self.data, self.outcome())
+        })
+    }
+
+    /// Frees what is left of the file. If there is no handler, and the log has said so, that is no error
+    /// again.
+    pub(super) fn finish(mut self, handlers: &Registry, handover: &Handover) -> Result<(), Damage> {
+        match self.handler(handlers).cloned() {
+            Ok(handler) => handler.finish(handover, self.data, self.outcome()),
+            Err(why) if self.tell_missing() => Err(why),
+            Err(_) => Ok(()),
         }
     }
 
@@ -286,7 +335,7 @@ impl IncomingFile {
 
 /// The only attempt to retrieve a file.
 pub(super) struct Retrieval {
-    handler: Result<Handler, Damage>,
+    handler: Handler,
     data: u64,
     ticket: Ticket,
 }
@@ -298,9 +347,8 @@ impl Retrieval {
     ///
     /// Process context; sleeps, for a time that grows with the file.
     pub(super) fn run(self, handover: &Handover) -> Result<(Claim, ARef<File>), Failure> {
-        let handler = self.handler?;
-        let file = handler.retrieve(handover, self.data)?;
-        let id = handler.identify(&file).ok_or(EIO)?;
+        let file = self.handler.retrieve(handover, self.data)?;
+        let id = self.handler.id(&file);
         Ok((self.ticket.claim(id)?, file))
     }
 }
@@ -317,7 +365,7 @@ mod tests {
                 data: 0,
                 token: *token,
             };
-            files.push(IncomingFile::new(&entry), GFP_KERNEL)?;
+            files.push(IncomingFile::new(&entry, files.len()), GFP_KERNEL)?;
         }
         Ok(FileSet::new(files))
     }

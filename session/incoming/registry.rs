@@ -27,14 +27,15 @@ use super::{
 use crate::{
     abi::{
         chain,
+        flb,
         luo::{
-            FlbHeader,
             Root,
             SessionEntry,
             SUBTREE, //
         },
         Damage,
-        PhysAddr, //
+        PhysAddr,
+        PAGE_SIZE, //
     },
     kapi::{
         handover::{
@@ -106,6 +107,28 @@ enum Progress {
     Damaged,
 }
 
+/// What the log calls the page of FLBs.
+const FLBS: &str = "list of objects bound to files";
+
+/// Reads the FLBs that the previous kernel has left, and claims nothing. Damage is logged, and costs
+/// all FLBs: then the root leads to none. `ENOMEM`.
+fn read_flbs(handover: &Handover, root: &mut Root) -> Result<KVec<flb::FlbEntry>> {
+    let mut entries = KVec::with_capacity(flb::MAX_FLBS, GFP_KERNEL)?;
+    let at = PhysAddr(root.flbs);
+    if !at.is_null() {
+        let mut page = KBox::new([0; PAGE_SIZE], GFP_KERNEL)?;
+        let read = flb::read(handover, at, &mut page, |entry| {
+            // The capacity is that of a full page.
+            let _ = entries.push_within_capacity(entry);
+        });
+        if let Err(why) = read {
+            report(FLBS, why);
+            root.flbs = 0;
+        }
+    }
+    Ok(entries)
+}
+
 /// Logs that `what` is damaged.
 fn report(what: &str, why: Damage) {
     pr_err!("{what} from the previous kernel is damaged: {why}\n");
@@ -145,11 +168,14 @@ impl Registry {
     pub(in crate::session) fn new(shared: &Arc<Shared>) -> Result<Arc<Self>> {
         let shared = shared.clone();
         let handover = Handover::new(shared.kho, SUBTREE)?;
-        let progress = Progress::new(&handover);
+        let mut progress = Progress::new(&handover);
         let (liveupdate_num, unfinished) = match progress {
             Progress::Surveyed { root, survey } => (root.liveupdate_num, survey.entries),
             Progress::Read | Progress::Damaged => (0, 0),
         };
+        if let Progress::Surveyed { root, .. } = &mut progress {
+            shared.handlers.set_arrived(read_flbs(&handover, root)?);
+        }
         let pin = match unfinished {
             0 => None,
             _ => Some(ModulePin::new()?),
@@ -245,7 +271,7 @@ impl Registry {
     /// tell where the root is.
     fn retire_root(&self, root: &Root) {
         if let Err(why) = self.free_flbs(PhysAddr(root.flbs)) {
-            report("list of objects bound to files", why);
+            report(FLBS, why);
         }
         let empty = Root {
             sessions: 0,
@@ -257,17 +283,11 @@ impl Registry {
         }
     }
 
-    /// Frees the list of file-lifecycle-bound objects, if it is empty. No session depends on it.
+    /// Frees the page of FLBs, which was read.
     fn free_flbs(&self, at: PhysAddr) -> Result<(), Damage> {
-        if at.is_null() {
-            return Ok(());
-        }
-        match FlbHeader::read(&*self.handover, at)?.count {
-            0 => self.handover.claim_pages(at, 0).map(drop),
-            count => {
-                pr_warn!("{count} objects bound to files have no handler and stay reserved\n");
-                Ok(())
-            }
+        match at.is_null() {
+            true => Ok(()),
+            false => self.handover.claim_pages(at, 0).map(drop),
         }
     }
 

@@ -40,7 +40,6 @@ use super::{
         FileList,
         FileSet,
         FileState,
-        IncomingFile,
         NotRead, //
     },
     registry::{
@@ -216,7 +215,7 @@ impl Session {
     /// Process context; sleeps, for a time that grows with the file. Waits while another task is
     /// retrieving the file.
     fn retrieve_file(&self, _running: &Running<'_>, token: u64) -> Result<ARef<File>> {
-        let identities = &self.registry.shared.identities;
+        let shared = &*self.registry.shared;
         let mut state = self.state.lock();
         let (index, retrieval) = loop {
             let index = state.files.find(token).ok_or(ENOENT)?;
@@ -225,18 +224,26 @@ impl Session {
                 FileState::Retrieved { file, .. } => return Ok(file.clone()),
                 FileState::Failed(err) => return Err(*err),
                 // The ticket comes first: if there is no memory for it, the attempt is not spent.
-                FileState::Pending => break (index, file.begin(identities.ticket()?)),
+                FileState::Pending => {
+                    let ticket = shared.identities.ticket()?;
+                    match file.begin(&shared.handlers, ticket) {
+                        Ok(retrieval) => break (index, retrieval),
+                        Err(why) => {
+                            if file.tell_missing() {
+                                self.report(token, &why);
+                            }
+                            return Err(Failure::from(why).errno());
+                        }
+                    }
+                }
                 FileState::Retrieving => self.retrieved.wait(&mut state),
             }
         };
         state.retrieving += 1;
         drop(state);
-        let result = retrieval.run(&self.registry.handover).map_err(|failure| {
-            if let Failure::Damaged(why) = &failure {
-                self.report(token, why);
-            }
-            failure.errno()
-        });
+        let result = retrieval
+            .run(&self.registry.handover)
+            .map_err(|failure| self.refuse(token, failure));
         let mut state = self.state.lock();
         state.retrieving -= 1;
         // The session is not finished while a task is retrieving a file, so that the index is
@@ -259,6 +266,14 @@ impl Session {
             Some(FileState::Failed(err)) => Err(*err),
             _ => Ok(()),
         }
+    }
+
+    /// Logs why a file cannot be retrieved. The error for that.
+    fn refuse(&self, token: u64, failure: Failure) -> Error {
+        if let Failure::Damaged(why) = &failure {
+            self.report(token, why);
+        }
+        failure.errno()
     }
 
     /// Logs why a file cannot be retrieved, or not be freed.
@@ -290,15 +305,18 @@ impl Session {
         while state.retrieving > 0 {
             self.retrieved.wait(&mut state);
         }
-        if !state.files.iter_mut().all(IncomingFile::can_finish) {
+        let handlers = &*self.registry.shared.handlers;
+        if !state.files.iter_mut().all(|file| file.can_finish(handlers)) {
             return Err(EBUSY);
         }
         let mut files = core::mem::replace(&mut state.files, FileSet::empty());
         // The lock is released: this walks the pages of files.
         drop(state);
-        for file in files.iter_mut() {
-            if let Err(why) = file.discard(&self.registry.handover) {
-                self.report(file.token(), &why);
+        files.sort_by_place();
+        while let Some(file) = files.pop() {
+            let token = file.token();
+            if let Err(why) = file.finish(handlers, &self.registry.handover) {
+                self.report(token, &why);
             }
         }
         Ok(())
@@ -376,7 +394,8 @@ impl AnonFile for Session {
 
     fn show_fdinfo(&self, to: &FdInfo<'_>) {
         fdinfo::session(to, &self.name, "incoming");
-        self.state.lock().files.show(to);
+        let handlers = &*self.registry.shared.handlers;
+        self.state.lock().files.show(handlers, to);
     }
 
     fn release(self: Arc<Self>, entered: &Entered<'_>) {

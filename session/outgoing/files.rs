@@ -39,7 +39,6 @@ use crate::{
         PhysAddr, //
     },
     file_handlers::{
-        self,
         Handler,
         PreservedFile, //
     },
@@ -61,30 +60,47 @@ pub(super) struct FileSet {
     files: Mutex<Files>,
 }
 
+/// # Invariants
+///
+/// There is an entry in `blocks` for each file in `preserved`, at the same place, and `preserved` has
+/// room for a file for each token.
 struct Files {
-    by_token: RBTree<u64, Slot>,
-    /// The number of slots.
+    tokens: RBTree<u64, ()>,
+    /// The number of tokens: some belong to files that tasks are preserving.
     count: usize,
-    /// Has blocks for all slots, and an entry for each file that is preserved.
+    /// In the order in which they were preserved, which is that of freezing. Unpreserving goes the
+    /// other way, because a file may depend on those before it.
+    preserved: KVVec<OutgoingFile>,
+    /// How many files are frozen: those at the start.
+    frozen: usize,
+    /// Has blocks for all tokens.
     blocks: BlockWriter<FileEntry>,
     /// Those of the files that are preserved, without the blocks.
     pieces: Pieces,
 }
 
-enum Slot {
-    /// The token is in use; a task is preserving the file.
-    Reserved,
-    Preserved(OutgoingFile),
-}
-
 /// A preserved file. Fields are dropped in order: the file is unpreserved before any other session
-/// may claim it, and its number is given up while the file that has it still exists.
+/// may claim it, its number is given up while the file that has it still exists, and the module of its
+/// handler may go after all that.
 struct OutgoingFile {
+    token: u64,
+    /// What its entry says.
+    data: u64,
     preserved: KBox<dyn PreservedFile>,
-    handler: Handler,
     _identity: Claim,
     _share: Share,
     _file: ARef<File>,
+    handler: Handler,
+}
+
+impl OutgoingFile {
+    fn entry(&self) -> FileEntry {
+        FileEntry {
+            compatible: padded(self.handler.compatible()),
+            data: self.data,
+            token: self.token,
+        }
+    }
 }
 
 /// Where the next kernel finds the files of a session.
@@ -94,19 +110,44 @@ pub(in crate::session) struct Location {
 }
 
 impl Files {
-    /// The files that are preserved, by token.
-    fn preserved(&self) -> impl Iterator<Item = (&u64, &OutgoingFile)> {
-        self.by_token.iter().filter_map(|(token, slot)| match slot {
-            Slot::Preserved(file) => Some((token, file)),
-            Slot::Reserved => None,
-        })
-    }
-
     /// All memory of the session.
     fn all_pieces(&mut self) -> Pieces {
         let mut pieces = self.blocks.pieces();
         pieces.join(&self.pieces);
         pieces
+    }
+
+    /// Freezes the files that are not frozen, up to the first that refuses.
+    fn freeze(&mut self, name: &Name) -> Result {
+        for (nr, file) in self.preserved.iter_mut().enumerate().skip(self.frozen) {
+            file.preserved
+                .freeze(&mut self.pieces)
+                .inspect_err(|err| report_refusal(name, file, *err))?;
+            self.frozen = nr + 1;
+            let data = file.preserved.data();
+            if data != file.data {
+                file.data = data;
+                self.blocks.rewrite(nr, &file.entry());
+            }
+        }
+        Ok(())
+    }
+
+    /// The reverse of [`Files::freeze`].
+    fn unfreeze(&mut self) {
+        let frozen = self.preserved.iter_mut().take(self.frozen);
+        for file in frozen.rev() {
+            file.preserved.unfreeze();
+        }
+        self.frozen = 0;
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        while let Some(file) = self.preserved.pop() {
+            drop(file);
+        }
     }
 }
 
@@ -115,8 +156,10 @@ impl FileSet {
     pub(super) fn new(kho: Kho) -> impl PinInit<Self> {
         pin_init!(Self {
             files <- new_mutex!(Files {
-                by_token: RBTree::new(),
+                tokens: RBTree::new(),
                 count: 0,
+                preserved: KVVec::new(),
+                frozen: 0,
                 blocks: BlockWriter::new(kho, Charge::Caller),
                 pieces: Pieces::default(),
             }),
@@ -127,7 +170,7 @@ impl FileSet {
     ///
     /// `EEXIST` if the token is in use, `EBADF`, `ENOENT` if no handler preserves such a file,
     /// `EBUSY` if some session has the file, `ENOSPC` if there are too many files, `ENOMEM`, and
-    /// the errors of [`file_handlers::FileHandler::preserve`]. In this order, as in C.
+    /// the errors of [`FileHandler::preserve`](crate::file_handlers::FileHandler::preserve). In this order, as in C.
     ///
     /// # Context
     ///
@@ -142,11 +185,14 @@ impl FileSet {
     ) -> Result {
         let reserved = ReservedToken::new(self, running, token)?;
         let file = fd::get(call, fd)?;
-        let (handler, id) = file_handlers::identify(&file).ok_or(ENOENT)?;
-        let identity = shared.identities.ticket()?.claim(id)?;
+        let handler = shared.handlers.of(&file).ok_or(ENOENT)?;
+        let identity = shared.identities.ticket()?.claim(handler.id(&file))?;
         let share = shared.file_limit.take()?;
+        let preserved = handler.preserve(shared.kho, file.clone())?;
         reserved.commit(OutgoingFile {
-            preserved: handler.preserve(shared.kho, file.clone())?,
+            token,
+            data: preserved.data(),
+            preserved,
             handler,
             _identity: identity,
             _share: share,
@@ -157,12 +203,12 @@ impl FileSet {
     /// Finds the errors of [`FileSet::preserve`] that can be found without preserving anything, in
     /// the same order.
     pub(super) fn check(&self, shared: &Shared, call: &Ioctl<'_>, token: u64, fd: i32) -> Result {
-        if self.files.lock().by_token.get(&token).is_some() {
+        if self.files.lock().tokens.get(&token).is_some() {
             return Err(EEXIST);
         }
         let file = fd::get(call, fd)?;
-        let (_, id) = file_handlers::identify(&file).ok_or(ENOENT)?;
-        if shared.identities.is_claimed(id) {
+        let handler = shared.handlers.of(&file).ok_or(ENOENT)?;
+        if shared.identities.is_claimed(handler.id(&file)) {
             return Err(EBUSY);
         }
         Ok(())
@@ -172,7 +218,7 @@ impl FileSet {
     /// session, for the log.
     ///
     /// An error is that of the first file that cannot be frozen: see
-    /// [`PreservedFile::freeze`](file_handlers::PreservedFile::freeze).
+    /// [`PreservedFile::freeze`].
     pub(super) fn freeze(
         &self,
         _stopped: &Stopped<'_>,
@@ -180,14 +226,7 @@ impl FileSet {
         pieces: &mut Pieces,
     ) -> Result<Location> {
         let mut files = self.files.lock();
-        let files = &mut *files;
-        for (token, slot) in files.by_token.iter_mut() {
-            if let Slot::Preserved(file) = slot {
-                file.preserved
-                    .freeze(&mut files.pieces)
-                    .inspect_err(|err| report_refusal(name, *token, file.handler, *err))?;
-            }
-        }
+        files.freeze(name).inspect_err(|_| files.unfreeze())?;
         pieces.join(&files.all_pieces());
         Ok(Location {
             head: files.blocks.head(),
@@ -195,29 +234,35 @@ impl FileSet {
         })
     }
 
+    /// The reverse of [`FileSet::freeze`], if the files are frozen.
+    pub(super) fn unfreeze(&self) {
+        self.files.lock().unfreeze();
+    }
+
     /// See [`fdinfo`].
     pub(super) fn show(&self, to: &FdInfo<'_>) {
         let mut files = self.files.lock();
         fdinfo::pieces(to, &files.all_pieces());
-        let count = files.blocks.len();
+        let count = files.preserved.len();
         if count > fdinfo::MAX_LISTED {
             return fdinfo::counts(to, &[("preserved", count)]);
         }
-        for (token, file) in files.preserved() {
+        for file in files.preserved.iter() {
             if to.is_full() {
                 break;
             }
-            fdinfo::file(to, *token, file.handler.compatible(), "preserved");
+            fdinfo::file(to, file.token, file.handler.compatible(), "preserved");
         }
     }
 }
 
 /// Names the file that refuses the kexec.
 #[cold]
-fn report_refusal(name: &Name, token: u64, handler: Handler, err: Error) {
+fn report_refusal(name: &Name, file: &OutgoingFile, err: Error) {
     pr_err!(
-        "kexec refused: {} file {token:#x} of session {name} cannot be frozen: {}\n",
-        handler.compatible(),
+        "kexec refused: {} file {:#x} of session {name} cannot be frozen: {}\n",
+        file.handler.compatible(),
+        file.token,
         err.to_errno()
     );
 }
@@ -229,7 +274,7 @@ struct ReservedToken<'a> {
 }
 
 impl<'a> ReservedToken<'a> {
-    /// Reserves the token, and the block that its entry goes into.
+    /// Reserves the token, the block that its entry goes into, and a place for the file.
     ///
     /// `EEXIST` if the token is in use, `ENOSPC` if the session is full, `ENOMEM`.
     fn new(set: &'a FileSet, _running: &Running<'_>, token: u64) -> Result<Self> {
@@ -237,29 +282,26 @@ impl<'a> ReservedToken<'a> {
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let mut files = set.files.lock();
         let files = &mut *files;
-        let Entry::Vacant(vacant) = files.by_token.entry(token) else {
+        let Entry::Vacant(vacant) = files.tokens.entry(token) else {
             return Err(EEXIST);
         };
+        let places = files.count + 1 - files.preserved.len();
+        files.preserved.reserve(places, GFP_KERNEL)?;
         files.blocks.reserve(files.count + 1)?;
-        vacant.insert(Slot::Reserved, node);
+        vacant.insert((), node);
         files.count += 1;
         Ok(Self { set, token })
     }
 
     /// Puts the file there, and its entry into the chain.
     fn commit(self, file: OutgoingFile) -> Result {
-        let entry = FileEntry {
-            compatible: padded(file.handler.compatible()),
-            data: file.preserved.data(),
-            token: self.token,
-        };
         let mut files = self.set.files.lock();
-        // The block was reserved along with the token.
-        files.blocks.push(&entry)?;
+        let files = &mut *files;
+        // The block and the place were reserved along with the token.
+        files.blocks.push(&file.entry())?;
         file.preserved.count_in(&mut files.pieces);
-        if let Some(slot) = files.by_token.get_mut(&self.token) {
-            *slot = Slot::Preserved(file);
-        }
+        // INVARIANT: This is the file of the entry.
+        let _ = files.preserved.push_within_capacity(file);
         core::mem::forget(self);
         Ok(())
     }
@@ -268,7 +310,7 @@ impl<'a> ReservedToken<'a> {
 impl Drop for ReservedToken<'_> {
     fn drop(&mut self) {
         let mut files = self.set.files.lock();
-        if files.by_token.remove(&self.token).is_some() {
+        if files.tokens.remove(&self.token).is_some() {
             files.count -= 1;
             let count = files.count;
             files.blocks.shrink(count);

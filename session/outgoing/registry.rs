@@ -51,6 +51,9 @@ pub(in crate::session) trait Freeze {
     /// Freezes all files of the session, and adds all its memory to `pieces`. Errors are those of
     /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze).
     fn freeze(&self, stopped: &Stopped<'_>, pieces: &mut Pieces) -> Result<Location>;
+
+    /// The reverse of [`Freeze::freeze`], if the files are frozen.
+    fn unfreeze(&self);
 }
 
 struct Sessions<S> {
@@ -137,18 +140,25 @@ impl<S: Freeze> Registry<S> {
     /// Errors are those of [`Freeze::freeze`].
     pub(in crate::session) fn serialize(&self, stopped: &Stopped<'_>) -> Result<Written> {
         let mut sessions = self.sessions.lock();
-        sessions.serialize(stopped).inspect_err(|_| {
-            sessions.blocks.rewind();
-        })
+        sessions
+            .serialize(stopped)
+            .inspect_err(|_| sessions.forget())
     }
 
-    /// Forgets what [`Registry::serialize`] has written, because no kexec comes.
+    /// Undoes [`Registry::serialize`], because no kexec comes.
     pub(in crate::session) fn forget(&self) {
-        self.sessions.lock().blocks.rewind();
+        self.sessions.lock().forget();
     }
 }
 
 impl<S: Freeze> Sessions<S> {
+    fn forget(&mut self) {
+        for session in self.by_name.values() {
+            session.unfreeze();
+        }
+        self.blocks.rewind();
+    }
+
     fn serialize(&mut self, stopped: &Stopped<'_>) -> Result<Written> {
         let mut files = 0;
         let mut pieces = self.blocks.pieces();

@@ -166,4 +166,7 @@ impl Freeze for Session {
     fn freeze(&self, stopped: &Stopped<'_>, pieces: &mut Pieces) -> Result<Location> {
         self.files.freeze(stopped, &self.name, pieces)
     }
+    fn unfreeze(&self) {
+        self.files.unfreeze();
+    }
 }

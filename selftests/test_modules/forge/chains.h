@@ -58,9 +58,19 @@ FORGERY(root_as_frame, NO_FILE, FILE_2 NOTHING,
 	f->value = virt_to_phys(f->root);
 	f->memfd[1].array[0].pfn = PHYS_PFN(f->value))
 
-/* Objects bound to files. No session depends on them. A page holds 63. */
-FORGERY(flbs_objects, FINE, "2 objects bound to files have no handler and stay reserved",
-	f->flbs->count = 2)
+/* Objects bound to files (FLBs). No module knows these. A page holds 63. */
+FORGERY(flbs_two, FINE, "",
+	forge_flb(f, 0, "one", 1);
+	forge_flb(f, 1, "two", 1))
+FORGERY(flbs_name_empty, FINE, FLBS "object \"\" has no name of its own, or no files",
+	forge_flb(f, 0, "", 1))
+FORGERY(flbs_name_unterminated, FINE, FLBS "object \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" has no name",
+	memset(forge_flb(f, 0, "", 1)->name, 'x', LIVEUPDATE_FLB_COMPAT_LENGTH))
+FORGERY(flbs_name_duplicate, FINE, FLBS "object \"one\" has no name of its own, or no files",
+	forge_flb(f, 0, "one", 1);
+	forge_flb(f, 1, "one", 2))
+FORGERY(flbs_no_files, FINE, FLBS "object \"one\" has no name of its own, or no files",
+	forge_flb(f, 0, "one", 0))
 FORGERY(flbs_count_64, FINE, FLBS "64 objects in 1 pages",
 	f->flbs->count = 64)
 FORGERY(flbs_count_max, FINE, FLBS "18446744073709551615 objects in 1 pages",

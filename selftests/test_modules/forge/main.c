@@ -116,6 +116,19 @@ static struct memfd_luo_folio_ser *entry(struct forged *f, unsigned int part,
 	return &entries[i];
 }
 
+/* Writes FLB @i, and counts it and those before. */
+static struct luo_flb_ser *forge_flb(struct forged *f, unsigned int i,
+				     const char *name, u64 files)
+{
+	struct luo_flb_ser *flb = (struct luo_flb_ser *)(f->flbs + 1) + i;
+
+	strscpy(flb->name, name);
+	flb->data = 0;
+	flb->count = files;
+	f->flbs->count = i + 1;
+	return flb;
+}
+
 /* Replaces a block by a copy of two pages, which is more than a block has. */
 static void enlarge(struct forged *f, u64 *field)
 {

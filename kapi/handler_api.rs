@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The functions of `<linux/liveupdate.h>` for other modules.
+//!
+//! `exports.c` exports them; the header that other modules compile against is the kernel's own. What
+//! they mean is described there, and in `docs/handlers.md` where that is silent.
+//!
+//! C header: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h)
+
+use core::ptr::NonNull;
+
+use kernel::{
+    error::from_result,
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    prelude::*,
+    sync::{
+        global_lock,
+        Arc, //
+    }, //
+};
+
+use super::{
+    bindings::{
+        self,
+        liveupdate_file_handler,
+        liveupdate_flb, //
+    },
+    error::eopnotsupp,
+    file_handler::{
+        FileHandler,
+        HandlerKey, //
+    },
+    flb::{
+        FlbKey,
+        ForeignFlb,
+        Object, //
+    }, //
+};
+
+/// What other modules can ask for. The errors are those that the C header names.
+pub(crate) trait HandlerApi: Send + Sync {
+    /// `liveupdate_register_file_handler()`.
+    fn register_handler(&self, handler: Arc<FileHandler>) -> Result;
+
+    /// `liveupdate_unregister_file_handler()`: nothing uses the handler when it returns.
+    fn unregister_handler(&self, handler: HandlerKey);
+
+    /// `liveupdate_register_flb()`.
+    fn register_flb(&self, handler: HandlerKey, flb: NewFlb<'_>) -> Result;
+
+    /// `liveupdate_unregister_flb()`.
+    fn unregister_flb(&self, handler: HandlerKey, flb: FlbKey);
+
+    /// `liveupdate_flb_get_incoming()`.
+    fn get_incoming(&self, flb: NewFlb<'_>) -> Result<Object>;
+
+    /// `liveupdate_flb_put_incoming()`.
+    fn put_incoming(&self, flb: FlbKey);
+
+    /// `liveupdate_flb_get_outgoing()`.
+    fn get_outgoing(&self, flb: FlbKey) -> Result<Object>;
+
+    /// `liveupdate_flb_put_outgoing()`.
+    fn put_outgoing(&self, flb: FlbKey);
+}
+
+/// An FLB that another module names, maybe for the first time.
+///
+/// # Invariants
+///
+/// The pointer fulfills the requirements of [`ForeignFlb::new`].
+pub(crate) struct NewFlb<'a>(NonNull<liveupdate_flb>, core::marker::PhantomData<&'a ()>);
+
+impl NewFlb<'_> {
+    /// What identifies it.
+    pub(crate) fn key(&self) -> FlbKey {
+        flb_key(self.0.as_ptr())
+    }
+
+    /// See [`ForeignFlb::new`].
+    pub(crate) fn init(&self) -> Result<impl PinInit<ForeignFlb>> {
+        // SAFETY: By the type invariant.
+        unsafe { ForeignFlb::new(self.0) }
+    }
+}
+
+global_lock! {
+    // SAFETY: `Registration::new` initializes it before other modules can call any function below.
+    unsafe(uninit) static API: Mutex<Option<Arc<dyn HandlerApi>>> = None;
+}
+
+/// Answers other modules until it is dropped.
+pub(crate) struct Registration(());
+
+impl Registration {
+    /// Lets `api` answer.
+    ///
+    /// # Context
+    ///
+    /// Process context, once, from the initialization of the module.
+    pub(crate) fn new(_module: &'static ThisModule, api: Arc<dyn HandlerApi>) -> Self {
+        // SAFETY: The module is initialized once, and only then this is called.
+        unsafe { API.init() };
+        *API.lock() = Some(api);
+        Self(())
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let api = API.lock().take();
+        drop(api);
+    }
+}
+
+/// Calls `call`, or returns `EOPNOTSUPP` if nobody answers: the module's initialization has failed.
+fn with_api<R>(call: impl FnOnce(&dyn HandlerApi) -> Result<R>) -> Result<R> {
+    let api = API.lock().clone().ok_or_else(eopnotsupp)?;
+    call(&*api)
+}
+
+fn handler_key(handler: *mut liveupdate_file_handler) -> HandlerKey {
+    HandlerKey(handler as usize)
+}
+
+fn flb_key(flb: *mut liveupdate_flb) -> FlbKey {
+    FlbKey::of(flb)
+}
+
+/// Defines functions that other modules call, and compares each with the declaration in the header.
+macro_rules! export {
+    ($(
+        $(#[$attribute:meta])*
+        fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block
+    )*) => {$(
+        $(#[$attribute])*
+        #[no_mangle]
+        unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? $body
+
+        const _: () = {
+            let _ = [bindings::$name, $name];
+        };
+    )*};
+}
+
+export! {
+    /// Whether the orchestrator works: as long as this module is loaded, it does.
+    ///
+    /// # Safety
+    ///
+    /// There are no requirements.
+    fn liveupdate_enabled() -> bool {
+        true
+    }
+
+    /// # Safety
+    ///
+    /// - `handler` fulfills the requirements of [`FileHandler::new`] until it is unregistered.
+    fn liveupdate_register_file_handler(handler: *mut liveupdate_file_handler) -> c_int {
+        from_result(|| {
+            let handler = NonNull::new(handler).ok_or(EINVAL)?;
+            // SAFETY: By the requirements of this function.
+            let handler = unsafe { FileHandler::new(handler) }?;
+            with_api(|api| api.register_handler(handler)).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// There are no requirements: a handler that is not registered is ignored.
+    fn liveupdate_unregister_file_handler(handler: *mut liveupdate_file_handler) {
+        let _ = with_api(|api| {
+            api.unregister_handler(handler_key(handler));
+            Ok(())
+        });
+    }
+
+    /// # Safety
+    ///
+    /// - `flb` fulfills the requirements of [`ForeignFlb::new`] until it is unregistered.
+    fn liveupdate_register_flb(
+        handler: *mut liveupdate_file_handler,
+        flb: *mut liveupdate_flb
+    ) -> c_int {
+        from_result(|| {
+            let flb = NonNull::new(flb).ok_or(EINVAL)?;
+            // INVARIANT: By the requirements of this function.
+            let flb = NewFlb(flb, core::marker::PhantomData);
+            with_api(|api| api.register_flb(handler_key(handler), flb)).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// There are no requirements: an FLB that is not registered is ignored.
+    fn liveupdate_unregister_flb(
+        handler: *mut liveupdate_file_handler,
+        flb: *mut liveupdate_flb
+    ) {
+        let _ = with_api(|api| {
+            api.unregister_flb(handler_key(handler), flb_key(flb));
+            Ok(())
+        });
+    }
+
+    /// # Safety
+    ///
+    /// - `flb` fulfills the requirements of [`ForeignFlb::new`], until it is put as often as it was
+    ///   got, or for good if its files are not finished then.
+    /// - `object` can be written.
+    fn liveupdate_flb_get_incoming(flb: *mut liveupdate_flb, object: *mut *mut c_void) -> c_int {
+        from_result(|| {
+            let flb = NonNull::new(flb).ok_or(EINVAL)?;
+            // INVARIANT: By the requirements of this function.
+            let flb = NewFlb(flb, core::marker::PhantomData);
+            let Object(found) = with_api(|api| api.get_incoming(flb))?;
+            // SAFETY: By the requirements of this function.
+            unsafe { object.write(found) };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// There are no requirements: an FLB that was not got is ignored.
+    fn liveupdate_flb_put_incoming(flb: *mut liveupdate_flb) {
+        let _ = with_api(|api| {
+            api.put_incoming(flb_key(flb));
+            Ok(())
+        });
+    }
+
+    /// # Safety
+    ///
+    /// - `object` can be written.
+    fn liveupdate_flb_get_outgoing(flb: *mut liveupdate_flb, object: *mut *mut c_void) -> c_int {
+        from_result(|| {
+            let Object(found) = with_api(|api| api.get_outgoing(flb_key(flb)))?;
+            // SAFETY: By the requirements of this function.
+            unsafe { object.write(found) };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// There are no requirements: an FLB that was not got is ignored.
+    fn liveupdate_flb_put_outgoing(flb: *mut liveupdate_flb) {
+        let _ = with_api(|api| {
+            api.put_outgoing(flb_key(flb));
+            Ok(())
+        });
+    }
+}

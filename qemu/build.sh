@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Builds what runs on a kernel: the module, the module with its test hooks, the
-# module that forges state, and the selftests (the kernel's and ours).
+# module that forges state, modules with handlers, and the selftests (the kernel's
+# and ours).
 #
-# build.sh module | module-test | forge | selftests   one of these parts
+# build.sh module | module-test | forge | handlers | selftests   one of these parts
 # build.sh module-clippy      the module with clippy's checks (LIVEUPDATE_TEST=1
 #                             for the module with test hooks)
 # build.sh prepare [demo]     all parts for the default kernel, and the initramfs;
@@ -26,6 +27,8 @@
 PEER_KERNEL=c-7.3
 DEBUG_KERNEL=debug-7.3
 NO_SOURCE=77
+# Of selftests/test_modules.
+HANDLERS="number example"
 
 # lock_out: two builds at a time would write to the same files of out/.
 lock_out()
@@ -72,6 +75,13 @@ build_selftests()
 	step "build selftests" make_selftests "$(source_dir)" "$@"
 }
 
+# The handlers are linked with the module.
+build_handlers_alone()
+{
+	build_default_module
+	build_handlers
+}
+
 build_demo_program()
 {
 	build_selftests demo
@@ -110,6 +120,7 @@ prepare()
 		together build_default_module build_demo_program
 	else
 		together build_default_module build_test_module build_forge
+		build_handlers
 		build_selftests
 	fi
 	"$TOP/qemu/initramfs.sh"
@@ -181,6 +192,7 @@ module) with_kernel build_default_module ;;
 module-test) with_kernel build_test_module ;;
 module-clippy) with_kernel run_clippy ;;
 forge) with_kernel build_forge ;;
+handlers) with_kernel build_handlers_alone ;;
 rust-analyzer) with_kernel make_rust_project ;;
 selftests) with_kernel build_selftests ;;
 prepare) prepare "${2:-}" ;;

@@ -30,7 +30,7 @@ libraries_of()
 # inputs: name, size and time of each file that goes into the image.
 inputs()
 {
-	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko)
+	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko "$OUT"/number*/number.ko)
 	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
 	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
@@ -72,7 +72,7 @@ assemble()
 			"$OUT/module-test/liveupdate.ko"
 	fi
 	# The modules for another kernel are in a folder of its name.
-	for file in "$OUT"/{module,module-test,forge}-*-[0-9]*/*.ko; do
+	for file in "$OUT"/{module,module-test,forge,number}-*-[0-9]*/*.ko; do
 		[ -f "$file" ] || continue
 		kernel=$(basename "${file%/*}")
 		name=$(basename "$file" .ko)
@@ -82,11 +82,15 @@ assemble()
 		kernel=${kernel#module-}
 		kernel=${kernel#test-}
 		kernel=${kernel#forge-}
+		kernel=${kernel#number-}
 		mkdir -p "$root/lib/$kernel"
 		strip --strip-debug -o "$root/lib/$kernel/$name.ko" "$file"
 	done
 	if [ -f "$OUT/forge/forge.ko" ]; then
 		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"
+	fi
+	if [ "$WHAT" != bench ] && [ -f "$OUT/number/number.ko" ]; then
+		strip --strip-debug -o "$root/lib/number.ko" "$OUT/number/number.ko"
 	fi
 	pack "$IMAGE"
 	[ "$WHAT" = bench ] ||

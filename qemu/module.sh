@@ -121,6 +121,19 @@ build_forge()
 	build_module forge "$DEFAULT_KERNEL" M="$TOP/selftests/test_modules/forge"
 }
 
+# build_handlers: modules that register handlers with the module for that kernel.
+build_handlers()
+{
+	local kernel=${1:-$DEFAULT_KERNEL} name folder
+	for name in $HANDLERS; do
+		folder=$name
+		[ "$kernel" = "$DEFAULT_KERNEL" ] || folder=$name-$kernel
+		build_module "$folder" "$kernel" \
+			M="$TOP/selftests/test_modules/$name" \
+			KBUILD_EXTRA_SYMBOLS="$OUT/$(module_of "$kernel")/Module.symvers"
+	done
+}
+
 # build_debug_modules: what else runs on the debug kernel. Tests there mean
 # little unless the module has the sanitizers of its kernel in both languages.
 build_debug_modules()
@@ -129,6 +142,7 @@ build_debug_modules()
 	build_module "module-test-$DEBUG_KERNEL" "$DEBUG_KERNEL" LIVEUPDATE_TEST=1
 	build_module "forge-$DEBUG_KERNEL" "$DEBUG_KERNEL" \
 		M="$TOP/selftests/test_modules/forge"
+	build_handlers "$DEBUG_KERNEL"
 	for object in liveupdate_rs.o kapi/helpers.o; do
 		"$LLVM_BIN/llvm-nm" -u "$OUT/module-$DEBUG_KERNEL/$object" |
 			grep __asan_ >/dev/null ||

@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from . import kernels, matrix, scenario, schedule
+from . import kernels, matrix, paths, scenario, schedule
 from .scenario import Scenario
 from .verdict import Verdict, judge, report
 
@@ -35,6 +35,17 @@ class FakeGuest:
     def log(self, port):
         """The path of a log."""
         return f"/runs/fake/{port}.log"
+
+
+class Documents(unittest.TestCase):
+    """What the documents quote is what is built."""
+
+    def test_the_example_of_a_handler_is_the_one_that_is_built(self):
+        source = paths.SELFTESTS / "test_modules" / "example" / "counter.c"
+        code = source.read_text(encoding="utf-8")
+        page = (paths.TOP / "docs" / "handlers.md").read_text(encoding="utf-8")
+        self.assertIn(f"```c\n{code}```\n", page)
+        self.assertLessEqual(len(code.splitlines()), 80)
 
 
 class Judging(unittest.TestCase):

@@ -135,11 +135,7 @@ impl fmt::Display for Damage {
             Self::DuplicateSession => f.write_str("two sessions have the same name"),
             Self::DuplicateToken { token } => write!(f, "two files have the token {token:#x}"),
             Self::FlbList { pages, count } => write!(f, "{count} objects in {pages} pages"),
-            Self::Flb { name } => write!(
-                f,
-                "object \"{}\" has no name of its own, or no files",
-                text(name)
-            ),
+            Self::Flb { name } => write!(f, "FLB \"{}\" without own name or files", text(name)),
             Self::Handler { name } => write!(f, "no handler for \"{}\"", text(name)),
             Self::FileSize { size } => write!(f, "no file has a size or position of {size:#x}"),
             Self::Seals { seals } => write!(f, "unknown seals {seals:#x}"),

@@ -303,7 +303,7 @@ fn damage_text_names_the_value() {
             Damage::Flb {
                 name: padded("iommu\n"),
             },
-            "object \"iommu\\n\" has",
+            "FLB \"iommu\\n\" without",
         ),
         (Damage::Handler { name: [b'x'; 48] }, "xxx\""),
         (

@@ -62,14 +62,15 @@ FORGERY(root_as_frame, NO_FILE, FILE_2 NOTHING,
 FORGERY(flbs_two, FINE, "",
 	forge_flb(f, 0, "one", 1);
 	forge_flb(f, 1, "two", 1))
-FORGERY(flbs_name_empty, FINE, FLBS "object \"\" has no name of its own, or no files",
+FORGERY(flbs_name_empty, FINE, FLBS "FLB \"\" without own name or files",
 	forge_flb(f, 0, "", 1))
-FORGERY(flbs_name_unterminated, FINE, FLBS "object \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" has no name",
+FORGERY(flbs_name_unterminated, FINE,
+	FLBS "FLB \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" without own name or files",
 	memset(forge_flb(f, 0, "", 1)->name, 'x', LIVEUPDATE_FLB_COMPAT_LENGTH))
-FORGERY(flbs_name_duplicate, FINE, FLBS "object \"one\" has no name of its own, or no files",
+FORGERY(flbs_name_duplicate, FINE, FLBS "FLB \"one\" without own name or files",
 	forge_flb(f, 0, "one", 1);
 	forge_flb(f, 1, "one", 2))
-FORGERY(flbs_no_files, FINE, FLBS "object \"one\" has no name of its own, or no files",
+FORGERY(flbs_no_files, FINE, FLBS "FLB \"one\" without own name or files",
 	forge_flb(f, 0, "one", 0))
 FORGERY(flbs_count_64, FINE, FLBS "64 objects in 1 pages",
 	f->flbs->count = 64)

@@ -98,14 +98,14 @@ impl<'a> FlbWriter<'a> {
     }
 }
 
-/// Reads the page at `at`, and calls `each` with every entry.
+/// Reads the page at `at`, and calls `each` with every entry. `page` has room for a page.
 ///
 /// A name without an end, or one that is there twice, is damage, and so is an entry on which no file
 /// depends: nobody could ever finish it.
 pub(crate) fn read(
     memory: &impl Memory,
     at: PhysAddr,
-    page: &mut [u8; PAGE_SIZE],
+    page: &mut [u8],
     each: impl FnMut(FlbEntry),
 ) -> Result<(), Damage> {
     if at.is_null() || !at.is_page_aligned() {

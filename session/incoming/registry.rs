@@ -116,7 +116,7 @@ fn read_flbs(handover: &Handover, root: &mut Root) -> Result<KVec<flb::FlbEntry>
     let mut entries = KVec::with_capacity(flb::MAX_FLBS, GFP_KERNEL)?;
     let at = PhysAddr(root.flbs);
     if !at.is_null() {
-        let mut page = KBox::new([0; PAGE_SIZE], GFP_KERNEL)?;
+        let mut page = KVec::from_elem(0, PAGE_SIZE, GFP_KERNEL)?;
         let read = flb::read(handover, at, &mut page, |entry| {
             // The capacity is that of a full page.
             let _ = entries.push_within_capacity(entry);

@@ -37,6 +37,7 @@ use kernel::{
 use crate::{
     abi::flb::FlbEntry,
     kapi::{
+        error::enodata,
         flb::{
             FlbKey,
             ForeignFlb,
@@ -112,7 +113,7 @@ impl Arrived {
     /// has no such name.
     fn find(&self, name: &str) -> Result<FlbEntry> {
         let entries = self.entries.lock();
-        let entries = entries.as_ref().ok_or(ENODATA)?;
+        let entries = entries.as_ref().ok_or_else(enodata)?;
         let mut found = entries.iter().filter(|entry| entry.is_named(name));
         found.next().copied().ok_or(ENOENT)
     }
@@ -263,7 +264,7 @@ impl Flb {
         let mut incoming = self.incoming.lock();
         self.retrieve(&mut incoming, arrived)?;
         let Incoming::Live(live) = &mut *incoming else {
-            return Err(ENODATA);
+            return Err(enodata());
         };
         live.users += 1;
         Ok(live.object)
@@ -274,7 +275,7 @@ impl Flb {
         match incoming {
             Incoming::Live(_) => return Ok(()),
             Incoming::Failed(err) => return Err(*err),
-            Incoming::Finished => return Err(ENODATA),
+            Incoming::Finished => return Err(enodata()),
             Incoming::Unknown => (),
         }
         let entry = arrived.find(self.compatible())?;

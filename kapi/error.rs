@@ -15,6 +15,11 @@ pub(crate) fn eopnotsupp() -> Error {
     Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
 }
 
+/// `ENODATA`: there is no data.
+pub(crate) fn enodata() -> Error {
+    Error::from_errno(-(bindings::ENODATA as c_int))
+}
+
 /// `EHWPOISON`: the memory has a hardware error.
 pub(crate) fn ehwpoison() -> Error {
     Error::from_errno(-(bindings::EHWPOISON as c_int))

@@ -72,8 +72,8 @@ struct LiveUpdate {
 }
 
 impl kernel::InPlaceModule for LiveUpdate {
-    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        pin_init::pin_init_scope(move || {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
             let Some(kho) = Kho::get() else {
                 pr_err!("Kexec HandOver is off: boot with kho=on\n");
                 return Err(eopnotsupp());
@@ -87,7 +87,7 @@ impl kernel::InPlaceModule for LiveUpdate {
             )?;
             let handlers: Arc<dyn handler_api::HandlerApi> = handlers;
             Ok(try_pin_init!(Self {
-                _handlers: handler_api::Registration::new(module, handlers),
+                _handlers: handler_api::Registration::new(handlers)?,
                 kexec <- Registration::new(orchestrator.clone()),
                 device <- Device::register(c"liveupdate", orchestrator),
             }? Error))

@@ -95,7 +95,7 @@
 //! 3, and `can_finish` with 3. In this order, they also run with the locks of `file_handlers/` and
 //! `kapi/gate.rs`:
 //!
-//! 8. The gate of a handler, held for reading during each of its callbacks. Who unregisters the
+//! 8. The gate of a handler, held for reading during each of its callbacks. A task that unregisters the
 //!    handler takes it for writing.
 //! 9. `Flb::outgoing` and `Flb::incoming`, each held during the callbacks of that direction. A callback
 //!    of a handler may get an FLB; one of an FLB may not get the same one.

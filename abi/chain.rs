@@ -93,7 +93,7 @@ pub(crate) struct Survey {
 
 impl Survey {
     /// Checks that there are as many entries as their owner `expected`.
-    pub(crate) fn expect(self, expected: u64) -> Result<Self, Damage> {
+    pub(crate) fn with_entries(self, expected: u64) -> Result<Self, Damage> {
         let found = self.entries as u64;
         if found != expected {
             return Err(Damage::EntryCount { expected, found });

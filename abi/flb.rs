@@ -98,39 +98,46 @@ impl<'a> FlbWriter<'a> {
     }
 }
 
-/// Reads the page at `at`, and calls `each` with every entry. `page` has room for a page.
-///
-/// A name without an end, or one that is there twice, is damage, and so is an entry on which no file
-/// depends: nobody could ever finish it.
-pub(crate) fn read(
-    memory: &impl Memory,
-    at: PhysAddr,
-    page: &mut [u8],
-    each: impl FnMut(FlbEntry),
-) -> Result<(), Damage> {
-    if at.is_null() || !at.is_page_aligned() {
-        return Err(Damage::Address { at });
-    }
-    memory.peek(at, page)?;
-    let header = FlbHeader::load(page);
-    let (pages, count) = (header.pages, header.count);
-    if pages != 1 || count > MAX_FLBS as u64 {
-        return Err(Damage::FlbList { pages, count });
-    }
-    let entries = page.get(FlbHeader::SIZE..).unwrap_or_default();
-    let entries = || {
-        let entries = entries.chunks_exact(FlbEntry::SIZE);
-        entries.take(count as usize).map(FlbEntry::load)
-    };
-    for (nr, entry) in entries().enumerate() {
-        let name = until_nul(&entry.name).filter(|name| !name.is_empty());
-        let twice = entries()
-            .take(nr)
-            .any(|other| until_nul(&other.name) == name);
-        if name.is_none() || twice || entry.count == 0 {
-            return Err(Damage::Flb { name: entry.name });
+impl FlbHeader {
+    /// Reads the header of the page at `at`.
+    pub(crate) fn read(memory: &impl Memory, at: PhysAddr) -> Result<Self, Damage> {
+        let header: Self = memory.record(at)?;
+        if header.pages != 1 || header.count > MAX_FLBS as u64 {
+            return Err(Damage::FlbList {
+                pages: header.pages,
+                count: header.count,
+            });
         }
+        Ok(header)
     }
-    entries().for_each(each);
-    Ok(())
+
+    /// Reads the rest of the page at `at`, and calls `each` with every entry. `page` has room for a page.
+    ///
+    /// A name without an end, or one that is there twice, is damage, and so is an entry on which no
+    /// file depends: nobody could ever finish it.
+    pub(crate) fn entries(
+        &self,
+        memory: &impl Memory,
+        at: PhysAddr,
+        page: &mut [u8],
+        each: impl FnMut(FlbEntry),
+    ) -> Result<(), Damage> {
+        memory.peek(at, page)?;
+        let entries = page.get(Self::SIZE..).unwrap_or_default();
+        let entries = || {
+            let entries = entries.chunks_exact(FlbEntry::SIZE);
+            entries.take(self.count as usize).map(FlbEntry::load)
+        };
+        for (nr, entry) in entries().enumerate() {
+            let name = until_nul(&entry.name).filter(|name| !name.is_empty());
+            let twice = entries()
+                .take(nr)
+                .any(|other| until_nul(&other.name) == name);
+            if name.is_none() || twice || entry.count == 0 {
+                return Err(Damage::Flb { name: entry.name });
+            }
+        }
+        entries().for_each(each);
+        Ok(())
+    }
 }

@@ -22,8 +22,10 @@
 //!   but its counter underflows.
 //! - A file counts for the FLBs that its handler had when the file was preserved. In C it is taken
 //!   off those that the handler has when the file is unpreserved.
-//! - The number that crosses is that of files. In C it includes users of `get_outgoing`, who do not
-//!   exist in the next kernel.
+//! - The number that crosses is that of files. In C it includes the users of `get_outgoing`, but
+//!   these end with the old kernel.
+
+use core::ops::Deref;
 
 use kernel::{
     new_mutex,
@@ -39,7 +41,6 @@ use crate::{
     kapi::{
         error::enodata,
         flb::{
-            FlbKey,
             ForeignFlb,
             Object, //
         },
@@ -137,6 +138,14 @@ impl Arrived {
     }
 }
 
+impl Deref for Flb {
+    type Target = ForeignFlb;
+
+    fn deref(&self) -> &Self::Target {
+        &self.foreign
+    }
+}
+
 /// A file that counts for an FLB until this is dropped.
 pub(crate) struct FlbUse(Arc<Flb>);
 
@@ -157,21 +166,6 @@ impl Flb {
             }),
             GFP_KERNEL,
         )
-    }
-
-    /// What identifies the FLB.
-    pub(crate) fn key(&self) -> FlbKey {
-        self.foreign.key()
-    }
-
-    /// The name and version of what it writes.
-    pub(crate) fn compatible(&self) -> &str {
-        self.foreign.compatible()
-    }
-
-    /// Ends all use of the callbacks.
-    pub(crate) fn retire(&self) {
-        self.foreign.retire();
     }
 
     /// Whether somebody in this kernel depends on it.

@@ -128,7 +128,7 @@ fn retire(flb: Option<Arc<Flb>>) {
             flb.compatible()
         );
     }
-    flb.retire();
+    flb.close();
 }
 
 impl Registry {
@@ -165,9 +165,10 @@ impl Registry {
             return Some(Handler::BuiltIn(handler));
         }
         let mut from = 0;
-        while let Some((number, handler)) = self.next(from) {
-            if handler.accepts(file) {
-                return Some(handler);
+        while let Some((number, handler)) = self.first(from) {
+            let handler = pin(&handler).filter(|handler| handler.accepts(file));
+            if handler.is_some() {
+                return handler;
             }
             from = number + 1;
         }
@@ -175,17 +176,6 @@ impl Registry {
     }
 
     /// The first handler of another module whose number is at least `from`.
-    fn next(&self, mut from: u64) -> Option<(u64, Handler)> {
-        loop {
-            let (number, handler) = self.first(from)?;
-            if let Some(pinned) = pin(&handler) {
-                return Some((number, pinned));
-            }
-            from = number + 1;
-        }
-    }
-
-    /// As [`Registry::next`], but its module may be being unloaded.
     fn first(&self, from: u64) -> Option<(u64, Arc<ForeignHandler>)> {
         let lists = self.lists.lock();
         let mut later = lists.handlers.iter().filter(|(number, _)| *number >= from);
@@ -267,7 +257,7 @@ impl HandlerApi for Registry {
         };
         lists.handlers.retain(|(_, other)| other.key() != key);
         drop(lists);
-        handler.foreign().retire();
+        handler.foreign().close();
         // The FLBs that only this handler had.
         while let Some(flb) = handler.first_flb() {
             handler.unlink(flb);

@@ -4,9 +4,12 @@
 //!
 //! C header: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h)
 
-use core::ptr::{
-    null_mut,
-    NonNull, //
+use core::{
+    ops::Deref,
+    ptr::{
+        null_mut,
+        NonNull, //
+    }, //
 };
 
 use kernel::{
@@ -28,8 +31,10 @@ use super::{
         liveupdate_file_op_args,
         liveupdate_file_ops, //
     },
-    gate::Gate,
-    module::OtherModule,
+    gate::{
+        Gate,
+        Key, //
+    },
     rwsem::RwSem, //
 };
 
@@ -37,142 +42,60 @@ use super::{
 ///
 /// # Invariants
 ///
-/// - `ops` are the callbacks of the value behind `gate`; the required ones are there.
-/// - `owner` is the module that has them. It is not freed before the gate is closed.
+/// `ops` are the callbacks of the value behind `gate`. None of the required ones is missing.
 #[pin_data]
 pub(crate) struct FileHandler {
     #[pin]
     gate: Gate<bindings::liveupdate_file_handler>,
     ops: liveupdate_file_ops,
-    owner: NonNull<bindings::module>,
-    name: Compatible,
 }
 
-// SAFETY: `owner` is only used to take references to a module, which any thread may do. The rest is
-// `Send`, or consists of pointers to functions that any thread may call.
+// SAFETY: Besides the gate, which is `Send`, it consists of pointers to functions that any thread may
+// call, by the requirements of `FileHandler::new()`.
 unsafe impl Send for FileHandler {}
 // SAFETY: As above, at once.
 unsafe impl Sync for FileHandler {}
 
-/// What identifies a handler as long as it is registered.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HandlerKey(pub(super) usize);
+/// What identifies a handler.
+pub(crate) type HandlerKey = Key<bindings::liveupdate_file_handler>;
 
-/// The name and version of what a handler or an FLB writes.
-///
-/// # Invariants
-///
-/// The first `len` bytes are UTF-8, at least one and at most 47, none of them NUL.
-#[derive(Clone, Copy)]
-pub(crate) struct Compatible {
-    bytes: [u8; 48],
-    len: usize,
-}
+impl Deref for FileHandler {
+    type Target = Gate<bindings::liveupdate_file_handler>;
 
-impl Compatible {
-    /// `EINVAL` if the field is empty, not terminated, or not UTF-8.
-    pub(super) fn new(field: &[u8; 48]) -> Result<Self> {
-        let bytes = *field;
-        let len = bytes.iter().position(|byte| *byte == 0).ok_or(EINVAL)?;
-        let text = bytes.get(..len).ok_or(EINVAL)?;
-        if len == 0 || core::str::from_utf8(text).is_err() {
-            return Err(EINVAL);
-        }
-        // INVARIANT: This was checked.
-        Ok(Self { bytes, len })
-    }
-
-    /// The name.
-    pub(crate) fn as_str(&self) -> &str {
-        let text = self.bytes.get(..self.len).unwrap_or_default();
-        core::str::from_utf8(text).unwrap_or_default()
-    }
-}
-
-/// What an `int` callback has returned. `EIO` for a number that is no errno.
-pub(super) fn checked(name: &Compatible, callback: &str, returned: c_int) -> Result {
-    match returned {
-        0 => Ok(()),
-        -4095..=-1 => Err(Error::from_errno(returned)),
-        _ => {
-            pr_err!(
-                "handler {}: {callback} returned {returned}, which is no error number\n",
-                name.as_str()
-            );
-            Err(EIO)
-        }
+    fn deref(&self) -> &Self::Target {
+        &self.gate
     }
 }
 
 impl FileHandler {
-    /// `EINVAL` if a required callback or the owner is missing, or if the name is empty or has no
-    /// end; `ENOMEM`.
+    /// `EINVAL` if a required callback or the owner is missing, or if the name is empty, has no end or
+    /// is not UTF-8; `ENOMEM`.
     ///
     /// # Safety
     ///
-    /// - `handler` is valid, and with it everything it refers to, until [`FileHandler::retire`] has
-    ///   returned.
+    /// - `handler` is valid, and with it everything it refers to, until [`Gate::close`] has returned.
     /// - The callbacks do what the C header says, and any thread may call them, also several at once.
     pub(super) unsafe fn new(
         handler: NonNull<bindings::liveupdate_file_handler>,
     ) -> Result<Arc<Self>> {
         // SAFETY: By the requirements of this function it is valid.
-        let (ops, compatible) = unsafe {
-            let handler = handler.as_ptr();
-            ((*handler).ops, (*handler).compatible)
-        };
-        if ops.is_null() {
-            return Err(EINVAL);
-        }
-        // SAFETY: By the requirements of this function it is valid.
-        let ops = unsafe { *ops };
-        let required = ops.can_preserve.is_some()
+        let handler_ref = unsafe { handler.as_ref() };
+        // SAFETY: By the requirements of this function they are valid, or there are none.
+        let ops = *unsafe { handler_ref.ops.as_ref() }.ok_or(EINVAL)?;
+        let complete = ops.can_preserve.is_some()
             && ops.preserve.is_some()
             && ops.unpreserve.is_some()
             && ops.retrieve.is_some()
             && ops.finish.is_some();
-        let owner = NonNull::new(ops.owner).filter(|_| required).ok_or(EINVAL)?;
-        let name = Compatible::new(&compatible)?;
-        // INVARIANT: The callbacks were copied, and the required ones are there. A module is not
-        // freed as long as something of it is registered.
-        Arc::pin_init(
-            pin_init!(Self {
-                // SAFETY: By the requirements of this function.
-                gate <- unsafe { Gate::new(handler, RwSem::new_for_handler()) },
-                ops,
-                owner,
-                name,
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    /// What identifies the handler.
-    pub(crate) fn key(&self) -> HandlerKey {
-        HandlerKey(self.gate.key())
-    }
-
-    /// The name and version of what the handler writes.
-    pub(crate) fn compatible(&self) -> &str {
-        self.name.as_str()
-    }
-
-    /// Ends all use of the callbacks.
-    ///
-    /// # Context
-    ///
-    /// Process context; sleeps until all callbacks have returned.
-    pub(crate) fn retire(&self) {
-        self.gate.close();
-    }
-
-    /// Takes a reference to the module of the handler. `ENODEV` if it is being unloaded.
-    pub(crate) fn pin(&self) -> Result<OtherModule> {
-        self.gate.call(|_| {
-            // SAFETY: By the type invariant the module is not freed as long as the gate is open, which
-            // it is during the call.
-            unsafe { OtherModule::get(self.owner) }
-        })?
+        if !complete {
+            return Err(EINVAL);
+        }
+        let sem = RwSem::new_for_handler();
+        // SAFETY: By the requirements of this function. A module is not freed as long as something of
+        // it is registered.
+        let gate = unsafe { Gate::new(handler, ops.owner, &handler_ref.compatible, sem) }?;
+        // INVARIANT: The callbacks were copied, and the required ones are there.
+        Arc::pin_init(pin_init!(Self { gate <- gate, ops }), GFP_KERNEL)
     }
 
     fn args(&self, handler: *mut bindings::liveupdate_file_handler) -> liveupdate_file_op_args {
@@ -225,7 +148,7 @@ impl FileHandler {
             args.serialized_data = data;
             let callback = self.ops.retrieve.ok_or(ENODEV)?;
             // SAFETY: The gate is open, so that the callback and its handler are valid.
-            checked(&self.name, "retrieve", unsafe { callback(&mut args) })?;
+            self.checked("retrieve", unsafe { callback(&mut args) })?;
             let address = args.file as isize;
             let file = NonNull::new(args.file).filter(|_| !(-4095..0).contains(&address));
             let file = file.ok_or(EIO).inspect_err(|_| {
@@ -305,7 +228,7 @@ impl PreservedFile {
             let callback = handler.ops.preserve.ok_or(ENODEV)?;
             // SAFETY: The gate is open, so that the callback and its handler are valid. The file is
             // open.
-            checked(&handler.name, "preserve", unsafe { callback(&mut args) })?;
+            handler.checked("preserve", unsafe { callback(&mut args) })?;
             Ok::<_, Error>(args)
         })??;
         // INVARIANT: `preserve` has set it.
@@ -344,7 +267,8 @@ impl PreservedFile {
             if let Some(callback) = self.handler.ops.freeze {
                 // SAFETY: The gate is open, so that the callback and its handler are valid. By the
                 // type invariants so are the file and the private data.
-                checked(&self.handler.name, "freeze", unsafe { callback(&mut args) })?;
+                let returned = unsafe { callback(&mut args) };
+                self.handler.checked("freeze", returned)?;
             }
             Ok::<_, Error>(args.serialized_data)
         })??;

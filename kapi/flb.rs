@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h)
 
-use core::ptr::NonNull;
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
 
 use kernel::{
     ffi::c_void,
@@ -17,12 +20,10 @@ use super::{
         liveupdate_flb_op_args,
         liveupdate_flb_ops, //
     },
-    file_handler::{
-        checked,
-        Compatible, //
+    gate::{
+        Gate,
+        Key, //
     },
-    gate::Gate,
-    module::OtherModule,
     rwsem::RwSem, //
 };
 
@@ -30,31 +31,28 @@ use super::{
 ///
 /// # Invariants
 ///
-/// - `ops` are the callbacks of the value behind `gate`, all of them there.
-/// - `owner` is the module that has them. It is not freed before the gate is closed.
+/// `ops` are the callbacks of the value behind `gate`. None of them is missing.
 #[pin_data]
 pub(crate) struct ForeignFlb {
     #[pin]
     gate: Gate<bindings::liveupdate_flb>,
     ops: liveupdate_flb_ops,
-    owner: NonNull<bindings::module>,
-    name: Compatible,
 }
 
-// SAFETY: `owner` is only used to take references to a module, which any thread may do. The rest is
-// `Send`, or consists of pointers to functions that any thread may call.
+// SAFETY: Besides the gate, which is `Send`, it consists of pointers to functions that any thread may
+// call, by the requirements of `ForeignFlb::new()`.
 unsafe impl Send for ForeignFlb {}
 // SAFETY: As above, at once.
 unsafe impl Sync for ForeignFlb {}
 
-/// What identifies an FLB as long as somebody may use it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FlbKey(usize);
+/// What identifies an FLB as long as another module may use it.
+pub(crate) type FlbKey = Key<bindings::liveupdate_flb>;
 
-impl FlbKey {
-    /// What identifies the FLB at this address.
-    pub(super) fn of(flb: *mut bindings::liveupdate_flb) -> Self {
-        Self(flb as usize)
+impl Deref for ForeignFlb {
+    type Target = Gate<bindings::liveupdate_flb>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.gate
     }
 }
 
@@ -73,64 +71,32 @@ impl Object {
 }
 
 impl ForeignFlb {
-    /// An FLB. `EINVAL` if a callback or the owner is missing, or if the name is empty or has no end.
+    /// An FLB. `EINVAL` if a callback or the owner is missing, or if the name is empty, has no end or is
+    /// not UTF-8.
     ///
     /// # Safety
     ///
     /// - `flb` is valid during the call, and it or its initializer, with everything that it refers
-    ///   to, until [`ForeignFlb::retire`] has returned.
+    ///   to, until [`Gate::close`] has returned.
     /// - The callbacks do what the C header says, and any thread may call them, also several at once.
     pub(super) unsafe fn new(flb: NonNull<bindings::liveupdate_flb>) -> Result<impl PinInit<Self>> {
         // SAFETY: By the requirements of this function it is valid.
-        let (ops, compatible) = unsafe { ((*flb.as_ptr()).ops, (*flb.as_ptr()).compatible) };
-        if ops.is_null() {
-            return Err(EINVAL);
-        }
-        // SAFETY: By the requirements of this function it is valid.
-        let ops = unsafe { *ops };
+        let flb_ref = unsafe { flb.as_ref() };
+        // SAFETY: By the requirements of this function they are valid, or there are none.
+        let ops = *unsafe { flb_ref.ops.as_ref() }.ok_or(EINVAL)?;
         let complete = ops.preserve.is_some()
             && ops.unpreserve.is_some()
             && ops.retrieve.is_some()
             && ops.finish.is_some();
-        let owner = NonNull::new(ops.owner).filter(|_| complete).ok_or(EINVAL)?;
-        let name = Compatible::new(&compatible)?;
-        // INVARIANT: The callbacks were copied, and all are there. A module is not freed as long as
-        // something of it is registered.
-        Ok(pin_init!(Self {
-            // SAFETY: By the requirements of this function.
-            gate <- unsafe { Gate::new(flb, RwSem::new_for_flb()) },
-            ops,
-            owner,
-            name,
-        }))
-    }
-
-    /// What identifies the FLB.
-    pub(crate) fn key(&self) -> FlbKey {
-        FlbKey(self.gate.key())
-    }
-
-    /// The name and version of what it writes.
-    pub(crate) fn compatible(&self) -> &str {
-        self.name.as_str()
-    }
-
-    /// Ends all use of the callbacks.
-    ///
-    /// # Context
-    ///
-    /// Process context; sleeps until all callbacks have returned.
-    pub(crate) fn retire(&self) {
-        self.gate.close();
-    }
-
-    /// Takes a reference to the module of the FLB. `ENODEV` if it is being unloaded.
-    pub(crate) fn pin(&self) -> Result<OtherModule> {
-        self.gate.call(|_| {
-            // SAFETY: By the type invariant the module is not freed as long as the gate is open, which
-            // it is during the call.
-            unsafe { OtherModule::get(self.owner) }
-        })?
+        if !complete {
+            return Err(EINVAL);
+        }
+        let sem = RwSem::new_for_flb();
+        // SAFETY: By the requirements of this function. A module is not freed as long as something of
+        // it is registered.
+        let gate = unsafe { Gate::new(flb, ops.owner, &flb_ref.compatible, sem) }?;
+        // INVARIANT: The callbacks were copied, and all are there.
+        Ok(pin_init!(Self { gate <- gate, ops }))
     }
 
     fn args(&self, flb: *mut bindings::liveupdate_flb) -> liveupdate_flb_op_args {
@@ -151,7 +117,7 @@ impl ForeignFlb {
             let mut args = self.args(flb);
             let callback = self.ops.preserve.ok_or(ENODEV)?;
             // SAFETY: The gate is open, so that the callback and its FLB are valid.
-            checked(&self.name, "preserve", unsafe { callback(&mut args) })?;
+            self.checked("preserve", unsafe { callback(&mut args) })?;
             Ok((args.data, Object(args.obj)))
         })?
     }
@@ -184,7 +150,7 @@ impl ForeignFlb {
             args.data = data;
             let callback = self.ops.retrieve.ok_or(ENODEV)?;
             // SAFETY: The gate is open, so that the callback and its FLB are valid.
-            checked(&self.name, "retrieve", unsafe { callback(&mut args) })?;
+            self.checked("retrieve", unsafe { callback(&mut args) })?;
             Ok(Object(args.obj))
         })?
     }

@@ -10,9 +10,13 @@
 //! files. But its initialization can fail after it has registered something, and then the kernel
 //! frees it whatever references there are.
 
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
+    ffi::c_int,
     prelude::*,
     sync::atomic::{
         ordering::Relaxed,
@@ -20,46 +24,135 @@ use kernel::{
     }, //
 };
 
-use super::rwsem::RwSem;
+use super::{
+    bindings,
+    module::OtherModule,
+    rwsem::RwSem, //
+};
 
-/// A value of another module.
+/// What identifies a `T` of another module as long as it is registered.
+pub(crate) struct Key<T>(usize, PhantomData<fn(T)>);
+
+impl<T> Key<T> {
+    /// The key of the value at this address.
+    pub(super) fn of(value: *mut T) -> Self {
+        Self(value as usize, PhantomData)
+    }
+}
+
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Key<T> {}
+
+impl<T> PartialEq for Key<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+/// The name and version of what a handler or an FLB writes.
 ///
 /// # Invariants
 ///
-/// As long as `closed` is 0 and `sem` is held, `value` and everything that it refers to is valid.
+/// The first `len` bytes are UTF-8, at least one and at most 47, none of them NUL.
+#[derive(Clone, Copy)]
+struct Compatible {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl Compatible {
+    /// `EINVAL` if the field is empty, not terminated, or not UTF-8.
+    fn new(field: &[u8; 48]) -> Result<Self> {
+        let len = field.iter().position(|byte| *byte == 0).ok_or(EINVAL)?;
+        let text = field.get(..len).ok_or(EINVAL)?;
+        if len == 0 || core::str::from_utf8(text).is_err() {
+            return Err(EINVAL);
+        }
+        // INVARIANT: This was checked.
+        Ok(Self { bytes: *field, len })
+    }
+
+    fn as_str(&self) -> &str {
+        let text = self.bytes.get(..self.len).unwrap_or_default();
+        core::str::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// A handler or an FLB of another module, which may be gone.
+///
+/// # Invariants
+///
+/// As long as `closed` is 0 and `sem` is held, `value` and everything that it refers to is valid, and
+/// `owner` is a module that is not freed.
 #[pin_data]
-pub(super) struct Gate<T> {
+pub(crate) struct Gate<T> {
     value: NonNull<T>,
+    owner: NonNull<bindings::module>,
+    name: Compatible,
     closed: Atomic<i32>,
     #[pin]
     sem: RwSem,
 }
 
-// SAFETY: The pointer is only given to callbacks of the other module, which has promised that any
-// thread may call them.
+// SAFETY: `value` is only given to callbacks of the other module, which has promised that any thread
+// may call them. Any thread may take a reference to a module.
 unsafe impl<T> Send for Gate<T> {}
 // SAFETY: As above, several at once.
 unsafe impl<T> Sync for Gate<T> {}
 
 impl<T> Gate<T> {
-    /// An open gate. `sem` initializes its semaphore.
+    /// An open gate. `sem` initializes its semaphore. `EINVAL` if there is no owner, or if the name is
+    /// empty, has no end, or is not UTF-8.
     ///
     /// # Safety
     ///
-    /// - `value`, and everything that it refers to, is valid until [`Gate::close`] has returned.
+    /// - `value`, and everything that it refers to, is valid until [`Gate::close`] has returned. Until
+    ///   then `owner` is not freed.
     /// - Any thread may call the callbacks that it refers to, and several may do so at once.
-    pub(super) unsafe fn new(value: NonNull<T>, sem: impl PinInit<RwSem>) -> impl PinInit<Self> {
+    pub(super) unsafe fn new(
+        value: NonNull<T>,
+        owner: *mut bindings::module,
+        compatible: &[u8; 48],
+        sem: impl PinInit<RwSem>,
+    ) -> Result<impl PinInit<Self>> {
+        let owner = NonNull::new(owner).ok_or(EINVAL)?;
+        let name = Compatible::new(compatible)?;
         // INVARIANT: By the requirements of this function.
-        pin_init!(Self {
+        Ok(pin_init!(Self {
             value,
+            owner,
+            name,
             closed: Atomic::new(0),
             sem <- sem,
-        })
+        }))
     }
 
     /// What identifies the value, as long as the gate is open.
-    pub(super) fn key(&self) -> usize {
-        self.value.as_ptr() as usize
+    pub(crate) fn key(&self) -> Key<T> {
+        Key::of(self.value.as_ptr())
+    }
+
+    /// The name and version of what the handler or FLB writes.
+    pub(crate) fn compatible(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Takes a reference to the module. `ENODEV` if it is being unloaded.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
+    pub(crate) fn pin(&self) -> Result<OtherModule> {
+        self.call(|_| {
+            // SAFETY: By the type invariant the module is not freed as long as the gate is open, which
+            // it is during the call.
+            unsafe { OtherModule::get(self.owner) }
+        })?
     }
 
     /// Calls `call` with the value, which is valid during the call. `ENODEV` if the gate is closed.
@@ -75,12 +168,27 @@ impl<T> Gate<T> {
         }
     }
 
+    /// What an `int` callback has returned. `EIO` for a number that is no errno.
+    pub(super) fn checked(&self, callback: &str, returned: c_int) -> Result {
+        match returned {
+            0 => Ok(()),
+            -4095..=-1 => Err(Error::from_errno(returned)),
+            _ => {
+                pr_err!(
+                    "handler {}: {callback} returned {returned}, which is no error number\n",
+                    self.compatible()
+                );
+                Err(EIO)
+            }
+        }
+    }
+
     /// Closes the gate, when all calls have returned.
     ///
     /// # Context
     ///
     /// Process context; sleeps. Not from within a call.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let _all = self.sem.write_unkillable();
         self.closed.store(1, Relaxed);
     }

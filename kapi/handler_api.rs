@@ -17,6 +17,10 @@ use kernel::{
     },
     prelude::*,
     sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
         global_lock,
         Arc, //
     }, //
@@ -37,7 +41,8 @@ use super::{
         FlbKey,
         ForeignFlb,
         Object, //
-    }, //
+    },
+    gate::Key, //
 };
 
 /// What other modules can ask for. The errors are those that the C header names.
@@ -77,7 +82,7 @@ pub(crate) struct NewFlb<'a>(NonNull<liveupdate_flb>, core::marker::PhantomData<
 impl NewFlb<'_> {
     /// What identifies it.
     pub(crate) fn key(&self) -> FlbKey {
-        flb_key(self.0.as_ptr())
+        Key::of(self.0.as_ptr())
     }
 
     /// See [`ForeignFlb::new`].
@@ -88,24 +93,32 @@ impl NewFlb<'_> {
 }
 
 global_lock! {
-    // SAFETY: `Registration::new` initializes it before other modules can call any function below.
+    // SAFETY: `Registration::new` initializes it, once. Other modules can call the functions below only
+    // after the module was initialized, of which that is a part.
     unsafe(uninit) static API: Mutex<Option<Arc<dyn HandlerApi>>> = None;
 }
+
+/// Whether `API` is initialized: 0 or 1.
+static INITIALIZED: Atomic<i32> = Atomic::new(0);
 
 /// Answers other modules until it is dropped.
 pub(crate) struct Registration(());
 
 impl Registration {
-    /// Lets `api` answer.
+    /// Lets `api` answer. `EBUSY` if another one has been registered since the module was loaded.
     ///
     /// # Context
     ///
-    /// Process context, once, from the initialization of the module.
-    pub(crate) fn new(_module: &'static ThisModule, api: Arc<dyn HandlerApi>) -> Self {
-        // SAFETY: The module is initialized once, and only then this is called.
+    /// Process context.
+    pub(crate) fn new(api: Arc<dyn HandlerApi>) -> Result<Self> {
+        if INITIALIZED.xchg(1, Relaxed) != 0 {
+            return Err(EBUSY);
+        }
+        // SAFETY: By the exchange this is the only time. Nobody locks it before this function has
+        // returned: other modules wait until this one is initialized.
         unsafe { API.init() };
         *API.lock() = Some(api);
-        Self(())
+        Ok(Self(()))
     }
 }
 
@@ -120,14 +133,6 @@ impl Drop for Registration {
 fn with_api<R>(call: impl FnOnce(&dyn HandlerApi) -> Result<R>) -> Result<R> {
     let api = API.lock().clone().ok_or_else(eopnotsupp)?;
     call(&*api)
-}
-
-fn handler_key(handler: *mut liveupdate_file_handler) -> HandlerKey {
-    HandlerKey(handler as usize)
-}
-
-fn flb_key(flb: *mut liveupdate_flb) -> FlbKey {
-    FlbKey::of(flb)
 }
 
 /// Defines functions that other modules call, and compares each with the declaration in the header.
@@ -173,7 +178,7 @@ export! {
     /// There are no requirements: a handler that is not registered is ignored.
     fn liveupdate_unregister_file_handler(handler: *mut liveupdate_file_handler) {
         let _ = with_api(|api| {
-            api.unregister_handler(handler_key(handler));
+            api.unregister_handler(Key::of(handler));
             Ok(())
         });
     }
@@ -189,7 +194,7 @@ export! {
             let flb = NonNull::new(flb).ok_or(EINVAL)?;
             // INVARIANT: By the requirements of this function.
             let flb = NewFlb(flb, core::marker::PhantomData);
-            with_api(|api| api.register_flb(handler_key(handler), flb)).map(|()| 0)
+            with_api(|api| api.register_flb(Key::of(handler), flb)).map(|()| 0)
         })
     }
 
@@ -201,7 +206,7 @@ export! {
         flb: *mut liveupdate_flb
     ) {
         let _ = with_api(|api| {
-            api.unregister_flb(handler_key(handler), flb_key(flb));
+            api.unregister_flb(Key::of(handler), Key::of(flb));
             Ok(())
         });
     }
@@ -228,7 +233,7 @@ export! {
     /// There are no requirements: an FLB that was not got is ignored.
     fn liveupdate_flb_put_incoming(flb: *mut liveupdate_flb) {
         let _ = with_api(|api| {
-            api.put_incoming(flb_key(flb));
+            api.put_incoming(Key::of(flb));
             Ok(())
         });
     }
@@ -238,7 +243,7 @@ export! {
     /// - `object` can be written.
     fn liveupdate_flb_get_outgoing(flb: *mut liveupdate_flb, object: *mut *mut c_void) -> c_int {
         from_result(|| {
-            let Object(found) = with_api(|api| api.get_outgoing(flb_key(flb)))?;
+            let Object(found) = with_api(|api| api.get_outgoing(Key::of(flb)))?;
             // SAFETY: By the requirements of this function.
             unsafe { object.write(found) };
             Ok(0)
@@ -250,7 +255,7 @@ export! {
     /// There are no requirements: an FLB that was not got is ignored.
     fn liveupdate_flb_put_outgoing(flb: *mut liveupdate_flb) {
         let _ = with_api(|api| {
-            api.put_outgoing(flb_key(flb));
+            api.put_outgoing(Key::of(flb));
             Ok(())
         });
     }

@@ -194,15 +194,10 @@ impl MemfdBuilder {
             .as_ref()
             .map_or(null_mut(), |memcg| memcg.as_ptr());
         let mut err = 0;
-        // SAFETY:
-        // - By the type invariant the inode is that of a memfd that nobody else can reach, and its
-        //   size is set. Blocks were accounted above, and `drop` calls `shmem_recalc_inode()`.
-        // - We own a reference to the memory cgroup, or it is null.
-        // - By the invariant of `ClaimedFolios` there are `len` folios of `order`, to each of which
-        //   we own the only reference.
-        // - The order is one that the page cache can hold, the index is aligned, and all folios
-        //   begin before the end: this was checked.
-        // - `err` can be written.
+        // SAFETY: By the type invariant nobody else can reach the memfd of the inode, whose size is set.
+        // Its blocks were accounted above, and `drop` calls `shmem_recalc_inode()`. We own a reference to
+        // the memory cgroup, or it is null. `ClaimedFolios` has `len` folios of `order`, and the only
+        // reference to each. Their order, alignment and end were checked. `err` can be written.
         let inserted = unsafe {
             bindings::lu_insert_folios(
                 self.inode(),

@@ -243,9 +243,10 @@ static void committed_after(struct stage_ctx *ctx)
 }
 
 /*
- * Under strict overcommit, a user without CAP_SYS_ADMIN must leave a reserve to those
- * who have it. Kernel threads have it, and need not. So what they insert counts as
- * if the user had done it: beyond the reserve the retrieve fails, and nobody helps.
+ * Under strict overcommit, a task without CAP_SYS_ADMIN must leave a reserve to tasks
+ * with it. Workers have it, so that the kernel would let them use the reserve. But what
+ * they insert counts for the user: beyond the reserve the retrieve fails, and no worker
+ * helps.
  */
 
 #define NOBODY 65534

@@ -6,7 +6,7 @@ use proptest::{collection::btree_map, prelude::*};
 
 use crate::{
     abi::{
-        flb::{read, FlbEntry, FlbHeader, FlbWriter, MAX_FLBS},
+        flb::{FlbEntry, FlbHeader, FlbWriter, MAX_FLBS},
         luo::padded,
         Damage, PhysAddr, Record, PAGE_SIZE,
     },
@@ -23,10 +23,9 @@ fn page_with(entries: &[FlbEntry]) -> [u8; PAGE_SIZE] {
 }
 
 fn read_at(memory: &Pages, at: u64) -> Result<Vec<FlbEntry>, Damage> {
-    let mut found = Vec::new();
-    read(memory, PhysAddr(at), &mut [0; PAGE_SIZE], |entry| {
-        found.push(entry)
-    })?;
+    let (at, mut found) = (PhysAddr(at), Vec::new());
+    let header = FlbHeader::read(memory, at)?;
+    header.entries(memory, at, &mut [0; PAGE_SIZE], |entry| found.push(entry))?;
     Ok(found)
 }
 

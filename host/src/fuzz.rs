@@ -125,7 +125,7 @@ fn check_chain<E: Record>(memory: &Pages, head: PhysAddr, to_the_limit: bool) {
     let Ok(found) = found else {
         return;
     };
-    assert_eq!(found.expect(found.entries as u64), Ok(found));
+    assert_eq!(found.with_entries(found.entries as u64), Ok(found));
     // The surveyed blocks can be read and have the counted entries.
     let mut read = 0;
     let mut at = head;

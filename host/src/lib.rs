@@ -19,6 +19,8 @@ mod flbs;
 pub mod fuzz;
 mod memory;
 #[cfg(test)]
+mod pieces;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod roundtrip;

@@ -70,7 +70,7 @@ impl Unread {
     /// Claims the list.
     pub(super) fn read(self, handover: &Handover) -> Result<FileSet, NotRead> {
         let survey = chain::survey::<FileEntry>(handover, self.first)
-            .and_then(|survey| survey.expect(self.count))?;
+            .and_then(|survey| survey.with_entries(self.count))?;
         let mut files =
             KVVec::with_capacity(survey.entries, GFP_KERNEL).map_err(|_| NotRead::OutOfMemory)?;
         blocks::claim(handover, self.first, survey, |entry| {
@@ -176,7 +176,7 @@ impl FileSet {
                 break;
             }
             let (token, state) = (file.token, file.state_name());
-            let handler = file.handler(handlers);
+            let handler = file.origin.handler(handlers);
             let name = handler.map_or("unknown", |handler| handler.compatible());
             fdinfo::file(to, token, name, state);
         }
@@ -203,6 +203,20 @@ enum Origin {
     Found(Handler),
 }
 
+impl Origin {
+    /// The handler, which is looked for until it is found: another module may register it late.
+    fn handler(&mut self, handlers: &Registry) -> Result<&Handler, Damage> {
+        if let Self::Named(name) | Self::Missing(name) = *self {
+            let handler = handlers.find(&name).ok_or(Damage::Handler { name })?;
+            *self = Self::Found(handler);
+        }
+        match self {
+            Self::Found(handler) => Ok(handler),
+            Self::Named(name) | Self::Missing(name) => Err(Damage::Handler { name: *name }),
+        }
+    }
+}
+
 /// What has become of a file.
 pub(super) enum FileState {
     /// Nobody has asked for it.
@@ -213,6 +227,17 @@ pub(super) enum FileState {
     Retrieved { _identity: Claim, file: ARef<File> },
     /// It cannot be retrieved, with this error.
     Failed(Error),
+}
+
+impl FileState {
+    /// What has become of the file, as long as no task is retrieving it.
+    fn outcome(&self) -> Outcome<'_> {
+        match self {
+            Self::Pending | Self::Retrieving => Outcome::Pending,
+            Self::Retrieved { file, .. } => Outcome::Retrieved(file),
+            Self::Failed(err) => Outcome::Failed(*err),
+        }
+    }
 }
 
 /// The names that fdinfo shows.
@@ -238,18 +263,6 @@ impl IncomingFile {
         &self.state
     }
 
-    /// The handler, which is looked for until it is found: another module may register it late.
-    fn handler(&mut self, handlers: &Registry) -> Result<&Handler, Damage> {
-        if let Origin::Named(name) | Origin::Missing(name) = self.origin {
-            let handler = handlers.find(&name).ok_or(Damage::Handler { name })?;
-            self.origin = Origin::Found(handler);
-        }
-        match &self.origin {
-            Origin::Found(handler) => Ok(handler),
-            Origin::Named(name) | Origin::Missing(name) => Err(Damage::Handler { name: *name }),
-        }
-    }
-
     /// Whether nobody was told yet that there is no handler. The caller tells it.
     pub(super) fn tell_missing(&mut self) -> bool {
         match self.origin {
@@ -268,7 +281,7 @@ impl IncomingFile {
         handlers: &Registry,
         ticket: Ticket,
     ) -> Result<Retrieval, Damage> {
-        let handler = self.handler(handlers)?.clone();
+        let handler = self.origin.handler(handlers)?.clone();
         self.state = FileState::Retrieving;
         Ok(Retrieval {
             handler,
@@ -294,31 +307,23 @@ impl IncomingFile {
         }
     }
 
-    /// What has become of the file, as long as no task is retrieving it.
-    fn outcome(&self) -> Outcome<'_> {
-        match &self.state {
-            FileState::Pending | FileState::Retrieving => Outcome::Pending,
-            FileState::Retrieved { file, .. } => Outcome::Retrieved(file),
-            FileState::Failed(err) => Outcome::Failed(*err),
-        }
-    }
-
     /// Whether the session can be finished in this state of the file. A file that nobody knows does
     /// not prevent that.
     pub(super) fn can_finish(&mut self, handlers: &Registry) -> bool {
-        let handler = self.handler(handlers).cloned();
-        handler.map_or(true, |handler| {
-            handler.can_finish(self.data, self.outcome())
-        })
+        match self.origin.handler(handlers) {
+            Ok(handler) => handler.can_finish(self.data, self.state.outcome()),
+            Err(_) => true,
+        }
     }
 
     /// Frees what is left of the file. If there is no handler, and the log has said so, that is no error
     /// again.
     pub(super) fn finish(mut self, handlers: &Registry, handover: &Handover) -> Result<(), Damage> {
-        match self.handler(handlers).cloned() {
-            Ok(handler) => handler.finish(handover, self.data, self.outcome()),
-            Err(why) if self.tell_missing() => Err(why),
-            Err(_) => Ok(()),
+        let told = matches!(self.origin, Origin::Missing(_));
+        match self.origin.handler(handlers) {
+            Ok(handler) => handler.finish(handover, self.data, self.state.outcome()),
+            Err(_) if told => Ok(()),
+            Err(why) => Err(why),
         }
     }
 

@@ -27,7 +27,10 @@ use super::{
 use crate::{
     abi::{
         chain,
-        flb,
+        flb::{
+            FlbEntry,
+            FlbHeader, //
+        },
         luo::{
             Root,
             SessionEntry,
@@ -112,19 +115,28 @@ const FLBS: &str = "list of objects bound to files";
 
 /// Reads the FLBs that the previous kernel has left, and claims nothing. Damage is logged, and costs
 /// all FLBs: then the root leads to none. `ENOMEM`.
-fn read_flbs(handover: &Handover, root: &mut Root) -> Result<KVec<flb::FlbEntry>> {
-    let mut entries = KVec::with_capacity(flb::MAX_FLBS, GFP_KERNEL)?;
+fn read_flbs(handover: &Handover, root: &mut Root) -> Result<KVec<FlbEntry>> {
     let at = PhysAddr(root.flbs);
-    if !at.is_null() {
-        let mut page = KVec::from_elem(0, PAGE_SIZE, GFP_KERNEL)?;
-        let read = flb::read(handover, at, &mut page, |entry| {
-            // The capacity is that of a full page.
+    if at.is_null() {
+        return Ok(KVec::new());
+    }
+    let header = FlbHeader::read(handover, at);
+    let count = header.map_or(0, |header| header.count as usize);
+    let mut entries = KVec::with_capacity(count, GFP_KERNEL)?;
+    // Usually there are none.
+    let mut page = match count {
+        0 => KVec::new(),
+        _ => KVec::from_elem(0, PAGE_SIZE, GFP_KERNEL)?,
+    };
+    let read = header.and_then(|header| {
+        header.entries(handover, at, &mut page, |entry| {
+            // The capacity is that of all entries.
             let _ = entries.push_within_capacity(entry);
-        });
-        if let Err(why) = read {
-            report(FLBS, why);
-            root.flbs = 0;
-        }
+        })
+    });
+    if let Err(why) = read {
+        report(FLBS, why);
+        root.flbs = 0;
     }
     Ok(entries)
 }

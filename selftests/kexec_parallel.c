@@ -426,18 +426,22 @@ static void holes_after(struct stage_ctx *ctx)
 	close(fd);
 }
 
+/*
+ * Cases with one CPU come last: a CPU that was brought online a moment ago may not
+ * be used for a while, so that nobody would help.
+ */
 static const struct stage_case cases[] = {
 	{ "several", false, { dense_before, several_after } },
-	{ "alone", false, { dense_before, alone_after } },
 	{ "limited", false, { dense_before, limited_after } },
 	{ "roomy", false, { dense_before, roomy_after } },
 	{ "committed", false, { dense_before, committed_after } },
 	{ "user", false, { dense_before, user_after } },
-	{ "user_alone", false, { dense_before, user_alone_after } },
 	{ "user_refused", false, { dense_before, refused_committed } },
-	{ "user_refused_alone", false, { dense_before, refused_alone_after } },
 	{ "root", false, { dense_before, root_after } },
 	{ "holes", false, { holes_before, holes_after } },
+	{ "alone", false, { dense_before, alone_after } },
+	{ "user_alone", false, { dense_before, user_alone_after } },
+	{ "user_refused_alone", false, { dense_before, refused_alone_after } },
 	{}
 };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Handlers of other modules: an adapter from `struct liveupdate_file_handler` to the trait that all
-//! handlers implement.
+//! Handlers that other modules have registered, and the FLBs that their files depend on.
+
+use core::ops::Deref;
 
 use kernel::{
     fs::File,
@@ -15,11 +16,13 @@ use kernel::{
 };
 
 use super::{
+    callbacks::Callbacks,
     flb::{
         Arrived,
         Flb,
         FlbUse, //
     },
+    AnyHandler,
     Failure,
     FileHandler,
     Outcome,
@@ -41,10 +44,33 @@ use crate::{
     }, //
 };
 
-/// A handler of another module, and the FLBs that its files depend on.
+/// Who does the work of a handler that was registered.
+enum Worker {
+    /// The module that has registered it.
+    Callbacks(Callbacks),
+    /// A handler of this module, which another module presents as its own. Only tests do so: it lets
+    /// such files depend on FLBs, as those of the C orchestrator can.
+    #[cfg(liveupdate_test)]
+    BuiltIn(&'static dyn AnyHandler),
+}
+
+impl Deref for Worker {
+    type Target = dyn AnyHandler;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Callbacks(callbacks) => callbacks,
+            #[cfg(liveupdate_test)]
+            Self::BuiltIn(handler) => *handler,
+        }
+    }
+}
+
+/// A handler that was registered, and the FLBs that its files depend on.
 #[pin_data]
 pub(crate) struct ForeignHandler {
     handler: Arc<file_handler::FileHandler>,
+    worker: Worker,
     arrived: Arc<Arrived>,
     /// In the order in which they were registered.
     #[pin]
@@ -57,9 +83,29 @@ impl ForeignHandler {
         handler: Arc<file_handler::FileHandler>,
         arrived: Arc<Arrived>,
     ) -> Result<Arc<Self>> {
+        let worker = Worker::Callbacks(Callbacks(handler.clone()));
+        Self::with_worker(handler, worker, arrived)
+    }
+
+    /// The same for a handler of this module: `handler` only gives it a key. `ENOMEM`.
+    #[cfg(liveupdate_test)]
+    pub(super) fn presenting(
+        built_in: &'static dyn AnyHandler,
+        handler: Arc<file_handler::FileHandler>,
+        arrived: Arc<Arrived>,
+    ) -> Result<Arc<Self>> {
+        Self::with_worker(handler, Worker::BuiltIn(built_in), arrived)
+    }
+
+    fn with_worker(
+        handler: Arc<file_handler::FileHandler>,
+        worker: Worker,
+        arrived: Arc<Arrived>,
+    ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 handler,
+                worker,
                 arrived,
                 flbs <- new_mutex!(KVec::new()),
             }),
@@ -121,43 +167,36 @@ impl FileHandler for ForeignHandler {
     }
 
     fn accepts(&self, file: &File) -> bool {
-        self.handler.can_preserve(file)
+        self.worker.accepts(file)
     }
 
     fn id(&self, file: &File) -> usize {
-        self.handler.id(file)
+        self.worker.id(file)
     }
 
-    fn preserve(&self, _kho: Kho, file: ARef<File>) -> Result<KBox<PreservedForeign>> {
+    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<PreservedForeign>> {
         let flbs = self.linked()?;
         let mut uses = FlbUses(KVec::with_capacity(flbs.len(), GFP_KERNEL)?);
         for flb in flbs.iter() {
             uses.0.push(flb.add_file()?, GFP_KERNEL)?;
         }
         let preserved = PreservedForeign {
-            file: file_handler::PreservedFile::new(self.handler.clone(), file)?,
+            file: self.worker.preserve(kho, file)?,
             _flbs: uses,
         };
         Ok(KBox::new(preserved, GFP_KERNEL)?)
     }
 
-    fn retrieve(&self, _handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
-        Ok(self.handler.retrieve(data)?)
+    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
+        self.worker.retrieve(handover, data)
     }
 
     fn can_finish(&self, data: u64, outcome: Outcome<'_>) -> bool {
-        let (status, file) = outcome.as_c();
-        self.handler.can_finish(data, status, file)
+        self.worker.can_finish(data, outcome)
     }
 
-    fn finish(&self, _handover: &Handover, data: u64, outcome: Outcome<'_>) -> Result<(), Damage> {
-        let (status, file) = outcome.as_c();
-        if self.handler.finish(data, status, file).is_err() {
-            pr_err!(
-                "handler {} is gone: a file is not finished\n",
-                self.compatible()
-            );
-        }
+    fn finish(&self, handover: &Handover, data: u64, outcome: Outcome<'_>) -> Result<(), Damage> {
+        let result = self.worker.finish(handover, data, outcome);
         // The last one that was registered first.
         let mut nr = self.flbs.lock().len();
         while nr > 0 {
@@ -167,13 +206,13 @@ impl FileHandler for ForeignHandler {
                 flb.finish_file(&self.arrived);
             }
         }
-        Ok(())
+        result
     }
 }
 
-/// A file that a handler of another module has preserved. The file is unpreserved before its FLBs.
+/// A file of such a handler that is preserved. The file is unpreserved before its FLBs.
 pub(crate) struct PreservedForeign {
-    file: file_handler::PreservedFile,
+    file: KBox<dyn PreservedFile>,
     _flbs: FlbUses,
 }
 
@@ -193,11 +232,12 @@ impl PreservedFile for PreservedForeign {
         self.file.data()
     }
 
-    /// The handler gives memory to KHO itself, and does not say how much.
-    fn count_in(&self, _pieces: &mut Pieces) {}
+    fn count_in(&self, pieces: &mut Pieces) {
+        self.file.count_in(pieces);
+    }
 
-    fn freeze(&mut self, _pieces: &mut Pieces) -> Result {
-        self.file.freeze()
+    fn freeze(&mut self, pieces: &mut Pieces) -> Result {
+        self.file.freeze(pieces)
     }
 
     fn unfreeze(&mut self) {

@@ -3,8 +3,8 @@
 //! Kinds of files that can cross a live update.
 //!
 //! A kind of file has a handler, a value whose type implements [`FileHandler`]. `BUILT_IN` lists
-//! those of this module; other modules register theirs ([`registry`]), which an adapter turns into
-//! the same trait ([`foreign`]). The orchestrator (`session/`) knows no kind of file: it finds the
+//! those of this module; other modules register theirs ([`registry`]), whose [`callbacks`] an adapter
+//! turns into the same trait, and whose files can depend on other objects ([`foreign`], [`flb`]). The orchestrator (`session/`) knows no kind of file: it finds the
 //! handler of a file once, when the file is preserved or when somebody needs it in the next kernel,
 //! and calls the handler from then on.
 //!
@@ -66,6 +66,7 @@
 //! - Nothing else runs in the orchestrator during `freeze`. Users of the file itself, other tasks
 //!   and hardware, go on until the kernel stops them.
 
+mod callbacks;
 pub(crate) mod flb;
 mod foreign;
 mod memfd;

@@ -27,6 +27,7 @@ use super::{
         Flb, //
     },
     foreign::ForeignHandler,
+    AnyHandler,
     Handler,
     BUILT_IN, //
 };
@@ -162,7 +163,7 @@ impl Registry {
     pub(crate) fn of(&self, file: &File) -> Option<Handler> {
         let mut built_in = BUILT_IN.iter().copied();
         if let Some(handler) = built_in.find(|handler| handler.accepts(file)) {
-            return Some(Handler::BuiltIn(handler));
+            return Some(self.built_in(handler));
         }
         let mut from = 0;
         while let Some((number, handler)) = self.first(from) {
@@ -186,15 +187,41 @@ impl Registry {
     /// field is ignored, as in C.
     pub(crate) fn find(&self, compatible: &[u8; 48]) -> Option<Handler> {
         if let Some(handler) = find_built_in(compatible) {
-            return Some(Handler::BuiltIn(handler));
+            return Some(self.built_in(handler));
         }
-        let name = until_nul(compatible)?;
+        self.find_registered(until_nul(compatible)?)
+    }
+
+    /// A handler of this module, or who presents it.
+    fn built_in(&self, handler: &'static dyn AnyHandler) -> Handler {
+        #[cfg(liveupdate_test)]
+        if let Some(presented) = self.find_registered(handler.compatible().as_bytes()) {
+            return presented;
+        }
+        Handler::BuiltIn(handler)
+    }
+
+    fn find_registered(&self, name: &[u8]) -> Option<Handler> {
         let lists = self.lists.lock();
         let mut handlers = lists.handlers.iter().map(|(_, handler)| handler);
         let found = handlers.find(|handler| handler.foreign().compatible().as_bytes() == name);
         let found = found?.clone();
         drop(lists);
         pin(&found)
+    }
+
+    /// What is registered for a handler of another module. `EEXIST` if one of this module has its name,
+    /// `ENOMEM`.
+    fn new_handler(&self, handler: Arc<file_handler::FileHandler>) -> Result<Arc<ForeignHandler>> {
+        let name = handler.compatible();
+        let mut built_in = BUILT_IN.iter().copied();
+        match built_in.find(|other| other.compatible() == name) {
+            #[cfg(liveupdate_test)]
+            Some(built_in) => ForeignHandler::presenting(built_in, handler, self.arrived.clone()),
+            #[cfg(not(liveupdate_test))]
+            Some(_) => Err(taken(name)),
+            None => ForeignHandler::new(handler, self.arrived.clone()),
+        }
     }
 
     /// Passes the FLBs that cross to `each`. `ENOMEM`.
@@ -217,6 +244,12 @@ impl Registry {
     }
 }
 
+/// The error of a second handler of the same name.
+fn taken(name: &str) -> Error {
+    pr_err!("handler {name} is registered already\n");
+    EEXIST
+}
+
 /// A handler for a file, if its module is not being unloaded.
 ///
 /// # Context
@@ -233,16 +266,13 @@ fn pin(handler: &Arc<ForeignHandler>) -> Option<Handler> {
 
 impl HandlerApi for Registry {
     fn register_handler(&self, handler: Arc<file_handler::FileHandler>) -> Result {
-        let handler = ForeignHandler::new(handler, self.arrived.clone())?;
+        let handler = self.new_handler(handler)?;
         let name = handler.foreign().compatible();
         let mut lists = self.lists.lock();
         let lists = &mut *lists;
         let mut foreign = lists.handlers.iter().map(|(_, other)| other.foreign());
-        if foreign.any(|other| other.compatible() == name)
-            || BUILT_IN.iter().any(|other| other.compatible() == name)
-        {
-            pr_err!("handler {name} is registered already\n");
-            return Err(EEXIST);
+        if foreign.any(|other| other.compatible() == name) {
+            return Err(taken(name));
         }
         let number = lists.next_number;
         lists.handlers.push((number, handler), GFP_KERNEL)?;

@@ -121,6 +121,7 @@ prepare()
 	else
 		together build_default_module build_test_module build_forge
 		build_handlers
+		build_upstream_flb
 		build_selftests
 	fi
 	"$TOP/qemu/initramfs.sh"

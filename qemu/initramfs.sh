@@ -30,7 +30,8 @@ libraries_of()
 # inputs: name, size and time of each file that goes into the image.
 inputs()
 {
-	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko "$OUT"/number*/number.ko)
+	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko "$OUT"/number*/number.ko
+		"$OUT"/upstream-flb/upstream_flb.ko)
 	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
 	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
@@ -89,9 +90,11 @@ assemble()
 	if [ -f "$OUT/forge/forge.ko" ]; then
 		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"
 	fi
-	if [ "$WHAT" != bench ] && [ -f "$OUT/number/number.ko" ]; then
-		strip --strip-debug -o "$root/lib/number.ko" "$OUT/number/number.ko"
-	fi
+	for file in "$OUT"/number/number.ko "$OUT"/upstream-flb/upstream_flb.ko; do
+		if [ "$WHAT" != bench ] && [ -f "$file" ]; then
+			strip --strip-debug -o "$root/lib/$(basename "$file")" "$file"
+		fi
+	done
 	pack "$IMAGE"
 	[ "$WHAT" = bench ] ||
 		pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/(forged|soak)$'

@@ -134,6 +134,14 @@ build_handlers()
 	done
 }
 
+# build_upstream_flb: the kernel's test of FLBs, with the module for tests.
+build_upstream_flb()
+{
+	build_module upstream-flb "$DEFAULT_KERNEL" \
+		M="$TOP/selftests/test_modules/upstream_flb" \
+		KBUILD_EXTRA_SYMBOLS="$OUT/module-test/Module.symvers"
+}
+
 # build_debug_modules: what else runs on the debug kernel. Tests there mean
 # little unless the module has the sanitizers of its kernel in both languages.
 build_debug_modules()

@@ -69,7 +69,7 @@ def choose(options, found):
 def needed_kernels(chosen):
     """The kernels that scenarios boot, in the order of the table."""
     used = {name for run in chosen for name in run.kernels}
-    return [name for name in [*kernels.names(), kernels.DEBUG] if name in used]
+    return [name for name in kernels.table() if name in used]
 
 
 def run_chosen(chosen, options):

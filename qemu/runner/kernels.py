@@ -11,13 +11,19 @@ DEFAULT = "rust-7.3"
 DEBUG = "debug-7.3"
 # The debug kernel hands over to this one, and takes over from it.
 DEBUG_PEER = "c-7.3"
+# The C peer with a test of its own.
+PEER_TEST = "c-7.3-flb"
+
+
+def table():
+    """The names in the table, in its order."""
+    lines = (paths.QEMU / "kernels").read_text(encoding="utf-8").splitlines()
+    return [line.split()[0] for line in lines if line and not line.startswith("#")]
 
 
 def names():
-    """The names in the table, without the debug kernel."""
-    table = (paths.QEMU / "kernels").read_text(encoding="utf-8").splitlines()
-    rows = [line.split() for line in table if line and not line.startswith("#")]
-    return [row[0] for row in rows if row[0] != DEBUG]
+    """Those that hand over to each other."""
+    return [name for name in table() if name not in (DEBUG, PEER_TEST)]
 
 
 @functools.cache

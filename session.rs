@@ -80,7 +80,8 @@
 //!    lookup or change. They are not held while the pages of a file are walked, except by
 //!    `reboot(2)`, which holds locks 1 to 3 while it freezes a file. A file that is being retrieved
 //!    is in a state of its own meanwhile. A task that wants that file, or to finish the session,
-//!    waits on `incoming::Session::retrieved`, which releases the lock.
+//!    waits on `incoming::Session::retrieved`, which releases the lock. Files may need each other:
+//!    `incoming::files` finds out if tasks would wait in a circle.
 //! 4. The lock of an inode whose file is being preserved, unpreserved or retrieved. Its holder has
 //!    lock 1 for reading, and neither 2 nor 3.
 //! 5. [`identities::Identities`], and `Orchestrator::root`: for one operation. The second also while
@@ -95,8 +96,9 @@
 //! 3, and `can_finish` with 3. In this order, they also run with the locks of `file_handlers/` and
 //! `kapi/gate.rs`:
 //!
-//! 8. The gate of a handler, held for reading during each of its callbacks. A task that unregisters the
-//!    handler takes it for writing.
+//! 8. The gate of a handler: no lock, but a task that unregisters the handler waits until its callbacks
+//!    have returned. A callback may lead to another one, because a file may need another file of its
+//!    session (`kapi/session_ref.rs`).
 //! 9. `Flb::outgoing` and `Flb::incoming`, each held during the callbacks of that direction. A callback
 //!    of a handler may get an FLB; one of an FLB may not get the same one.
 //! 10. The gate of an FLB, as 8.

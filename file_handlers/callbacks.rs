@@ -26,7 +26,11 @@ use crate::{
     kapi::{
         file_handler,
         handover::Handover,
-        kho::Kho, //
+        kho::Kho,
+        session_ref::{
+            IncomingFiles,
+            OutgoingFiles, //
+        }, //
     }, //
 };
 
@@ -48,13 +52,23 @@ impl FileHandler for Callbacks {
         self.0.id(file)
     }
 
-    fn preserve(&self, _kho: Kho, file: ARef<File>) -> Result<KBox<file_handler::PreservedFile>> {
-        let preserved = file_handler::PreservedFile::new(self.0.clone(), file)?;
+    fn preserve(
+        &self,
+        _kho: Kho,
+        file: ARef<File>,
+        session: &dyn OutgoingFiles,
+    ) -> Result<KBox<file_handler::PreservedFile>> {
+        let preserved = file_handler::PreservedFile::new(self.0.clone(), file, session)?;
         Ok(KBox::new(preserved, GFP_KERNEL)?)
     }
 
-    fn retrieve(&self, _handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
-        Ok(self.0.retrieve(data)?)
+    fn retrieve(
+        &self,
+        _handover: &Handover,
+        data: u64,
+        session: &dyn IncomingFiles,
+    ) -> Result<ARef<File>, Failure> {
+        Ok(self.0.retrieve(data, session)?)
     }
 
     fn can_finish(&self, data: u64, outcome: Outcome<'_>) -> bool {
@@ -82,8 +96,8 @@ impl PreservedFile for file_handler::PreservedFile {
     /// The handler gives memory to KHO itself, and does not say how much.
     fn count_in(&self, _pieces: &mut Pieces) {}
 
-    fn freeze(&mut self, _pieces: &mut Pieces) -> Result {
-        self.freeze()
+    fn freeze(&mut self, _pieces: &mut Pieces, session: &dyn OutgoingFiles) -> Result {
+        self.freeze(session)
     }
 
     fn unfreeze(&mut self) {

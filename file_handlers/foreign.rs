@@ -40,7 +40,11 @@ use crate::{
         },
         flb::FlbKey,
         handover::Handover,
-        kho::Kho, //
+        kho::Kho,
+        session_ref::{
+            IncomingFiles,
+            OutgoingFiles, //
+        }, //
     }, //
 };
 
@@ -174,21 +178,31 @@ impl FileHandler for ForeignHandler {
         self.worker.id(file)
     }
 
-    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<PreservedForeign>> {
+    fn preserve(
+        &self,
+        kho: Kho,
+        file: ARef<File>,
+        session: &dyn OutgoingFiles,
+    ) -> Result<KBox<PreservedForeign>> {
         let flbs = self.linked()?;
         let mut uses = FlbUses(KVec::with_capacity(flbs.len(), GFP_KERNEL)?);
         for flb in flbs.iter() {
             uses.0.push(flb.add_file()?, GFP_KERNEL)?;
         }
         let preserved = PreservedForeign {
-            file: self.worker.preserve(kho, file)?,
+            file: self.worker.preserve(kho, file, session)?,
             _flbs: uses,
         };
         Ok(KBox::new(preserved, GFP_KERNEL)?)
     }
 
-    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
-        self.worker.retrieve(handover, data)
+    fn retrieve(
+        &self,
+        handover: &Handover,
+        data: u64,
+        session: &dyn IncomingFiles,
+    ) -> Result<ARef<File>, Failure> {
+        self.worker.retrieve(handover, data, session)
     }
 
     fn can_finish(&self, data: u64, outcome: Outcome<'_>) -> bool {
@@ -236,8 +250,8 @@ impl PreservedFile for PreservedForeign {
         self.file.count_in(pieces);
     }
 
-    fn freeze(&mut self, pieces: &mut Pieces) -> Result {
-        self.file.freeze(pieces)
+    fn freeze(&mut self, pieces: &mut Pieces, session: &dyn OutgoingFiles) -> Result {
+        self.file.freeze(pieces, session)
     }
 
     fn unfreeze(&mut self) {

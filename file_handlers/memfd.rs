@@ -127,6 +127,10 @@ use crate::{
             swap_writes, //
         },
         preserved::PreservedFolios,
+        session_ref::{
+            IncomingFiles,
+            OutgoingFiles, //
+        },
         shmem::{
             inode_id,
             Frozen,
@@ -155,11 +159,21 @@ impl FileHandler for MemfdHandler {
         inode_id(file)
     }
 
-    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<Preserved>> {
+    fn preserve(
+        &self,
+        kho: Kho,
+        file: ARef<File>,
+        _session: &dyn OutgoingFiles,
+    ) -> Result<KBox<Preserved>> {
         Preserved::preserve(kho, file)
     }
 
-    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
+    fn retrieve(
+        &self,
+        handover: &Handover,
+        data: u64,
+        _session: &dyn IncomingFiles,
+    ) -> Result<ARef<File>, Failure> {
         retrieve(handover, PhysAddr(data))
     }
 
@@ -184,7 +198,7 @@ impl PreservedFile for Preserved {
         self.folios.count_array_in(pieces);
     }
 
-    fn freeze(&mut self, pieces: &mut Pieces) -> Result {
+    fn freeze(&mut self, pieces: &mut Pieces, _session: &dyn OutgoingFiles) -> Result {
         Preserved::freeze(self, pieces)
     }
 }

@@ -97,7 +97,11 @@ use crate::{
         error::eopnotsupp,
         handover::Handover,
         kho::Kho,
-        module::OtherModule, //
+        module::OtherModule,
+        session_ref::{
+            IncomingFiles,
+            OutgoingFiles, //
+        }, //
     }, //
 };
 
@@ -133,19 +137,29 @@ pub(crate) trait FileHandler: Send + Sync + 'static {
     fn id(&self, file: &File) -> usize;
 
     /// Preserves a file that [`FileHandler::accepts`]. After an error, the file is as
-    /// before.
+    /// before. `session` has the files that were preserved before, which this one may need.
     ///
     /// # Context
     ///
     /// Process context of the user that preserves the file; may sleep, and be charged.
-    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<Self::Preserved>>;
+    fn preserve(
+        &self,
+        kho: Kho,
+        file: ARef<File>,
+        session: &dyn OutgoingFiles,
+    ) -> Result<KBox<Self::Preserved>>;
 
-    /// Makes a file of what `data` describes.
+    /// Makes a file of what `data` describes. `session` has the files that it may need.
     ///
     /// # Context
     ///
     /// Process context of the user that retrieves the file; may sleep, and be charged.
-    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure>;
+    fn retrieve(
+        &self,
+        handover: &Handover,
+        data: u64,
+        session: &dyn IncomingFiles,
+    ) -> Result<ARef<File>, Failure>;
 
     /// Whether a session can be finished as far as this file is concerned. If not, finishing fails
     /// with `EBUSY`.
@@ -199,11 +213,12 @@ pub(crate) trait PreservedFile: Send + 'static {
 
     /// Writes what may have changed since the file was preserved. Counts only for the current
     /// attempt to enter a kexec. Adds to `pieces` what was preserved meanwhile, also if it fails.
+    /// `session` has all its files but this one.
     ///
     /// # Context
     ///
     /// Process context of the task that called `reboot(2)`; may sleep, but everything waits for it.
-    fn freeze(&mut self, pieces: &mut Pieces) -> Result;
+    fn freeze(&mut self, pieces: &mut Pieces, session: &dyn OutgoingFiles) -> Result;
 
     /// The attempt for which the file was frozen has ended without a kexec.
     ///
@@ -245,9 +260,19 @@ pub(crate) trait AnyHandler: Send + Sync {
     /// See [`FileHandler::id`].
     fn id(&self, file: &File) -> usize;
     /// See [`FileHandler::preserve`].
-    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<dyn PreservedFile>>;
+    fn preserve(
+        &self,
+        kho: Kho,
+        file: ARef<File>,
+        session: &dyn OutgoingFiles,
+    ) -> Result<KBox<dyn PreservedFile>>;
     /// See [`FileHandler::retrieve`].
-    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure>;
+    fn retrieve(
+        &self,
+        handover: &Handover,
+        data: u64,
+        session: &dyn IncomingFiles,
+    ) -> Result<ARef<File>, Failure>;
     /// See [`FileHandler::can_finish`].
     fn can_finish(&self, data: u64, outcome: Outcome<'_>) -> bool;
     /// See [`FileHandler::finish`].
@@ -267,12 +292,22 @@ impl<H: FileHandler> AnyHandler for H {
         FileHandler::id(self, file)
     }
 
-    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<dyn PreservedFile>> {
-        Ok(FileHandler::preserve(self, kho, file)?)
+    fn preserve(
+        &self,
+        kho: Kho,
+        file: ARef<File>,
+        session: &dyn OutgoingFiles,
+    ) -> Result<KBox<dyn PreservedFile>> {
+        Ok(FileHandler::preserve(self, kho, file, session)?)
     }
 
-    fn retrieve(&self, handover: &Handover, data: u64) -> Result<ARef<File>, Failure> {
-        FileHandler::retrieve(self, handover, data)
+    fn retrieve(
+        &self,
+        handover: &Handover,
+        data: u64,
+        session: &dyn IncomingFiles,
+    ) -> Result<ARef<File>, Failure> {
+        FileHandler::retrieve(self, handover, data, session)
     }
 
     fn can_finish(&self, data: u64, outcome: Outcome<'_>) -> bool {

@@ -35,6 +35,10 @@ use crate::{
             Kho,
             PreservedPage, //
         }, //
+        session_ref::{
+            IncomingFiles,
+            OutgoingFiles, //
+        }, //
     }, //
 };
 
@@ -61,12 +65,22 @@ impl FileHandler for DevFullHandler {
     }
 
     /// Preserves nothing but a page without content.
-    fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<DevFull>> {
+    fn preserve(
+        &self,
+        kho: Kho,
+        file: ARef<File>,
+        _session: &dyn OutgoingFiles,
+    ) -> Result<KBox<DevFull>> {
         let page = PreservedPage::new(kho, Charge::Caller)?;
         Ok(KBox::new(DevFull { file, page }, GFP_KERNEL)?)
     }
 
-    fn retrieve(&self, _handover: &Handover, _data: u64) -> Result<ARef<File>, Failure> {
+    fn retrieve(
+        &self,
+        _handover: &Handover,
+        _data: u64,
+        _session: &dyn IncomingFiles,
+    ) -> Result<ARef<File>, Failure> {
         Err(ENODEV.into())
     }
 
@@ -94,7 +108,7 @@ impl PreservedFile for DevFull {
         self.page.count_in(pieces);
     }
 
-    fn freeze(&mut self, _pieces: &mut Pieces) -> Result {
+    fn freeze(&mut self, _pieces: &mut Pieces, _session: &dyn OutgoingFiles) -> Result {
         if self.file.flags() & O_NONBLOCK != 0 {
             return Err(EBUSY);
         }

@@ -32,6 +32,7 @@
 #include <linux/uaccess.h>
 #include <uapi/linux/liveupdate.h>
 #include <uapi/linux/memfd.h>
+#include "../include/liveupdate_ext.h"
 
 /* Layouts that bindgen cannot express: packed, with an aligned part. */
 enum {
@@ -64,8 +65,6 @@ struct lu_frame {
 unsigned int lu_other_cpus(void);
 bool lu_fatal_signal_pending(void);
 void lu_rwsem_init(struct rw_semaphore *sem);
-void lu_handler_rwsem_init(struct rw_semaphore *sem);
-void lu_flb_rwsem_init(struct rw_semaphore *sem);
 bool lu_module_get(void);
 void lu_module_put(void);
 bool lu_other_module_get(struct module *module);

@@ -20,6 +20,11 @@ pub(crate) fn enodata() -> Error {
     Error::from_errno(-(bindings::ENODATA as c_int))
 }
 
+/// `ELOOP`: what is wanted leads back to where it is wanted.
+pub(crate) fn eloop() -> Error {
+    Error::from_errno(-(bindings::ELOOP as c_int))
+}
+
 /// `EHWPOISON`: the memory has a hardware error.
 pub(crate) fn ehwpoison() -> Error {
     Error::from_errno(-(bindings::EHWPOISON as c_int))

@@ -17,3 +17,6 @@ EXPORT_SYMBOL_GPL(liveupdate_flb_get_incoming);
 EXPORT_SYMBOL_GPL(liveupdate_flb_put_incoming);
 EXPORT_SYMBOL_GPL(liveupdate_flb_get_outgoing);
 EXPORT_SYMBOL_GPL(liveupdate_flb_put_outgoing);
+EXPORT_SYMBOL_GPL(liveupdate_ext_session);
+EXPORT_SYMBOL_GPL(liveupdate_get_token_outgoing);
+EXPORT_SYMBOL_GPL(liveupdate_get_file_incoming);

@@ -35,7 +35,12 @@ use super::{
         Gate,
         Key, //
     },
-    rwsem::RwSem, //
+    session_ref::{
+        Args,
+        IncomingFiles,
+        OutgoingFiles,
+        SessionRef, //
+    }, //
 };
 
 /// A handler of another module.
@@ -90,10 +95,9 @@ impl FileHandler {
         if !complete {
             return Err(EINVAL);
         }
-        let sem = RwSem::new_for_handler();
         // SAFETY: By the requirements of this function. A module is not freed as long as something of
         // it is registered.
-        let gate = unsafe { Gate::new(handler, ops.owner, &handler_ref.compatible, sem) }?;
+        let gate = unsafe { Gate::new(handler, ops.owner, &handler_ref.compatible) }?;
         // INVARIANT: The callbacks were copied, and the required ones are there.
         Arc::pin_init(pin_init!(Self { gate <- gate, ops }), GFP_KERNEL)
     }
@@ -142,15 +146,15 @@ impl FileHandler {
     /// # Context
     ///
     /// Process context; sleeps.
-    pub(crate) fn retrieve(&self, data: u64) -> Result<ARef<File>> {
+    pub(crate) fn retrieve(&self, data: u64, session: &dyn IncomingFiles) -> Result<ARef<File>> {
         self.gate.call(|handler| {
-            let mut args = self.args(handler);
-            args.serialized_data = data;
+            let mut args = Args::new(self.args(handler), SessionRef::Incoming(session));
+            args.c.serialized_data = data;
             let callback = self.ops.retrieve.ok_or(ENODEV)?;
             // SAFETY: The gate is open, so that the callback and its handler are valid.
-            self.checked("retrieve", unsafe { callback(&mut args) })?;
-            let address = args.file as isize;
-            let file = NonNull::new(args.file).filter(|_| !(-4095..0).contains(&address));
+            self.checked("retrieve", unsafe { callback(args.as_mut_ptr()) })?;
+            let address = args.c.file as isize;
+            let file = NonNull::new(args.c.file).filter(|_| !(-4095..0).contains(&address));
             let file = file.ok_or(EIO).inspect_err(|_| {
                 pr_err!("handler {}: retrieve returned no file\n", self.compatible());
             })?;
@@ -160,6 +164,23 @@ impl FileHandler {
         })?
     }
 
+    /// What `can_finish` and `finish` get.
+    fn finish_args(
+        &self,
+        handler: *mut bindings::liveupdate_file_handler,
+        data: u64,
+        status: c_int,
+        file: Option<&File>,
+    ) -> Args<'static> {
+        let args = liveupdate_file_op_args {
+            serialized_data: data,
+            retrieve_status: status,
+            file: file.map_or(null_mut(), |file| file.as_ptr()),
+            ..self.args(handler)
+        };
+        Args::new(args, SessionRef::None)
+    }
+
     /// Calls `can_finish`. `status` is `retrieve_status` of the C header.
     ///
     /// # Context
@@ -167,15 +188,12 @@ impl FileHandler {
     /// Process context; sleeps.
     pub(crate) fn can_finish(&self, data: u64, status: c_int, file: Option<&File>) -> bool {
         let answer = self.gate.call(|handler| {
-            let mut args = self.args(handler);
-            args.serialized_data = data;
-            args.retrieve_status = status;
-            args.file = file.map_or(null_mut(), |file| file.as_ptr());
+            let mut args = self.finish_args(handler, data, status, file);
             self.ops
                 .can_finish
                 // SAFETY: The gate is open, so that the callback and its handler are valid. The file
                 // is open, or null.
-                .is_none_or(|callback| unsafe { callback(&mut args) })
+                .is_none_or(|callback| unsafe { callback(args.as_mut_ptr()) })
         });
         answer.unwrap_or(true)
     }
@@ -187,14 +205,11 @@ impl FileHandler {
     /// Process context; sleeps.
     pub(crate) fn finish(&self, data: u64, status: c_int, file: Option<&File>) -> Result {
         self.gate.call(|handler| {
-            let mut args = self.args(handler);
-            args.serialized_data = data;
-            args.retrieve_status = status;
-            args.file = file.map_or(null_mut(), |file| file.as_ptr());
+            let mut args = self.finish_args(handler, data, status, file);
             if let Some(callback) = self.ops.finish {
                 // SAFETY: The gate is open, so that the callback and its handler are valid. The file
                 // is open, or null.
-                unsafe { callback(&mut args) };
+                unsafe { callback(args.as_mut_ptr()) };
             }
         })
     }
@@ -221,15 +236,19 @@ impl PreservedFile {
     /// # Context
     ///
     /// Process context; sleeps.
-    pub(crate) fn new(handler: Arc<FileHandler>, file: ARef<File>) -> Result<Self> {
+    pub(crate) fn new(
+        handler: Arc<FileHandler>,
+        file: ARef<File>,
+        session: &dyn OutgoingFiles,
+    ) -> Result<Self> {
         let args = handler.gate.call(|pointer| {
-            let mut args = handler.args(pointer);
-            args.file = file.as_ptr();
+            let mut args = Args::new(handler.args(pointer), SessionRef::Outgoing(session));
+            args.c.file = file.as_ptr();
             let callback = handler.ops.preserve.ok_or(ENODEV)?;
             // SAFETY: The gate is open, so that the callback and its handler are valid. The file is
             // open.
-            handler.checked("preserve", unsafe { callback(&mut args) })?;
-            Ok::<_, Error>(args)
+            handler.checked("preserve", unsafe { callback(args.as_mut_ptr()) })?;
+            Ok::<_, Error>(args.c)
         })??;
         // INVARIANT: `preserve` has set it.
         Ok(Self {
@@ -246,13 +265,18 @@ impl PreservedFile {
     }
 
     /// What all callbacks for an outgoing file get.
-    fn args(&self, handler: *mut bindings::liveupdate_file_handler) -> liveupdate_file_op_args {
-        liveupdate_file_op_args {
+    fn args<'a>(
+        &self,
+        handler: *mut bindings::liveupdate_file_handler,
+        session: SessionRef<'a>,
+    ) -> Args<'a> {
+        let args = liveupdate_file_op_args {
             file: self.file.as_ptr(),
             serialized_data: self.data,
             private_data: self.private_data,
             ..self.handler.args(handler)
-        }
+        };
+        Args::new(args, session)
     }
 
     /// Calls `freeze`, which may change the data: its errors, `ENODEV` if the handler is gone, `EIO`
@@ -261,16 +285,16 @@ impl PreservedFile {
     /// # Context
     ///
     /// Process context; sleeps.
-    pub(crate) fn freeze(&mut self) -> Result {
+    pub(crate) fn freeze(&mut self, session: &dyn OutgoingFiles) -> Result {
         let data = self.handler.gate.call(|handler| {
-            let mut args = self.args(handler);
+            let mut args = self.args(handler, SessionRef::Outgoing(session));
             if let Some(callback) = self.handler.ops.freeze {
                 // SAFETY: The gate is open, so that the callback and its handler are valid. By the
                 // type invariants so are the file and the private data.
-                let returned = unsafe { callback(&mut args) };
+                let returned = unsafe { callback(args.as_mut_ptr()) };
                 self.handler.checked("freeze", returned)?;
             }
-            Ok::<_, Error>(args.serialized_data)
+            Ok::<_, Error>(args.c.serialized_data)
         })??;
         self.data = data;
         Ok(())
@@ -284,8 +308,9 @@ impl PreservedFile {
     pub(crate) fn unfreeze(&mut self) {
         let _ = self.handler.gate.call(|handler| {
             if let Some(callback) = self.handler.ops.unfreeze {
+                let mut args = self.args(handler, SessionRef::None);
                 // SAFETY: As in `freeze()`.
-                unsafe { callback(&mut self.args(handler)) };
+                unsafe { callback(args.as_mut_ptr()) };
             }
         });
     }
@@ -295,8 +320,9 @@ impl Drop for PreservedFile {
     fn drop(&mut self) {
         let called = self.handler.gate.call(|handler| {
             if let Some(callback) = self.handler.ops.unpreserve {
+                let mut args = self.args(handler, SessionRef::None);
                 // SAFETY: As in `freeze()`. The private data is not used afterwards.
-                unsafe { callback(&mut self.args(handler)) };
+                unsafe { callback(args.as_mut_ptr()) };
             }
         });
         if called.is_err() {

@@ -23,8 +23,7 @@ use super::{
     gate::{
         Gate,
         Key, //
-    },
-    rwsem::RwSem, //
+    }, //
 };
 
 /// An FLB of another module.
@@ -91,10 +90,9 @@ impl ForeignFlb {
         if !complete {
             return Err(EINVAL);
         }
-        let sem = RwSem::new_for_flb();
         // SAFETY: By the requirements of this function. A module is not freed as long as something of
         // it is registered.
-        let gate = unsafe { Gate::new(flb, ops.owner, &flb_ref.compatible, sem) }?;
+        let gate = unsafe { Gate::new(flb, ops.owner, &flb_ref.compatible) }?;
         // INVARIANT: The callbacks were copied, and all are there.
         Ok(pin_init!(Self { gate <- gate, ops }))
     }

@@ -17,17 +17,18 @@ use core::{
 
 use kernel::{
     ffi::c_int,
+    new_condvar,
+    new_mutex,
     prelude::*,
-    sync::atomic::{
-        ordering::Relaxed,
-        Atomic, //
+    sync::{
+        CondVar,
+        Mutex, //
     }, //
 };
 
 use super::{
     bindings,
-    module::OtherModule,
-    rwsem::RwSem, //
+    module::OtherModule, //
 };
 
 /// What identifies a `T` of another module as long as it is registered.
@@ -87,16 +88,25 @@ impl Compatible {
 ///
 /// # Invariants
 ///
-/// As long as `closed` is 0 and `sem` is held, `value` and everything that it refers to is valid, and
-/// `owner` is a module that is not freed.
+/// As long as the gate is open, or a call is running, `value` and everything that it refers to is valid,
+/// and `owner` is a module that is not freed.
 #[pin_data]
 pub(crate) struct Gate<T> {
     value: NonNull<T>,
     owner: NonNull<bindings::module>,
     name: Compatible,
-    closed: Atomic<i32>,
     #[pin]
-    sem: RwSem,
+    calls: Mutex<Calls>,
+    /// Notified when no call is running any more, if the gate is closed.
+    #[pin]
+    idle: CondVar,
+}
+
+struct Calls {
+    open: bool,
+    /// A callback may lead to another one of the same handler. So this is a number, and a call never
+    /// waits for a task that closes the gate, as a reader would for a writer.
+    running: usize,
 }
 
 // SAFETY: `value` is only given to callbacks of the other module, which has promised that any thread
@@ -106,8 +116,8 @@ unsafe impl<T> Send for Gate<T> {}
 unsafe impl<T> Sync for Gate<T> {}
 
 impl<T> Gate<T> {
-    /// An open gate. `sem` initializes its semaphore. `EINVAL` if there is no owner, or if the name is
-    /// empty, has no end, or is not UTF-8.
+    /// An open gate. `EINVAL` if there is no owner, or if the name is empty, has no end, or is not
+    /// UTF-8.
     ///
     /// # Safety
     ///
@@ -118,7 +128,6 @@ impl<T> Gate<T> {
         value: NonNull<T>,
         owner: *mut bindings::module,
         compatible: &[u8; 48],
-        sem: impl PinInit<RwSem>,
     ) -> Result<impl PinInit<Self>> {
         let owner = NonNull::new(owner).ok_or(EINVAL)?;
         let name = Compatible::new(compatible)?;
@@ -127,8 +136,11 @@ impl<T> Gate<T> {
             value,
             owner,
             name,
-            closed: Atomic::new(0),
-            sem <- sem,
+            calls <- new_mutex!(Calls {
+                open: true,
+                running: 0,
+            }),
+            idle <- new_condvar!(),
         }))
     }
 
@@ -161,11 +173,8 @@ impl<T> Gate<T> {
     ///
     /// Process context; sleeps. [`Gate::close`] waits until `call` returns.
     pub(super) fn call<R>(&self, call: impl FnOnce(*mut T) -> R) -> Result<R> {
-        let _open = self.sem.read();
-        match self.closed.load(Relaxed) {
-            0 => Ok(call(self.value.as_ptr())),
-            _ => Err(ENODEV),
-        }
+        let _running = RunningCall::new(self)?;
+        Ok(call(self.value.as_ptr()))
     }
 
     /// What an `int` callback has returned. `EIO` for a number that is no errno.
@@ -183,13 +192,42 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Closes the gate, when all calls have returned.
+    /// Closes the gate, and waits until all calls have returned.
     ///
     /// # Context
     ///
     /// Process context; sleeps. Not from within a call.
     pub(crate) fn close(&self) {
-        let _all = self.sem.write_unkillable();
-        self.closed.store(1, Relaxed);
+        let mut calls = self.calls.lock();
+        calls.open = false;
+        while calls.running > 0 {
+            self.idle.wait(&mut calls);
+        }
+    }
+}
+
+/// A call through a gate, which ends when this is dropped.
+struct RunningCall<'a, T>(&'a Gate<T>);
+
+impl<'a, T> RunningCall<'a, T> {
+    /// `ENODEV` if the gate is closed.
+    fn new(gate: &'a Gate<T>) -> Result<Self> {
+        let mut calls = gate.calls.lock();
+        if !calls.open {
+            return Err(ENODEV);
+        }
+        calls.running += 1;
+        drop(calls);
+        Ok(Self(gate))
+    }
+}
+
+impl<T> Drop for RunningCall<'_, T> {
+    fn drop(&mut self) {
+        let mut calls = self.0.calls.lock();
+        calls.running -= 1;
+        if calls.running == 0 && !calls.open {
+            self.0.idle.notify_all();
+        }
     }
 }

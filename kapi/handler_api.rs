@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The functions of `<linux/liveupdate.h>` for other modules.
+//! The functions of `<linux/liveupdate.h>` and `include/liveupdate_ext.h` for other modules.
 //!
-//! `exports.c` exports them; the header that other modules compile against is the kernel's own. What
-//! they mean is described there, and in `docs/handlers.md` where that is silent.
+//! `exports.c` exports them. The first header is the kernel's own. What they mean is described there,
+//! and in `docs/handlers.md` where that is silent.
 //!
 //! C header: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h)
 
@@ -15,8 +15,10 @@ use kernel::{
         c_int,
         c_void, //
     },
+    fs::File,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             ordering::Relaxed,
             Atomic, //
@@ -30,7 +32,9 @@ use super::{
     bindings::{
         self,
         liveupdate_file_handler,
-        liveupdate_flb, //
+        liveupdate_file_op_args,
+        liveupdate_flb,
+        liveupdate_session, //
     },
     error::eopnotsupp,
     file_handler::{
@@ -42,7 +46,11 @@ use super::{
         ForeignFlb,
         Object, //
     },
-    gate::Key, //
+    gate::Key,
+    session_ref::{
+        Args,
+        SessionRef, //
+    }, //
 };
 
 /// What other modules can ask for. The errors are those that the C header names.
@@ -258,5 +266,56 @@ export! {
             api.put_outgoing(Key::of(flb));
             Ok(())
         });
+    }
+
+    /// # Safety
+    ///
+    /// - `args` is what a callback of a handler got from this module, and that callback has not
+    ///   returned.
+    fn liveupdate_ext_session(args: *const liveupdate_file_op_args) -> *mut liveupdate_session {
+        // SAFETY: By the requirements of this function: all callbacks get theirs from
+        // `Args::as_mut_ptr()`.
+        unsafe { Args::session_of(args) }
+    }
+
+    /// # Safety
+    ///
+    /// - `session` is what `liveupdate_ext_session()` has returned for a callback that has not
+    ///   returned.
+    /// - `file` is an open file, and nobody uses its position without the lock for it.
+    /// - `token` can be written.
+    fn liveupdate_get_token_outgoing(
+        session: *mut liveupdate_session,
+        file: *mut bindings::file,
+        token: *mut u64
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the requirements of this function.
+            let file = unsafe { File::from_raw_file(file) };
+            // SAFETY: By the requirements of this function.
+            let found = unsafe { SessionRef::token_of(session, file) }?;
+            // SAFETY: By the requirements of this function.
+            unsafe { token.write(found) };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// - `session` is what `liveupdate_ext_session()` has returned for a callback that has not
+    ///   returned.
+    /// - `file` can be written.
+    fn liveupdate_get_file_incoming(
+        session: *mut liveupdate_session,
+        token: u64,
+        file: *mut *mut bindings::file
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the requirements of this function.
+            let found = unsafe { SessionRef::retrieve(session, token) }?;
+            // SAFETY: By the requirements of this function. The reference is the caller's now.
+            unsafe { file.write(ARef::into_raw(found).as_ptr().cast()) };
+            Ok(0)
+        })
     }
 }

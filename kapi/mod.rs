@@ -33,6 +33,7 @@ pub(crate) mod parallel;
 pub(crate) mod pinned;
 pub(crate) mod preserved;
 pub(crate) mod rwsem;
+pub(crate) mod session_ref;
 pub(crate) mod shmem;
 pub(crate) mod signal;
 

@@ -55,26 +55,6 @@ impl RwSem {
         })
     }
 
-    /// As [`RwSem::new`], for the gate of a handler: see [`super::gate`].
-    pub(super) fn new_for_handler() -> impl PinInit<Self> {
-        // INVARIANT: As in `new()`.
-        pin_init!(Self {
-            // SAFETY: `ffi_init` gives a pointer to valid memory for the semaphore.
-            inner <- Opaque::ffi_init(|sem| unsafe { bindings::lu_handler_rwsem_init(sem) }),
-            kept: Atomic::new(0),
-        })
-    }
-
-    /// As [`RwSem::new`], for the gate of an FLB: see [`super::gate`].
-    pub(super) fn new_for_flb() -> impl PinInit<Self> {
-        // INVARIANT: As in `new()`.
-        pin_init!(Self {
-            // SAFETY: `ffi_init` gives a pointer to valid memory for the semaphore.
-            inner <- Opaque::ffi_init(|sem| unsafe { bindings::lu_flb_rwsem_init(sem) }),
-            kept: Atomic::new(0),
-        })
-    }
-
     /// Waits until there is no writer.
     ///
     /// # Context
@@ -118,21 +98,6 @@ impl RwSem {
             sem: self,
             _not_send: NotThreadSafe,
         })
-    }
-
-    /// As [`RwSem::write`], whatever signals the task gets.
-    ///
-    /// # Context
-    ///
-    /// Process context; sleeps.
-    pub(super) fn write_unkillable(&self) -> WriteGuard<'_> {
-        // SAFETY: By the type invariant the semaphore is initialized.
-        unsafe { bindings::down_write(self.inner.get()) };
-        // INVARIANT: This task holds the semaphore for writing.
-        WriteGuard {
-            sem: self,
-            _not_send: NotThreadSafe,
-        }
     }
 
     /// Releases what [`WriteGuard::keep`] has kept, and says whether there was anything.

@@ -38,31 +38,6 @@ void lu_rwsem_init(struct rw_semaphore *sem)
 }
 
 /**
- * lu_handler_rwsem_init() - As lu_rwsem_init(), for the gate of a handler.
- * @sem: Memory for a semaphore, which does not move afterwards.
- *
- * lockdep takes all semaphores that one line initializes for locks of one kind, and
- * one kind may not be taken inside of itself.
- *
- * Context: Any context.
- */
-void lu_handler_rwsem_init(struct rw_semaphore *sem)
-{
-	init_rwsem(sem);
-}
-
-/**
- * lu_flb_rwsem_init() - As lu_handler_rwsem_init(), for the gate of an FLB.
- * @sem: Memory for a semaphore, which does not move afterwards.
- *
- * Context: Any context.
- */
-void lu_flb_rwsem_init(struct rw_semaphore *sem)
-{
-	init_rwsem(sem);
-}
-
-/**
  * lu_module_get() - See try_module_get().
  *
  * Context: Any context.

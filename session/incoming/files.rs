@@ -31,7 +31,9 @@ use crate::{
     },
     kapi::{
         anon_file::FdInfo,
-        handover::Handover, //
+        error::eloop,
+        handover::Handover,
+        session_ref::IncomingFiles, //
     }, //
 };
 
@@ -160,6 +162,49 @@ impl FileSet {
         self.sorted.get_mut(index)
     }
 
+    /// What a file needs that a task is retrieving, if it needs anything.
+    fn needed_by(&mut self, token: u64) -> Option<u64> {
+        let index = self.find(token)?;
+        match self.at_mut(index)?.state {
+            FileState::Retrieving { needs } => needs,
+            _ => None,
+        }
+    }
+
+    /// Notes that the file of `token`, which a task is retrieving, needs another one.
+    ///
+    /// `ELOOP` if that one needs the first, maybe through others: the tasks would wait for each other.
+    pub(super) fn set_needs(&mut self, token: u64, needed: u64) -> Result {
+        // Ends: so far the files lead to no circle.
+        let mut at = Some(needed);
+        while let Some(other) = at {
+            if other == token {
+                return Err(eloop());
+            }
+            at = self.needed_by(other);
+        }
+        self.replace_needs(token, Some(needed));
+        Ok(())
+    }
+
+    /// The reverse of [`FileSet::set_needs`].
+    pub(super) fn clear_needs(&mut self, token: u64) {
+        self.replace_needs(token, None);
+    }
+
+    fn replace_needs(&mut self, token: u64, value: Option<u64>) {
+        let Some(index) = self.find(token) else {
+            return;
+        };
+        if let Some(IncomingFile {
+            state: FileState::Retrieving { needs },
+            ..
+        }) = self.at_mut(index)
+        {
+            *needs = value;
+        }
+    }
+
     /// See [`fdinfo`].
     pub(super) fn show(&mut self, handlers: &Registry, to: &FdInfo<'_>) {
         if self.sorted.len() > fdinfo::MAX_LISTED {
@@ -221,8 +266,9 @@ impl Origin {
 pub(super) enum FileState {
     /// Nobody has asked for it.
     Pending,
-    /// A task is retrieving it, and holds no lock of the session meanwhile.
-    Retrieving,
+    /// A task is retrieving it, and holds no lock of the session meanwhile. It may need another
+    /// file first, that of this token.
+    Retrieving { needs: Option<u64> },
     /// It is a file of this kernel.
     Retrieved { _identity: Claim, file: ARef<File> },
     /// It cannot be retrieved, with this error.
@@ -233,7 +279,7 @@ impl FileState {
     /// What has become of the file, as long as no task is retrieving it.
     fn outcome(&self) -> Outcome<'_> {
         match self {
-            Self::Pending | Self::Retrieving => Outcome::Pending,
+            Self::Pending | Self::Retrieving { .. } => Outcome::Pending,
             Self::Retrieved { file, .. } => Outcome::Retrieved(file),
             Self::Failed(err) => Outcome::Failed(*err),
         }
@@ -282,7 +328,7 @@ impl IncomingFile {
         ticket: Ticket,
     ) -> Result<Retrieval, Damage> {
         let handler = self.origin.handler(handlers)?.clone();
-        self.state = FileState::Retrieving;
+        self.state = FileState::Retrieving { needs: None };
         Ok(Retrieval {
             handler,
             data: self.data,
@@ -331,7 +377,7 @@ impl IncomingFile {
     fn state_name(&self) -> &'static str {
         let [pending, retrieved, failed] = STATE_NAMES;
         match self.state {
-            FileState::Pending | FileState::Retrieving => pending,
+            FileState::Pending | FileState::Retrieving { .. } => pending,
             FileState::Retrieved { .. } => retrieved,
             FileState::Failed(_) => failed,
         }
@@ -351,8 +397,12 @@ impl Retrieval {
     /// # Context
     ///
     /// Process context; sleeps, for a time that grows with the file.
-    pub(super) fn run(self, handover: &Handover) -> Result<(Claim, ARef<File>), Failure> {
-        let file = self.handler.retrieve(handover, self.data)?;
+    pub(super) fn run(
+        self,
+        handover: &Handover,
+        session: &dyn IncomingFiles,
+    ) -> Result<(Claim, ARef<File>), Failure> {
+        let file = self.handler.retrieve(handover, self.data, session)?;
         let id = self.handler.id(&file);
         Ok((self.ticket.claim(id)?, file))
     }

@@ -56,6 +56,7 @@ use crate::{
             AnonFile,
             FdInfo, //
         },
+        error::eloop,
         ioctl::{
             liveupdate_ioctl_retrieve_session,
             liveupdate_session_finish,
@@ -63,7 +64,8 @@ use crate::{
             Ioctl,
             UserArg, //
         },
-        module::Entered, //
+        module::Entered,
+        session_ref::IncomingFiles, //
     }, //
 };
 
@@ -214,7 +216,17 @@ impl Session {
     ///
     /// Process context; sleeps, for a time that grows with the file. Waits while another task is
     /// retrieving the file.
-    fn retrieve_file(&self, _running: &Running<'_>, token: u64) -> Result<ARef<File>> {
+    fn retrieve_file(&self, running: &Running<'_>, token: u64) -> Result<ARef<File>> {
+        self.retrieve_at_depth(running, token, 0)
+    }
+
+    /// As [`Session::retrieve_file`], for a file that so many others are waiting for.
+    fn retrieve_at_depth(
+        &self,
+        running: &Running<'_>,
+        token: u64,
+        depth: usize,
+    ) -> Result<ARef<File>> {
         let shared = &*self.registry.shared;
         let mut state = self.state.lock();
         let (index, retrieval) = loop {
@@ -236,13 +248,19 @@ impl Session {
                         }
                     }
                 }
-                FileState::Retrieving => self.retrieved.wait(&mut state),
+                FileState::Retrieving { .. } => self.retrieved.wait(&mut state),
             }
         };
         state.retrieving += 1;
         drop(state);
+        let needs = Needs {
+            session: self,
+            running,
+            token,
+            depth,
+        };
         let result = retrieval
-            .run(&self.registry.handover)
+            .run(&self.registry.handover, &needs)
             .map_err(|failure| self.refuse(token, failure));
         let mut state = self.state.lock();
         state.retrieving -= 1;
@@ -380,6 +398,33 @@ impl Session {
                 self.put_back(running);
             }
         }
+    }
+}
+
+/// What a file needs of the session while it is being retrieved.
+struct Needs<'a> {
+    session: &'a Session,
+    running: &'a Running<'a>,
+    token: u64,
+    /// How many files are waiting for this one, each for the next, in callbacks of this task.
+    depth: usize,
+}
+
+/// Each file that waits for another one takes its part of the stack of the task.
+const MAX_DEPTH: usize = 4;
+
+impl IncomingFiles for Needs<'_> {
+    fn retrieve(&self, token: u64) -> Result<ARef<File>> {
+        if self.depth >= MAX_DEPTH {
+            return Err(eloop());
+        }
+        let state = &self.session.state;
+        state.lock().files.set_needs(self.token, token)?;
+        let answer = self
+            .session
+            .retrieve_at_depth(self.running, token, self.depth + 1);
+        state.lock().files.clear_needs(self.token);
+        answer
     }
 }
 

@@ -49,7 +49,8 @@ use crate::{
         kho::{
             Charge,
             Kho, //
-        }, //
+        },
+        session_ref::OutgoingFiles, //
     }, //
 };
 
@@ -89,7 +90,7 @@ struct OutgoingFile {
     preserved: KBox<dyn PreservedFile>,
     _identity: Claim,
     _share: Share,
-    _file: ARef<File>,
+    file: ARef<File>,
     handler: Handler,
 }
 
@@ -100,6 +101,30 @@ impl OutgoingFile {
             data: self.data,
             token: self.token,
         }
+    }
+}
+
+/// The token of a file among these. `ENOENT` if it is none of them.
+fn token_of<'a>(mut files: impl Iterator<Item = &'a OutgoingFile>, file: &File) -> Result<u64> {
+    let found = files.find(|other| core::ptr::eq(&*other.file, file));
+    Ok(found.ok_or(ENOENT)?.token)
+}
+
+/// The files of a session but the one that is being frozen.
+struct Others<'a> {
+    before: &'a [OutgoingFile],
+    after: &'a [OutgoingFile],
+}
+
+impl OutgoingFiles for Others<'_> {
+    fn token_of(&self, file: &File) -> Result<u64> {
+        token_of(Iterator::chain(self.before.iter(), self.after), file)
+    }
+}
+
+impl OutgoingFiles for FileSet {
+    fn token_of(&self, file: &File) -> Result<u64> {
+        token_of(self.files.lock().preserved.iter(), file)
     }
 }
 
@@ -119,10 +144,14 @@ impl Files {
 
     /// Freezes the files that are not frozen, up to the first that refuses.
     fn freeze(&mut self, name: &Name) -> Result {
-        for (nr, file) in self.preserved.iter_mut().enumerate().skip(self.frozen) {
+        while let Some((before, [file, after @ ..])) =
+            self.preserved.split_at_mut_checked(self.frozen)
+        {
+            let others = Others { before, after };
             file.preserved
-                .freeze(&mut self.pieces)
+                .freeze(&mut self.pieces, &others)
                 .inspect_err(|err| report_refusal(name, file, *err))?;
+            let nr = self.frozen;
             self.frozen = nr + 1;
             let data = file.preserved.data();
             if data != file.data {
@@ -188,7 +217,7 @@ impl FileSet {
         let handler = shared.handlers.of(&file).ok_or(ENOENT)?;
         let identity = shared.identities.ticket()?.claim(handler.id(&file))?;
         let share = shared.file_limit.take()?;
-        let preserved = handler.preserve(shared.kho, file.clone())?;
+        let preserved = handler.preserve(shared.kho, file.clone(), self)?;
         reserved.commit(OutgoingFile {
             token,
             data: preserved.data(),
@@ -196,7 +225,7 @@ impl FileSet {
             handler,
             _identity: identity,
             _share: share,
-            _file: file,
+            file,
         })
     }
 

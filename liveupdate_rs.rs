@@ -24,6 +24,7 @@ mod session;
 use self::{
     file_handlers::registry::Registry,
     kapi::{
+        debugfs::Directory,
         device::Device,
         error::eopnotsupp,
         handler_api,
@@ -31,6 +32,7 @@ use self::{
         kho::Kho, //
     },
     session::{
+        directory,
         OpenDevice,
         Orchestrator, //
     }, //
@@ -59,11 +61,12 @@ fn copied(value: impl Borrow<u32>) -> u32 {
     *value.borrow()
 }
 
-/// The loaded module. Fields are dropped in order: first no user can open the device any more, then
-/// no kexec asks the orchestrator, and then the orchestrator is freed. Other modules that use the
+/// The loaded module. Fields are dropped in order: first the files in debugfs go, which show the others,
+/// then no user can open the device any more, then no kexec asks the orchestrator, and then the orchestrator is freed. Other modules that use the
 /// exported functions keep this one loaded.
 #[pin_data]
 struct LiveUpdate {
+    _debugfs: Directory<Orchestrator>,
     #[pin]
     device: Device<OpenDevice>,
     #[pin]
@@ -89,7 +92,9 @@ impl kernel::InPlaceModule for LiveUpdate {
             Ok(try_pin_init!(Self {
                 _handlers: handler_api::Registration::new(handlers)?,
                 kexec <- Registration::new(orchestrator.clone()),
-                device <- Device::register(c"liveupdate", orchestrator),
+                device <- Device::register(c"liveupdate", orchestrator.clone()),
+                // Last: it cannot fail, so the module stays once its files are there.
+                _debugfs: directory(orchestrator),
             }? Error))
         })
     }

@@ -73,9 +73,10 @@
 //!    proves; `reboot(2)` holds it for writing from the moment when a kexec is entered. If the
 //!    kexec goes through, the lock is never released: tasks that wait for it wait for a kernel that
 //!    does not return.
-//! 2. `outgoing::Registry::sessions` and `incoming::Registry::sessions`: for one lookup, insertion
-//!    or removal. The first also while sessions are serialized, the second while the list of them
-//!    is read; that is when the device is first opened, and without lock 1. Nobody holds both.
+//! 2. `outgoing::Registry::blocks`, while sessions are serialized, or one comes or goes. Then
+//!    `outgoing::Registry::sessions` or `incoming::Registry::sessions`, for one lookup, insertion or
+//!    removal. The latter also while the list of incoming sessions is read; that is when the device, or
+//!    their list in debugfs, is first opened, and without lock 1. Nobody holds both.
 //! 3. The files of a session: `outgoing::FileSet::files` and `incoming::Session::state`: for one
 //!    lookup or change. They are not held while the pages of a file are walked, except by
 //!    `reboot(2)`, which holds locks 1 to 3 while it freezes a file. A file that is being retrieved
@@ -91,6 +92,10 @@
 //!    work for holds lock 1, and none of 2 to 7 while it waits for them.
 //! 7. `kapi::handover::Handover::claims`, one of many: for one look at memory that was handed over,
 //!    or one claim, in a block of memory. Nobody holds two.
+//!
+//! A reader of the lists in debugfs (`listing.rs`) takes one lock at a time, for one lookup: one of the
+//! two `sessions` of 2, or one of 11; of 9, only if nobody has it. So it waits for no other call, not
+//! even for a kexec that is being entered.
 //!
 //! Callbacks of other modules may take any time. They run with lock 1 held, during `freeze` with 1 to
 //! 3, and `can_finish` with 3. In this order, they also run with the locks of `file_handlers/` and
@@ -115,6 +120,7 @@ mod identities;
 mod incoming;
 mod kexec;
 mod limits;
+mod listing;
 mod name;
 mod orchestrator;
 mod outgoing;
@@ -123,5 +129,6 @@ mod shared;
 
 pub(crate) use self::{
     device::OpenDevice,
+    listing::directory,
     orchestrator::Orchestrator, //
 };

@@ -90,6 +90,36 @@ struct Live {
     _module: OtherModule,
 }
 
+/// What others can see of an FLB in one direction.
+pub(super) struct FlbStatus {
+    pub(super) state: &'static str,
+    /// The number of files that depend on it.
+    pub(super) files: Option<u64>,
+    /// How often it was got and not put.
+    pub(super) users: Option<u64>,
+}
+
+impl FlbStatus {
+    /// Somebody has the lock, most likely a callback.
+    const BUSY: Self = Self::without_numbers("busy");
+
+    const fn without_numbers(state: &'static str) -> Self {
+        Self {
+            state,
+            files: None,
+            users: None,
+        }
+    }
+
+    const fn new(state: &'static str, files: u64, users: u64) -> Self {
+        Self {
+            state,
+            files: Some(files),
+            users: Some(users),
+        }
+    }
+}
+
 /// The FLBs of the previous kernel that nobody has retrieved.
 #[pin_data]
 pub(crate) struct Arrived {
@@ -128,6 +158,13 @@ impl Arrived {
         };
         entry.count -= 1;
         entry.count == 0
+    }
+
+    /// Passes all entries to `each`.
+    pub(super) fn for_each(&self, each: impl FnMut(&FlbEntry)) {
+        if let Some(entries) = &*self.entries.lock() {
+            entries.iter().for_each(each);
+        }
     }
 
     /// Forgets an entry: what it describes belongs to an object of this kernel, or is lost.
@@ -171,6 +208,30 @@ impl Flb {
     /// Whether somebody in this kernel depends on it.
     pub(crate) fn is_in_use(&self) -> bool {
         self.outgoing.lock().is_some() || matches!(*self.incoming.lock(), Incoming::Live(_))
+    }
+
+    /// What others can see of it as an FLB for the next kernel. Waits for no callback.
+    pub(super) fn outgoing_status(&self) -> FlbStatus {
+        match self.outgoing.try_lock().as_deref() {
+            None => FlbStatus::BUSY,
+            Some(None) => FlbStatus::new("unused", 0, 0),
+            Some(Some(Outgoing { files, users, .. })) => {
+                FlbStatus::new("preserved", *files, *users)
+            }
+        }
+    }
+
+    /// As [`Flb::outgoing_status`], for one of the previous kernel. [`None`] if nobody has asked for it.
+    pub(super) fn incoming_status(&self) -> Option<FlbStatus> {
+        match self.incoming.try_lock().as_deref() {
+            None => Some(FlbStatus::BUSY),
+            Some(Incoming::Unknown) => None,
+            Some(Incoming::Live(Live { files, users, .. })) => {
+                Some(FlbStatus::new("retrieved", *files, *users))
+            }
+            Some(Incoming::Failed(_)) => Some(FlbStatus::without_numbers("failed")),
+            Some(Incoming::Finished) => Some(FlbStatus::new("finished", 0, 0)),
+        }
     }
 
     /// Counts a file that is being preserved: the first one preserves the FLB.

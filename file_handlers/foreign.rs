@@ -152,6 +152,11 @@ impl ForeignHandler {
         self.flbs.lock().iter().any(|linked| linked.key() == flb)
     }
 
+    /// The number of FLBs that its files depend on.
+    pub(super) fn count_flbs(&self) -> usize {
+        self.flbs.lock().len()
+    }
+
     /// The FLBs, without a lock.
     fn linked(&self) -> Result<KVec<Arc<Flb>>> {
         let flbs = self.flbs.lock();

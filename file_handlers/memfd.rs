@@ -198,6 +198,10 @@ impl PreservedFile for Preserved {
         self.folios.count_array_in(pieces);
     }
 
+    fn pages(&self) -> u64 {
+        self.folios.pages()
+    }
+
     fn freeze(&mut self, pieces: &mut Pieces, _session: &dyn OutgoingFiles) -> Result {
         Preserved::freeze(self, pieces)
     }

@@ -69,6 +69,7 @@
 mod callbacks;
 pub(crate) mod flb;
 mod foreign;
+pub(crate) mod listing;
 mod memfd;
 pub(crate) mod registry;
 #[cfg(liveupdate_test)]
@@ -210,6 +211,12 @@ pub(crate) trait PreservedFile: Send + 'static {
     /// Adds all memory with which the file crosses to what is counted in `pieces`. Called once, after
     /// the file was preserved.
     fn count_in(&self, pieces: &mut Pieces);
+
+    /// The pages of content that are preserved, without those that describe them. A handler that does
+    /// not know says 0.
+    fn pages(&self) -> u64 {
+        0
+    }
 
     /// Writes what may have changed since the file was preserved. Counts only for the current
     /// attempt to enter a kexec. Adds to `pieces` what was preserved meanwhile, also if it fails.

@@ -37,7 +37,10 @@ use crate::{
             FlbEntry,
             MAX_FLBS, //
         },
-        luo::until_nul, //
+        luo::{
+            padded,
+            until_nul, //
+        }, //
     },
     kapi::{
         file_handler::{
@@ -177,7 +180,7 @@ impl Registry {
     }
 
     /// The first handler of another module whose number is at least `from`.
-    fn first(&self, from: u64) -> Option<(u64, Arc<ForeignHandler>)> {
+    pub(super) fn first(&self, from: u64) -> Option<(u64, Arc<ForeignHandler>)> {
         let lists = self.lists.lock();
         let mut later = lists.handlers.iter().filter(|(number, _)| *number >= from);
         later.next().cloned()
@@ -222,6 +225,41 @@ impl Registry {
             Some(_) => Err(taken(name)),
             None => ForeignHandler::new(handler, self.arrived.clone()),
         }
+    }
+
+    /// The FLB of this name, if some module has named it.
+    pub(super) fn flb_named(&self, name: &[u8; 48]) -> Option<Arc<Flb>> {
+        let lists = self.lists.lock();
+        let mut flbs = lists.flbs.iter();
+        let found = flbs.find(|flb| padded::<48>(flb.compatible()) == *name);
+        found.cloned()
+    }
+
+    /// The FLB of this name that the previous kernel has left, as long as nobody has retrieved it.
+    pub(super) fn arrived_flb(&self, name: &[u8; 48]) -> Option<FlbEntry> {
+        let mut found = None;
+        self.arrived.for_each(|entry| {
+            if until_nul(&entry.name) == until_nul(name) {
+                found = Some(*entry);
+            }
+        });
+        found
+    }
+
+    /// Passes the names of all FLBs to `each`, in any order, some twice. Some module has named them, or
+    /// the previous kernel has left them.
+    pub(super) fn for_each_flb_name(&self, mut each: impl FnMut([u8; 48])) {
+        for flb in self.lists.lock().flbs.iter() {
+            each(padded(flb.compatible()));
+        }
+        self.arrived.for_each(|entry| {
+            let mut name = [0; 48];
+            let text = until_nul(&entry.name).unwrap_or_default();
+            for (to, from) in Iterator::zip(name.iter_mut(), text) {
+                *to = *from;
+            }
+            each(name);
+        });
     }
 
     /// Passes the FLBs that cross to `each`. `ENOMEM`.

@@ -10,6 +10,7 @@
 #define _LIVEUPDATE_BINDINGS_HELPER_H
 
 #include <linux/anon_inodes.h>
+#include <linux/debugfs.h>
 #include <linux/fs.h>
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
@@ -53,6 +54,8 @@ enum {
 	LU_SIZEOF_PAGE = sizeof(struct page),
 	LU_OFFSETOF_PAGE_PRIVATE = offsetof(struct page, private),
 	LU_MAX_PAGE_ORDER = MAX_PAGE_ORDER,
+	LU_TASK_COMM_LEN = TASK_COMM_LEN,
+	LU_MODULE_NAME_LEN = MODULE_NAME_LEN,
 };
 
 /* A folio that is preserved: its first frame, and where it begins in its file, in pages. */
@@ -70,6 +73,7 @@ void lu_module_put(void);
 bool lu_other_module_get(struct module *module);
 void lu_other_module_get_more(struct module *module);
 void lu_other_module_put(struct module *module);
+void lu_process_name(char *name);
 
 /* helpers/kho.c */
 phys_addr_t lu_virt_to_phys(void *virt);
@@ -101,6 +105,12 @@ void lu_user_put(struct user_struct *user);
 bool lu_locked_vm_try_add(struct user_struct *user, unsigned long pages);
 void lu_locked_vm_add(struct user_struct *user, unsigned long pages);
 void lu_locked_vm_sub(struct user_struct *user, unsigned long pages);
+
+/* helpers/debugfs.c */
+struct dentry *lu_debugfs_create_dir(const char *name);
+void lu_debugfs_create_file(const char *name, struct dentry *dir, void *data,
+			    const struct file_operations *fops);
+void lu_debugfs_remove(struct dentry *dir);
 
 /* helpers/file.c */
 struct inode *lu_file_inode(struct file *file);

@@ -84,6 +84,34 @@ impl Compatible {
     }
 }
 
+/// The name of a module. It outlives the module.
+#[derive(Clone, Copy)]
+pub(crate) struct ModuleName([u8; NAME_SIZE]);
+
+/// As `name` of `struct module`.
+const NAME_SIZE: usize = bindings::LU_MODULE_NAME_LEN as usize;
+
+impl ModuleName {
+    /// The name of this module.
+    pub(crate) fn this() -> Self {
+        // SAFETY: This module exists as long as its code runs.
+        unsafe { Self::of(NonNull::new_unchecked(&raw mut bindings::__this_module)) }
+    }
+
+    /// # Safety
+    ///
+    /// `module` is a module that is not freed during the call.
+    unsafe fn of(module: NonNull<bindings::module>) -> Self {
+        // SAFETY: By the requirement of this function. The name of a module does not change.
+        Self(unsafe { (*module.as_ptr()).name })
+    }
+
+    /// The name.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+}
+
 /// A handler or an FLB of another module, which may be gone.
 ///
 /// # Invariants
@@ -95,6 +123,7 @@ pub(crate) struct Gate<T> {
     value: NonNull<T>,
     owner: NonNull<bindings::module>,
     name: Compatible,
+    module_name: ModuleName,
     #[pin]
     calls: Mutex<Calls>,
     /// Notified when no call is running any more, if the gate is closed.
@@ -131,11 +160,14 @@ impl<T> Gate<T> {
     ) -> Result<impl PinInit<Self>> {
         let owner = NonNull::new(owner).ok_or(EINVAL)?;
         let name = Compatible::new(compatible)?;
+        // SAFETY: By the requirements of this function the owner is not freed meanwhile.
+        let module_name = unsafe { ModuleName::of(owner) };
         // INVARIANT: By the requirements of this function.
         Ok(pin_init!(Self {
             value,
             owner,
             name,
+            module_name,
             calls <- new_mutex!(Calls {
                 open: true,
                 running: 0,
@@ -152,6 +184,11 @@ impl<T> Gate<T> {
     /// The name and version of what the handler or FLB writes.
     pub(crate) fn compatible(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// The name of the module that has registered it.
+    pub(crate) fn module_name(&self) -> ModuleName {
+        self.module_name
     }
 
     /// Takes a reference to the module. `ENODEV` if it is being unloaded.

@@ -8,6 +8,7 @@
 #include "bindings_helper.h"
 
 #include "helpers/account.c"
+#include "helpers/debugfs.c"
 #include "helpers/file.c"
 #include "helpers/kho.c"
 #include "helpers/module.c"

@@ -52,7 +52,8 @@ impl Name {
         &self.bytes
     }
 
-    fn text(&self) -> &[u8] {
+    /// The name: 1 to 63 bytes, none of which is NUL.
+    pub(super) fn text(&self) -> &[u8] {
         until_nul(&self.bytes).unwrap_or_default()
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* CPUs, signals, locks, and references to the module. */
+/* CPUs, tasks, locks, and references to the module. */
 
 #include <linux/cpumask.h>
 #include <linux/module.h>
@@ -24,6 +24,17 @@ unsigned int lu_other_cpus(void)
 bool lu_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+/**
+ * lu_process_name() - Copy the name of the current process, that of its first thread.
+ * @name: Memory for TASK_COMM_LEN bytes, of which the last becomes NUL.
+ *
+ * Context: Process context.
+ */
+void lu_process_name(char *name)
+{
+	strscpy_pad(name, current->group_leader->comm, TASK_COMM_LEN);
 }
 
 /**

@@ -134,6 +134,11 @@ impl FileSet {
         self.sorted.pop()
     }
 
+    /// How many files there are.
+    pub(super) fn len(&self) -> u64 {
+        self.sorted.len() as u64
+    }
+
     /// All files, by token.
     pub(super) fn iter(&self) -> impl Iterator<Item = &IncomingFile> {
         self.sorted.iter()

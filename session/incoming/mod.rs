@@ -48,6 +48,7 @@
 mod files;
 mod registry;
 mod session;
+mod status;
 
 pub(super) use self::{
     registry::Registry,

@@ -16,13 +16,18 @@ use super::{
     super::{
         blocks,
         freeze::Running,
+        listing::{
+            Direction,
+            SessionRow, //
+        },
         name::Name,
         shared::Shared, //
     },
     files::{
         FileList,
         Unread, //
-    }, //
+    },
+    status::Status, //
 };
 use crate::{
     abi::{
@@ -93,7 +98,7 @@ enum State {
     /// In the registry.
     Available(FileList),
     /// With the session, whose file is open.
-    Taken,
+    Taken(Arc<Status>),
     /// Nowhere: the session is finished.
     Finished,
     /// The list of files is damaged.
@@ -303,18 +308,37 @@ impl Registry {
         }
     }
 
-    /// Takes the files of a session, until somebody puts them back.
+    /// The first session after one of that name, for a reader that shows all. Finished ones do not
+    /// count.
+    pub(in crate::session) fn row_after(&self, last: Option<&Name>) -> Option<SessionRow> {
+        let sessions = self.sessions.lock();
+        let start = match last {
+            Some(last) => sessions
+                .sorted
+                .partition_point(|session| session.name <= *last),
+            None => 0,
+        };
+        let mut rest = sessions.sorted.iter().skip(start);
+        rest.find_map(Session::row)
+    }
+
+    /// Takes the files of a session, until somebody puts them back. `status` tells others about it.
     ///
     /// `ENOENT` if there is no such session, or if it is finished; `EINVAL` if its files are taken;
     /// `EIO` if the list of them is damaged.
-    pub(super) fn take(&self, _running: &Running<'_>, name: &Name) -> Result<(Place, FileList)> {
+    pub(super) fn take(
+        &self,
+        _running: &Running<'_>,
+        name: &Name,
+        status: &Arc<Status>,
+    ) -> Result<(Place, FileList)> {
         let mut sessions = self.sessions.lock();
         let found = sessions
             .sorted
             .binary_search_by(|session| session.name.cmp(name));
         let place = Place(found.map_err(|_| ENOENT)?);
         let session = sessions.sorted.get_mut(place.0).ok_or(ENOENT)?;
-        match core::mem::replace(&mut session.state, State::Taken) {
+        match core::mem::replace(&mut session.state, State::Taken(status.clone())) {
             State::Available(files) => Ok((place, files)),
             state => {
                 let err = state.unavailable();
@@ -360,11 +384,33 @@ impl Registry {
     }
 }
 
+impl Session {
+    /// What others can see of it. Nobody sees a finished session.
+    fn row(&self) -> Option<SessionRow> {
+        let (state, files, owner) = match &self.state {
+            State::Available(FileList::Unread(unread)) => ("pending", Some(unread.count), None),
+            State::Available(FileList::Read(files)) => ("pending", Some(files.len()), None),
+            State::Taken(status) => (status.state(), Some(status.files()), Some(status.owner)),
+            State::Damaged => ("damaged", None, None),
+            State::Finished => return None,
+        };
+        Some(SessionRow {
+            direction: Direction::Incoming,
+            name: self.name,
+            state,
+            files,
+            pages: None,
+            pieces: None,
+            owner,
+        })
+    }
+}
+
 impl State {
     /// The error for a session whose files are not available.
     fn unavailable(&self) -> Error {
         match self {
-            Self::Available(_) | Self::Taken => EINVAL,
+            Self::Available(_) | Self::Taken(_) => EINVAL,
             Self::Finished => ENOENT,
             Self::Damaged => EIO,
         }

@@ -45,7 +45,8 @@ use super::{
     registry::{
         Place,
         Registry, //
-    }, //
+    },
+    status::Status, //
 };
 use crate::{
     abi::Damage,
@@ -74,6 +75,7 @@ use crate::{
 struct Session {
     registry: Arc<Registry>,
     name: Name,
+    status: Arc<Status>,
     #[pin]
     state: Mutex<State>,
     /// Notified when a task has retrieved a file, or failed to.
@@ -141,10 +143,12 @@ impl Session {
         name: Name,
     ) -> Result<(Arc<Self>, ARef<File>)> {
         let registry = registry.clone();
+        let status = Status::new()?;
         let session = Arc::pin_init(
             pin_init!(Self {
                 registry,
                 name,
+                status,
                 state <- new_mutex!(State {
                     holder: Holder::Ioctl,
                     place: None,
@@ -170,7 +174,7 @@ impl Session {
     /// The errors of [`Registry::take`], `EIO` if the list is damaged, `ENOMEM`.
     fn take(&self, running: &Running<'_>) -> Result {
         let registry = &*self.registry;
-        let (place, list) = registry.take(running, &self.name)?;
+        let (place, list) = registry.take(running, &self.name, &self.status)?;
         let files = match list {
             FileList::Read(files) => files,
             FileList::Unread(unread) => match unread.read(&registry.handover) {
@@ -191,6 +195,7 @@ impl Session {
         };
         let mut state = self.state.lock();
         state.place = Some(place);
+        self.status.set_files(files.len());
         state.files = files;
         Ok(())
     }
@@ -253,6 +258,7 @@ impl Session {
         };
         state.retrieving += 1;
         drop(state);
+        let busy = self.status.busy();
         let needs = Needs {
             session: self,
             running,
@@ -262,6 +268,7 @@ impl Session {
         let result = retrieval
             .run(&self.registry.handover, &needs)
             .map_err(|failure| self.refuse(token, failure));
+        drop(busy);
         let mut state = self.state.lock();
         state.retrieving -= 1;
         // The session is not finished while a task is retrieving a file, so that the index is
@@ -319,6 +326,7 @@ impl Session {
     /// Process context; sleeps, for a time that grows with the files. Waits while tasks are
     /// retrieving files.
     fn finish(&self, _running: &Running<'_>) -> Result {
+        let _busy = self.status.busy();
         let mut state = self.state.lock();
         while state.retrieving > 0 {
             self.retrieved.wait(&mut state);
@@ -337,6 +345,7 @@ impl Session {
                 self.report(token, &why);
             }
         }
+        self.status.set_finished();
         Ok(())
     }
 

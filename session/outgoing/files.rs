@@ -17,17 +17,20 @@ use kernel::{
     }, //
 };
 
-use super::super::{
-    blocks::BlockWriter,
-    fdinfo,
-    freeze::{
-        Running, //
-        Stopped,
+use super::{
+    super::{
+        blocks::BlockWriter,
+        fdinfo,
+        freeze::{
+            Running, //
+            Stopped,
+        },
+        identities::Claim,
+        limits::Share,
+        name::Name,
+        shared::Shared, //
     },
-    identities::Claim,
-    limits::Share,
-    name::Name,
-    shared::Shared, //
+    counters::Counters, //
 };
 use crate::{
     abi::{
@@ -57,6 +60,8 @@ use crate::{
 /// The files of a session. Dropping them unpreserves them.
 #[pin_data]
 pub(super) struct FileSet {
+    /// Those of `files`.
+    counters: Counters,
     #[pin]
     files: Mutex<Files>,
 }
@@ -78,6 +83,8 @@ struct Files {
     blocks: BlockWriter<FileEntry>,
     /// Those of the files that are preserved, without the blocks.
     pieces: Pieces,
+    /// The pages of the files that are preserved.
+    pages: u64,
 }
 
 /// A preserved file. Fields are dropped in order: the file is unpreserved before any other session
@@ -142,15 +149,23 @@ impl Files {
         pieces
     }
 
+    /// Tells others how large the session is.
+    fn publish(&mut self, counters: &Counters) {
+        let pieces = self.all_pieces().count();
+        counters.set_size(self.preserved.len() as u64, self.pages, pieces);
+    }
+
     /// Freezes the files that are not frozen, up to the first that refuses.
     fn freeze(&mut self, name: &Name) -> Result {
         while let Some((before, [file, after @ ..])) =
             self.preserved.split_at_mut_checked(self.frozen)
         {
             let others = Others { before, after };
-            file.preserved
-                .freeze(&mut self.pieces, &others)
-                .inspect_err(|err| report_refusal(name, file, *err))?;
+            let pages = file.preserved.pages();
+            let result = file.preserved.freeze(&mut self.pieces, &others);
+            // Pages that came into holes stay preserved, also after an error.
+            self.pages += file.preserved.pages() - pages;
+            result.inspect_err(|err| report_refusal(name, file, *err))?;
             let nr = self.frozen;
             self.frozen = nr + 1;
             let data = file.preserved.data();
@@ -184,6 +199,7 @@ impl FileSet {
     /// No files.
     pub(super) fn new(kho: Kho) -> impl PinInit<Self> {
         pin_init!(Self {
+            counters: Counters::new(),
             files <- new_mutex!(Files {
                 tokens: RBTree::new(),
                 count: 0,
@@ -191,6 +207,7 @@ impl FileSet {
                 frozen: 0,
                 blocks: BlockWriter::new(kho, Charge::Caller),
                 pieces: Pieces::default(),
+                pages: 0,
             }),
         })
     }
@@ -254,8 +271,11 @@ impl FileSet {
         name: &Name,
         pieces: &mut Pieces,
     ) -> Result<Location> {
+        self.counters.set_frozen(true);
         let mut files = self.files.lock();
-        files.freeze(name).inspect_err(|_| files.unfreeze())?;
+        let result = files.freeze(name).inspect_err(|_| files.unfreeze());
+        files.publish(&self.counters);
+        result.inspect_err(|_| self.counters.set_frozen(false))?;
         pieces.join(&files.all_pieces());
         Ok(Location {
             head: files.blocks.head(),
@@ -266,6 +286,12 @@ impl FileSet {
     /// The reverse of [`FileSet::freeze`], if the files are frozen.
     pub(super) fn unfreeze(&self) {
         self.files.lock().unfreeze();
+        self.counters.set_frozen(false);
+    }
+
+    /// How large the session is, and its state. Waits for nobody.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// See [`fdinfo`].
@@ -319,6 +345,7 @@ impl<'a> ReservedToken<'a> {
         files.blocks.reserve(files.count + 1)?;
         vacant.insert((), node);
         files.count += 1;
+        set.counters.begin_preserve();
         Ok(Self { set, token })
     }
 
@@ -329,8 +356,11 @@ impl<'a> ReservedToken<'a> {
         // The block and the place were reserved along with the token.
         files.blocks.push(&file.entry())?;
         file.preserved.count_in(&mut files.pieces);
+        files.pages += file.preserved.pages();
         // INVARIANT: This is the file of the entry.
         let _ = files.preserved.push_within_capacity(file);
+        files.publish(&self.set.counters);
+        self.set.counters.end_preserve();
         core::mem::forget(self);
         Ok(())
     }
@@ -344,5 +374,6 @@ impl Drop for ReservedToken<'_> {
             let count = files.count;
             files.blocks.shrink(count);
         }
+        self.set.counters.end_preserve();
     }
 }

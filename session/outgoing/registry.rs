@@ -6,6 +6,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     rbtree::{
+        CursorMut,
         Entry,
         RBTree,
         RBTreeNodeReservation, //
@@ -23,6 +24,7 @@ use super::{
             Running, //
             Stopped,
         },
+        listing::SessionRow,
         name::Name,
         shared::Shared, //
     },
@@ -42,6 +44,10 @@ use crate::{
 pub(in crate::session) struct Registry<S> {
     pub(super) shared: Arc<Shared>,
     max_sessions: usize,
+    /// Has blocks for all sessions, and entries only from a serialization on.
+    #[pin]
+    blocks: Mutex<BlockWriter<SessionEntry>>,
+    /// Locked for one lookup, insertion or removal, also while `blocks` is.
     #[pin]
     sessions: Mutex<Sessions<S>>,
 }
@@ -54,14 +60,18 @@ pub(in crate::session) trait Freeze {
 
     /// The reverse of [`Freeze::freeze`], if the files are frozen.
     fn unfreeze(&self);
+
+    /// What others can see of the session. Waits for nobody.
+    fn row(&self) -> SessionRow;
 }
 
 struct Sessions<S> {
     by_name: RBTree<Name, Arc<S>>,
     count: usize,
-    /// Has blocks for all sessions, and entries only from a serialization on.
-    blocks: BlockWriter<SessionEntry>,
 }
+
+/// How many sessions are looked up at a time for serialization.
+const BATCH: usize = 8;
 
 /// What [`Registry::serialize`] wrote.
 pub(in crate::session) struct Written {
@@ -85,10 +95,10 @@ impl<S: Freeze> Registry<S> {
                     0 => usize::MAX,
                     max => max as usize,
                 },
+                blocks <- new_mutex!(BlockWriter::new(kho, Charge::Nobody)),
                 sessions <- new_mutex!(Sessions {
                     by_name: RBTree::new(),
                     count: 0,
-                    blocks: BlockWriter::new(kho, Charge::Nobody),
                 }),
             }),
             GFP_KERNEL,
@@ -101,6 +111,7 @@ impl<S: Freeze> Registry<S> {
     /// chain can hold, `ENOMEM`.
     pub(super) fn insert(&self, _running: &Running<'_>, name: Name, session: Arc<S>) -> Result {
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let mut blocks = self.blocks.lock();
         let mut sessions = self.sessions.lock();
         let sessions = &mut *sessions;
         let Entry::Vacant(vacant) = sessions.by_name.entry(name) else {
@@ -109,7 +120,7 @@ impl<S: Freeze> Registry<S> {
         if sessions.count >= self.max_sessions {
             return Err(ENOSPC);
         }
-        sessions.blocks.reserve(sessions.count + 1)?;
+        blocks.reserve(sessions.count + 1)?;
         vacant.insert(session, node);
         sessions.count += 1;
         Ok(())
@@ -117,15 +128,16 @@ impl<S: Freeze> Registry<S> {
 
     /// Removes a session, whose files stay preserved as long as somebody refers to it.
     pub(super) fn remove(&self, _running: &Running<'_>, name: &Name) {
+        let mut blocks = self.blocks.lock();
         let mut sessions = self.sessions.lock();
         let node = sessions.by_name.remove_node(name);
         if node.is_some() {
             sessions.count -= 1;
-            let count = sessions.count;
-            sessions.blocks.shrink(count);
+            blocks.shrink(sessions.count);
         }
         drop(sessions);
-        // The lock is released before the node is freed.
+        drop(blocks);
+        // The locks are released before the node is freed.
         drop(node);
     }
 
@@ -139,43 +151,102 @@ impl<S: Freeze> Registry<S> {
     ///
     /// Errors are those of [`Freeze::freeze`].
     pub(in crate::session) fn serialize(&self, stopped: &Stopped<'_>) -> Result<Written> {
-        let mut sessions = self.sessions.lock();
-        sessions
-            .serialize(stopped)
-            .inspect_err(|_| sessions.forget())
+        let mut blocks = self.blocks.lock();
+        self.write(stopped, &mut blocks)
+            .inspect_err(|_| self.undo(&mut blocks))
     }
 
     /// Undoes [`Registry::serialize`], because no kexec comes.
     pub(in crate::session) fn forget(&self) {
-        self.sessions.lock().forget();
+        self.undo(&mut self.blocks.lock());
     }
-}
 
-impl<S: Freeze> Sessions<S> {
-    fn forget(&mut self) {
-        for session in self.by_name.values() {
+    /// The first session after one of that name, for a reader that shows all.
+    pub(in crate::session) fn row_after(&self, last: Option<&Name>) -> Option<SessionRow> {
+        self.sessions.lock().after(last, |_, session| session.row())
+    }
+
+    fn undo(&self, blocks: &mut BlockWriter<SessionEntry>) {
+        // The closure does not fail.
+        let _ = self.for_each(|_, session| {
             session.unfreeze();
-        }
-        self.blocks.rewind();
+            Ok(())
+        });
+        blocks.rewind();
     }
 
-    fn serialize(&mut self, stopped: &Stopped<'_>) -> Result<Written> {
+    fn write(
+        &self,
+        stopped: &Stopped<'_>,
+        blocks: &mut BlockWriter<SessionEntry>,
+    ) -> Result<Written> {
         let mut files = 0;
-        let mut pieces = self.blocks.pieces();
-        for (name, session) in self.by_name.iter() {
+        let mut pieces = blocks.pieces();
+        self.for_each(|name, session| {
             let location = session.freeze(stopped, &mut pieces)?;
             files += location.count;
-            self.blocks.push(&SessionEntry {
+            blocks.push(&SessionEntry {
                 name: *name.as_field(),
                 files: location.head.0,
                 count: location.count as u64,
-            })?;
-        }
+            })
+        })?;
         Ok(Written {
-            head: self.blocks.head(),
-            sessions: self.blocks.len(),
+            head: blocks.head(),
+            sessions: blocks.len(),
             files,
             pieces,
+        })
+    }
+
+    /// Calls `each` with every session, in the order of names, up to the first error. `sessions` is not
+    /// locked meanwhile: a file that is frozen may take any time, and others want to see that.
+    ///
+    /// While a kexec is entered, no session comes or goes.
+    fn for_each(&self, mut each: impl FnMut(&Name, &S) -> Result) -> Result {
+        let mut last = None;
+        loop {
+            let batch = self.sessions.lock().batch_after(last.as_ref());
+            let entries = batch.iter().map_while(Option::as_ref);
+            for (name, session) in entries {
+                each(name, session)?;
+                last = Some(*name);
+            }
+            if batch.last().is_none_or(Option::is_none) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<S> Sessions<S> {
+    /// The first session after one of that name, or the first of all.
+    fn cursor_after(&mut self, last: Option<&Name>) -> Option<CursorMut<'_, Name, Arc<S>>> {
+        let Some(last) = last else {
+            return self.by_name.cursor_front_mut();
+        };
+        let cursor = self.by_name.cursor_lower_bound_mut(last)?;
+        match cursor.current().0 == last {
+            true => cursor.move_next(),
+            false => Some(cursor),
+        }
+    }
+
+    fn after<R>(&mut self, last: Option<&Name>, call: impl FnOnce(&Name, &S) -> R) -> Option<R> {
+        let cursor = self.cursor_after(last)?;
+        let (name, session) = cursor.current();
+        Some(call(name, session))
+    }
+
+    /// Some sessions from there on. If there are fewer, these are the last.
+    fn batch_after(&mut self, last: Option<&Name>) -> [Option<(Name, Arc<S>)>; BATCH] {
+        let mut cursor = self.cursor_after(last);
+        core::array::from_fn(|_| {
+            let at = cursor.take()?;
+            let (name, session) = at.current();
+            let entry = (*name, session.clone());
+            cursor = at.move_next();
+            Some(entry)
         })
     }
 }

@@ -26,6 +26,11 @@ use super::{
             Running, //
             Stopped,
         },
+        listing::{
+            Direction,
+            Owner,
+            SessionRow, //
+        },
         name::{
             Name,
             FILE_NAME_SIZE, //
@@ -67,6 +72,7 @@ pub(in crate::session) type Registry = registry::Registry<Session>;
 pub(in crate::session) struct Session {
     registry: Arc<Registry>,
     name: Name,
+    owner: Owner,
     #[pin]
     files: FileSet,
 }
@@ -107,6 +113,7 @@ impl Session {
             pin_init!(Self {
                 registry: registry.clone(),
                 name,
+                owner: Owner::current(),
                 files <- FileSet::new(kho),
             }),
             GFP_KERNEL,
@@ -168,5 +175,18 @@ impl Freeze for Session {
     }
     fn unfreeze(&self) {
         self.files.unfreeze();
+    }
+
+    fn row(&self) -> SessionRow {
+        let counters = self.files.counters();
+        SessionRow {
+            direction: Direction::Outgoing,
+            name: self.name,
+            state: counters.state(),
+            files: Some(counters.files()),
+            pages: Some(counters.pages()),
+            pieces: Some(counters.pieces()),
+            owner: Some(self.owner),
+        }
     }
 }

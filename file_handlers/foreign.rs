@@ -20,6 +20,7 @@ use super::{
         Flb,
         FlbUse, //
     },
+    CountedFile,
     Failure,
     FileHandler,
     Outcome,
@@ -193,14 +194,16 @@ impl PreservedFile for PreservedForeign {
         self.file.data()
     }
 
-    /// The handler gives memory to KHO itself, and does not say how much.
-    fn count_in(&self, _pieces: &mut Pieces) {}
-
-    fn freeze(&mut self, _pieces: &mut Pieces) -> Result {
+    fn freeze(&mut self) -> Result {
         self.file.freeze()
     }
 
     fn unfreeze(&mut self) {
         self.file.unfreeze();
     }
+}
+
+impl CountedFile for PreservedForeign {
+    /// The handler gives memory to KHO itself, and does not say how much.
+    fn count_in(&self, _pieces: &mut Pieces) {}
 }

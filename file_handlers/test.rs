@@ -16,6 +16,7 @@ use kernel::{
 };
 
 use super::{
+    CountedFile,
     Failure,
     FileHandler,
     Outcome,
@@ -55,11 +56,6 @@ impl FileHandler for DevFullHandler {
         chrdev::number(file) == Some(DEV_FULL)
     }
 
-    /// Every open file is a file of its own.
-    fn id(&self, file: &File) -> usize {
-        file.as_ptr() as usize
-    }
-
     /// Preserves nothing but a page without content.
     fn preserve(&self, kho: Kho, file: ARef<File>) -> Result<KBox<DevFull>> {
         let page = PreservedPage::new(kho, Charge::Caller)?;
@@ -90,14 +86,16 @@ impl PreservedFile for DevFull {
         self.page.addr().0
     }
 
-    fn count_in(&self, pieces: &mut Pieces) {
-        self.page.count_in(pieces);
-    }
-
-    fn freeze(&mut self, _pieces: &mut Pieces) -> Result {
+    fn freeze(&mut self) -> Result {
         if self.file.flags() & O_NONBLOCK != 0 {
             return Err(EBUSY);
         }
         Ok(())
+    }
+}
+
+impl CountedFile for DevFull {
+    fn count_in(&self, pieces: &mut Pieces) {
+        self.page.count_in(pieces);
     }
 }

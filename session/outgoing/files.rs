@@ -39,8 +39,8 @@ use crate::{
         PhysAddr, //
     },
     file_handlers::{
-        Handler,
-        PreservedFile, //
+        CountedFile,
+        Handler, //
     },
     kapi::{
         anon_file::FdInfo,
@@ -86,7 +86,7 @@ struct OutgoingFile {
     token: u64,
     /// What its entry says.
     data: u64,
-    preserved: KBox<dyn PreservedFile>,
+    preserved: KBox<dyn CountedFile>,
     _identity: Claim,
     _share: Share,
     _file: ARef<File>,
@@ -120,9 +120,9 @@ impl Files {
     /// Freezes the files that are not frozen, up to the first that refuses.
     fn freeze(&mut self, name: &Name) -> Result {
         for (nr, file) in self.preserved.iter_mut().enumerate().skip(self.frozen) {
-            file.preserved
-                .freeze(&mut self.pieces)
-                .inspect_err(|err| report_refusal(name, file, *err))?;
+            let frozen = file.preserved.freeze();
+            file.preserved.count_added_in(&mut self.pieces);
+            frozen.inspect_err(|err| report_refusal(name, file, *err))?;
             self.frozen = nr + 1;
             let data = file.preserved.data();
             if data != file.data {
@@ -218,7 +218,7 @@ impl FileSet {
     /// session, for the log.
     ///
     /// An error is that of the first file that cannot be frozen: see
-    /// [`PreservedFile::freeze`].
+    /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze).
     pub(super) fn freeze(
         &self,
         _stopped: &Stopped<'_>,

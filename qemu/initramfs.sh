@@ -30,7 +30,11 @@ libraries_of()
 # inputs: name, size and time of each file that goes into the image.
 inputs()
 {
-	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko "$OUT"/number*/number.ko)
+	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko)
+	local name
+	for name in $HANDLERS; do
+		what+=("$OUT/$name"{,-*}/*.ko)
+	done
 	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
 	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
@@ -39,7 +43,7 @@ inputs()
 
 assemble()
 {
-	local root=$OUT/$WHAT.root lib applet file kernel name
+	local root=$OUT/$WHAT.root lib applet file folder kernel name
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -72,7 +76,7 @@ assemble()
 			"$OUT/module-test/liveupdate.ko"
 	fi
 	# The modules for another kernel are in a folder of its name.
-	for file in "$OUT"/{module,module-test,forge,number}-*-[0-9]*/*.ko; do
+	for file in "$OUT"/*-*-[0-9]*/*.ko; do
 		[ -f "$file" ] || continue
 		kernel=$(basename "${file%/*}")
 		name=$(basename "$file" .ko)
@@ -81,17 +85,23 @@ assemble()
 		esac
 		kernel=${kernel#module-}
 		kernel=${kernel#test-}
-		kernel=${kernel#forge-}
-		kernel=${kernel#number-}
+		for folder in forge $HANDLERS; do
+			kernel=${kernel#"$folder-"}
+		done
 		mkdir -p "$root/lib/$kernel"
 		strip --strip-debug -o "$root/lib/$kernel/$name.ko" "$file"
 	done
 	if [ -f "$OUT/forge/forge.ko" ]; then
 		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"
 	fi
-	if [ "$WHAT" != bench ] && [ -f "$OUT/number/number.ko" ]; then
-		strip --strip-debug -o "$root/lib/number.ko" "$OUT/number/number.ko"
-	fi
+	for name in $HANDLERS; do
+		for file in "$OUT/$name"/*.ko; do
+			if [ "$WHAT" != bench ] && [ -f "$file" ]; then
+				strip --strip-debug -o "$root/lib/$(basename "$file")" \
+					"$file"
+			fi
+		done
+	done
 	pack "$IMAGE"
 	[ "$WHAT" = bench ] ||
 		pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/(forged|soak)$'

@@ -137,7 +137,10 @@ ready()
 	fi
 	[ "$status" -eq 0 ] || exit "$status"
 	lock_out
-	! takes_module "$name" || build_module "$(module_of "$name")" "$name"
+	if takes_module "$name"; then
+		build_module "$(module_of "$name")" "$name"
+		build_handlers "$name"
+	fi
 	[ "$name" != "$DEBUG_KERNEL" ] || build_debug_modules
 	"$TOP/qemu/initramfs.sh"
 }

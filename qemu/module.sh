@@ -142,7 +142,6 @@ build_debug_modules()
 	build_module "module-test-$DEBUG_KERNEL" "$DEBUG_KERNEL" LIVEUPDATE_TEST=1
 	build_module "forge-$DEBUG_KERNEL" "$DEBUG_KERNEL" \
 		M="$TOP/selftests/test_modules/forge"
-	build_handlers "$DEBUG_KERNEL"
 	for object in liveupdate_rs.o kapi/helpers.o; do
 		"$LLVM_BIN/llvm-nm" -u "$OUT/module-$DEBUG_KERNEL/$object" |
 			grep __asan_ >/dev/null ||

@@ -13,6 +13,7 @@ use kernel::{
 };
 
 use super::{
+    CountedFile,
     Failure,
     FileHandler,
     Outcome,
@@ -27,7 +28,7 @@ use crate::{
         file_handler,
         handover::Handover,
         kho::Kho,
-        session_ref::{
+        session_files::{
             IncomingFiles,
             OutgoingFiles, //
         }, //
@@ -93,14 +94,16 @@ impl PreservedFile for file_handler::PreservedFile {
         self.data()
     }
 
-    /// The handler gives memory to KHO itself, and does not say how much.
-    fn count_in(&self, _pieces: &mut Pieces) {}
-
-    fn freeze(&mut self, _pieces: &mut Pieces, session: &dyn OutgoingFiles) -> Result {
+    fn freeze(&mut self, session: &dyn OutgoingFiles) -> Result {
         self.freeze(session)
     }
 
     fn unfreeze(&mut self) {
         self.unfreeze();
     }
+}
+
+impl CountedFile for file_handler::PreservedFile {
+    /// The handler gives memory to KHO itself, and does not say how much.
+    fn count_in(&self, _pieces: &mut Pieces) {}
 }

@@ -23,6 +23,7 @@ use super::{
         FlbUse, //
     },
     AnyHandler,
+    CountedFile,
     Failure,
     FileHandler,
     Outcome,
@@ -41,7 +42,7 @@ use crate::{
         flb::FlbKey,
         handover::Handover,
         kho::Kho,
-        session_ref::{
+        session_files::{
             IncomingFiles,
             OutgoingFiles, //
         }, //
@@ -231,7 +232,7 @@ impl FileHandler for ForeignHandler {
 
 /// A file of such a handler that is preserved. The file is unpreserved before its FLBs.
 pub(crate) struct PreservedForeign {
-    file: KBox<dyn PreservedFile>,
+    file: KBox<dyn CountedFile>,
     _flbs: FlbUses,
 }
 
@@ -251,15 +252,25 @@ impl PreservedFile for PreservedForeign {
         self.file.data()
     }
 
-    fn count_in(&self, pieces: &mut Pieces) {
-        self.file.count_in(pieces);
-    }
-
-    fn freeze(&mut self, pieces: &mut Pieces, session: &dyn OutgoingFiles) -> Result {
-        self.file.freeze(pieces, session)
+    fn freeze(&mut self, session: &dyn OutgoingFiles) -> Result {
+        self.file.freeze(session)
     }
 
     fn unfreeze(&mut self) {
         self.file.unfreeze();
+    }
+}
+
+impl CountedFile for PreservedForeign {
+    fn count_in(&self, pieces: &mut Pieces) {
+        self.file.count_in(pieces);
+    }
+
+    fn pages(&self) -> u64 {
+        self.file.pages()
+    }
+
+    fn count_added_in(&mut self, pieces: &mut Pieces) {
+        self.file.count_added_in(pieces);
     }
 }

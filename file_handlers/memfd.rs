@@ -79,6 +79,7 @@ use kernel::{
 use pin_init::stack_pin_init;
 
 use super::{
+    CountedFile,
     Failure,
     FileHandler,
     Outcome,
@@ -127,7 +128,7 @@ use crate::{
             swap_writes, //
         },
         preserved::PreservedFolios,
-        session_ref::{
+        session_files::{
             IncomingFiles,
             OutgoingFiles, //
         },
@@ -191,6 +192,12 @@ impl PreservedFile for Preserved {
         self.header.addr().0
     }
 
+    fn freeze(&mut self, _session: &dyn OutgoingFiles) -> Result {
+        Preserved::freeze(self)
+    }
+}
+
+impl CountedFile for Preserved {
     fn count_in(&self, pieces: &mut Pieces) {
         // In the order in which the pages of a new, small file are allocated.
         pieces.join(self.folios.pieces());
@@ -202,8 +209,8 @@ impl PreservedFile for Preserved {
         self.folios.pages()
     }
 
-    fn freeze(&mut self, pieces: &mut Pieces, _session: &dyn OutgoingFiles) -> Result {
-        Preserved::freeze(self, pieces)
+    fn count_added_in(&mut self, pieces: &mut Pieces) {
+        pieces.add_elsewhere(core::mem::take(&mut self.added_pieces));
     }
 }
 
@@ -236,6 +243,8 @@ pub(crate) struct Preserved {
     failures: u64,
     /// Count of pages written to the swap area at the last look at the holes.
     swap_writes: u64,
+    /// Pieces of memory that [`Preserved::freeze`] has added, and that are not counted yet.
+    added_pieces: u64,
     file: Frozen,
 }
 
@@ -272,13 +281,14 @@ impl Preserved {
             pages_past,
             failures,
             swap_writes,
+            added_pieces: 0,
             file,
         };
         Ok(KBox::new(preserved, GFP_KERNEL)?)
     }
 
     /// Writes what may have changed since: the position, seals that were added, and pages that were
-    /// written into holes. Those are added to `pieces`.
+    /// written into holes.
     ///
     /// `ENOMEM`; `EOPNOTSUPP`, `EHWPOISON` and `EIO` as [`Preserved::preserve`].
     ///
@@ -286,7 +296,7 @@ impl Preserved {
     ///
     /// May sleep. The inode is not locked: a task that writes to the file can hold that lock for any
     /// time. Because the file is frozen, pages can only be added meanwhile.
-    pub(crate) fn freeze(&mut self, pieces: &mut Pieces) -> Result {
+    pub(crate) fn freeze(&mut self) -> Result {
         let failures = memory_failures();
         // The next kernel would not know that memory is broken, and read it.
         if failures != self.failures && self.folios.any_poisoned() {
@@ -294,7 +304,7 @@ impl Preserved {
         }
         let seals = known_seals(&self.file)?;
         if self.folios.has_gaps() {
-            return self.freeze_with_gaps(failures, seals, pieces);
+            return self.freeze_with_gaps(failures, seals);
         }
         self.failures = failures;
         Header::refresh(self.header.bytes_mut(), self.file.pos(), seals);
@@ -306,7 +316,7 @@ impl Preserved {
     /// The number of pages tells whether a page came, unless a page went. That needs a failure of
     /// memory, or of a read from the swap area after a write to it. Then the holes are looked at: what
     /// shmem keeps in the place of such a page is an error.
-    fn freeze_with_gaps(&mut self, failures: u64, seals: u32, pieces: &mut Pieces) -> Result {
+    fn freeze_with_gaps(&mut self, failures: u64, seals: u32) -> Result {
         let expected = self.pages_past.map(|past| past + self.folios.pages());
         let has_all = expected == Some(self.file.pages_in_use());
         // Counted after the pages: a page that is gone was written before.
@@ -320,7 +330,7 @@ impl Preserved {
         let result = self.folios.fill_gaps(&self.file, |_| Ok(()));
         // Pages that were added before an error stay. It is too late to refuse for a limit.
         self.account.add(self.folios.pages() - before);
-        pieces.add_elsewhere(self.folios.most_pieces() - pieces_before);
+        self.added_pieces += self.folios.most_pieces() - pieces_before;
         describe(&self.file, seals, &mut self.folios).store(self.header.bytes_mut());
         result?;
         (self.failures, self.swap_writes) = (failures, swap_writes);

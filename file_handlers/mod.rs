@@ -8,64 +8,12 @@
 //! handler of a file once, when the file is preserved or when somebody needs it in the next kernel,
 //! and calls the handler from then on.
 //!
-//! # What a handler does, in the order in which it is called
-//!
-//! ```text
-//!   old kernel                                     new kernel
-//!
-//!   accepts      is the file of this kind?         compatible   which handler wrote it?
-//!   id           which file is it?                    │
-//!      │                                              ├──► retrieve    a file again
-//!   preserve     all that can fail                    │       │
-//!      │                                              │      id
-//!   data         64 bits for the entry                │       │
-//!      │                                              ▼       ▼
-//!   freeze       what changes until the end        can_finish   is the user done with it?
-//!      │  └──► unfreeze   no kexec comes              │
-//!      │                                           finish       free what is left
-//!   (kexec) ─────── KHO memory ────────────────────────►
-//!
-//!   drop         unpreserve: only if no kexec comes
-//! ```
-//!
-//! 1. [`FileHandler::accepts`] tells whether the handler preserves a file. It is called for every
-//!    file that any user wants to preserve, so it only looks. [`FileHandler::id`] tells what
-//!    distinguishes the file from all others that any handler preserves, such as the address of its
-//!    inode: two open files with the same number are one file.
-//! 2. [`FileHandler::preserve`] makes the file survive and stay usable: it pins memory, gives it to
-//!    KHO and forbids what could take it away. Whatever can fail must be tried here, as long as the
-//!    user can still do something about it. What it returns is kept as long as the file is
-//!    preserved.
-//! 3. [`PreservedFile::data`] tells 64 bits that cross; for the handlers of this module, the physical
-//!    address of a preserved page whose layout `abi/` describes.
-//! 4. [`PreservedFile::freeze`] is called when a kexec is entered: once for each attempt, in the
-//!    order in which the files of a session were preserved. An error refuses the kexec. It may only
-//!    fail for a reason that `preserve` could not know. What [`PreservedFile::data`] says afterwards
-//!    is what crosses. If no kexec comes, [`PreservedFile::unfreeze`] is called, the last file first.
-//! 5. Dropping the [`PreservedFile`] unpreserves the file. It happens when the session is closed, the
-//!    last file first, and leaves the file as if it had not been preserved.
-//! 6. In the next kernel, [`FileHandler::compatible`] tells whether the handler wrote an entry.
-//!    [`FileHandler::retrieve`] makes a file. It is called at most once for an entry, whatever it
-//!    answers.
-//! 7. When the user finishes the session, [`FileHandler::can_finish`] is asked for each file. If all
-//!    agree, [`FileHandler::finish`] is called once for each, the last file first, and told what has
-//!    become of it.
-//!
-//! `retrieve` and `finish` must expect arbitrary `data`, and arbitrary memory where it leads to: see
-//! [`Handover`].
-//!
-//! # What a handler may rely on
-//!
-//! - All calls are made in process context and may sleep, without a lock that another handler
-//!   needs. `session.rs` describes the locks: those of the orchestrator that are held are 1, and
-//!   during `freeze` 2 and 3.
-//! - Calls for one file follow one after the other; calls for different files may be concurrent.
-//! - No two sessions have files of the same number at a time. A file that was retrieved counts
-//!   until its session is finished.
-//! - The open file exists as long as it is preserved.
-//! - Nothing else runs in the orchestrator during `freeze`. Users of the file itself, other tasks
-//!   and hardware, go on until the kernel stops them.
+//! The trait is in `include/liveupdate/handler.rs`, which also tells the life of a file. Modules that
+//! have a handler in Rust include the same file. Handlers of this module also implement
+//! [`CountedFile`], for what the log says about memory.
 
+#[path = "../include/liveupdate/handler.rs"]
+mod api;
 mod callbacks;
 pub(crate) mod flb;
 mod foreign;
@@ -87,6 +35,12 @@ use kernel::{
     }, //
 };
 
+pub(crate) use self::api::{
+    Failure,
+    FileHandler,
+    Outcome,
+    PreservedFile, //
+};
 use self::foreign::ForeignHandler;
 use crate::{
     abi::{
@@ -99,7 +53,7 @@ use crate::{
         handover::Handover,
         kho::Kho,
         module::OtherModule,
-        session_ref::{
+        session_files::{
             IncomingFiles,
             OutgoingFiles, //
         }, //
@@ -113,84 +67,6 @@ const BUILT_IN: &[&dyn AnyHandler] = &[
     &test::DevFullHandler,
 ];
 
-/// A kind of file that can cross a live update. The module documentation tells the order of the
-/// calls.
-pub(crate) trait FileHandler: Send + Sync + 'static {
-    /// What is kept as long as a file is preserved.
-    type Preserved: PreservedFile;
-
-    /// The name and version of what the handler writes: 1 to 47 bytes, none of them NUL.
-    fn compatible(&self) -> &str;
-
-    /// Whether this handler preserves such files.
-    ///
-    /// # Context
-    ///
-    /// Process context. Must not sleep for long: it is called for files of all kinds.
-    fn accepts(&self, file: &File) -> bool;
-
-    /// The number that distinguishes a file from all others that any handler preserves. The file is
-    /// one that [`FileHandler::accepts`], or that [`FileHandler::retrieve`] has made.
-    ///
-    /// # Context
-    ///
-    /// Process context.
-    fn id(&self, file: &File) -> usize;
-
-    /// Preserves a file that [`FileHandler::accepts`]. After an error, the file is as
-    /// before. `session` has the files that were preserved before, which this one may need.
-    ///
-    /// # Context
-    ///
-    /// Process context of the user that preserves the file; may sleep, and be charged.
-    fn preserve(
-        &self,
-        kho: Kho,
-        file: ARef<File>,
-        session: &dyn OutgoingFiles,
-    ) -> Result<KBox<Self::Preserved>>;
-
-    /// Makes a file of what `data` describes. `session` has the files that it may need.
-    ///
-    /// # Context
-    ///
-    /// Process context of the user that retrieves the file; may sleep, and be charged.
-    fn retrieve(
-        &self,
-        handover: &Handover,
-        data: u64,
-        session: &dyn IncomingFiles,
-    ) -> Result<ARef<File>, Failure>;
-
-    /// Whether a session can be finished as far as this file is concerned. If not, finishing fails
-    /// with `EBUSY`.
-    ///
-    /// # Context
-    ///
-    /// Process context; may sleep. The lock of the files of the session is held.
-    fn can_finish(&self, _data: u64, _outcome: Outcome<'_>) -> bool {
-        true
-    }
-
-    /// Frees what is left of what `data` describes.
-    ///
-    /// # Context
-    ///
-    /// Process context; may sleep.
-    fn finish(&self, handover: &Handover, data: u64, outcome: Outcome<'_>) -> Result<(), Damage>;
-}
-
-/// What has become of a file of the previous kernel when its session is finished.
-#[derive(Clone, Copy)]
-pub(crate) enum Outcome<'a> {
-    /// Nobody has asked for it.
-    Pending,
-    /// It is a file of this kernel.
-    Retrieved(&'a File),
-    /// [`FileHandler::retrieve`] has failed with this error.
-    Failed(Error),
-}
-
 impl<'a> Outcome<'a> {
     /// `retrieve_status` and `file` of `struct liveupdate_file_op_args`.
     fn as_c(self) -> (c_int, Option<&'a File>) {
@@ -202,12 +78,8 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// A file that is preserved. Dropping it unpreserves the file.
-pub(crate) trait PreservedFile: Send + 'static {
-    /// What the next kernel is told about the file: the argument of [`FileHandler::retrieve`] and
-    /// [`FileHandler::finish`].
-    fn data(&self) -> u64;
-
+/// A preserved file, and in how many pieces of memory it crosses.
+pub(crate) trait CountedFile: PreservedFile {
     /// Adds all memory with which the file crosses to what is counted in `pieces`. Called once, after
     /// the file was preserved.
     fn count_in(&self, pieces: &mut Pieces);
@@ -218,21 +90,9 @@ pub(crate) trait PreservedFile: Send + 'static {
         0
     }
 
-    /// Writes what may have changed since the file was preserved. Counts only for the current
-    /// attempt to enter a kexec. Adds to `pieces` what was preserved meanwhile, also if it fails.
-    /// `session` has all its files but this one.
-    ///
-    /// # Context
-    ///
-    /// Process context of the task that called `reboot(2)`; may sleep, but everything waits for it.
-    fn freeze(&mut self, pieces: &mut Pieces, session: &dyn OutgoingFiles) -> Result;
-
-    /// The attempt for which the file was frozen has ended without a kexec.
-    ///
-    /// # Context
-    ///
-    /// As [`PreservedFile::freeze`].
-    fn unfreeze(&mut self) {}
+    /// Adds what [`PreservedFile::freeze`] has preserved since this was called last. Called after each
+    /// attempt, also if it failed.
+    fn count_added_in(&mut self, _pieces: &mut Pieces) {}
 }
 
 /// A handler that a file uses, found once for the file. The module that has it stays loaded.
@@ -272,7 +132,7 @@ pub(crate) trait AnyHandler: Send + Sync {
         kho: Kho,
         file: ARef<File>,
         session: &dyn OutgoingFiles,
-    ) -> Result<KBox<dyn PreservedFile>>;
+    ) -> Result<KBox<dyn CountedFile>>;
     /// See [`FileHandler::retrieve`].
     fn retrieve(
         &self,
@@ -286,7 +146,7 @@ pub(crate) trait AnyHandler: Send + Sync {
     fn finish(&self, handover: &Handover, data: u64, outcome: Outcome<'_>) -> Result<(), Damage>;
 }
 
-impl<H: FileHandler> AnyHandler for H {
+impl<H: FileHandler<Preserved: CountedFile>> AnyHandler for H {
     fn compatible(&self) -> &str {
         FileHandler::compatible(self)
     }
@@ -304,7 +164,7 @@ impl<H: FileHandler> AnyHandler for H {
         kho: Kho,
         file: ARef<File>,
         session: &dyn OutgoingFiles,
-    ) -> Result<KBox<dyn PreservedFile>> {
+    ) -> Result<KBox<dyn CountedFile>> {
         Ok(FileHandler::preserve(self, kho, file, session)?)
     }
 
@@ -332,26 +192,6 @@ fn find_built_in(compatible: &[u8; 48]) -> Option<&'static dyn AnyHandler> {
     let name = until_nul(compatible)?;
     let mut handlers = BUILT_IN.iter().copied();
     handlers.find(|handler| handler.compatible().as_bytes() == name)
-}
-
-/// Why there is no file for an entry of the previous kernel.
-pub(crate) enum Failure {
-    /// What the entry leads to is damaged, or of another version.
-    Damaged(Damage),
-    /// This kernel could not make the file.
-    Error(Error),
-}
-
-impl From<Damage> for Failure {
-    fn from(why: Damage) -> Self {
-        Self::Damaged(why)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(err: Error) -> Self {
-        Self::Error(err)
-    }
 }
 
 impl Failure {

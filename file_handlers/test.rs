@@ -16,6 +16,7 @@ use kernel::{
 };
 
 use super::{
+    CountedFile,
     Failure,
     FileHandler,
     Outcome,
@@ -35,7 +36,7 @@ use crate::{
             Kho,
             PreservedPage, //
         }, //
-        session_ref::{
+        session_files::{
             IncomingFiles,
             OutgoingFiles, //
         }, //
@@ -57,11 +58,6 @@ impl FileHandler for DevFullHandler {
 
     fn accepts(&self, file: &File) -> bool {
         chrdev::number(file) == Some(DEV_FULL)
-    }
-
-    /// Every open file is a file of its own.
-    fn id(&self, file: &File) -> usize {
-        file.as_ptr() as usize
     }
 
     /// Preserves nothing but a page without content.
@@ -104,14 +100,16 @@ impl PreservedFile for DevFull {
         self.page.addr().0
     }
 
-    fn count_in(&self, pieces: &mut Pieces) {
-        self.page.count_in(pieces);
-    }
-
-    fn freeze(&mut self, _pieces: &mut Pieces, _session: &dyn OutgoingFiles) -> Result {
+    fn freeze(&mut self, _session: &dyn OutgoingFiles) -> Result {
         if self.file.flags() & O_NONBLOCK != 0 {
             return Err(EBUSY);
         }
         Ok(())
+    }
+}
+
+impl CountedFile for DevFull {
+    fn count_in(&self, pieces: &mut Pieces) {
+        self.page.count_in(pieces);
     }
 }

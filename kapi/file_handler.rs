@@ -35,10 +35,12 @@ use super::{
         Gate,
         Key, //
     },
+    session_files::{
+        IncomingFiles,
+        OutgoingFiles, //
+    },
     session_ref::{
         Args,
-        IncomingFiles,
-        OutgoingFiles,
         SessionRef, //
     }, //
 };

@@ -36,7 +36,9 @@ pub(crate) mod pinned;
 pub(crate) mod preserved;
 pub(crate) mod process;
 pub(crate) mod rwsem;
-pub(crate) mod session_ref;
+#[path = "../include/liveupdate/session_files.rs"]
+pub(crate) mod session_files;
+mod session_ref;
 pub(crate) mod shmem;
 pub(crate) mod signal;
 

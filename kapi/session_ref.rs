@@ -16,32 +16,16 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use super::bindings::{
-    liveupdate_file_op_args,
-    liveupdate_session, //
+use super::{
+    bindings::{
+        liveupdate_file_op_args,
+        liveupdate_session, //
+    },
+    session_files::{
+        IncomingFiles,
+        OutgoingFiles, //
+    }, //
 };
-
-/// The session of a file that is preserved or frozen.
-pub(crate) trait OutgoingFiles {
-    /// The token under which the session has a file. `ENOENT` if it has not.
-    ///
-    /// # Context
-    ///
-    /// Process context; sleeps.
-    fn token_of(&self, file: &File) -> Result<u64>;
-}
-
-/// The session of a file that is retrieved.
-pub(crate) trait IncomingFiles {
-    /// The file of a token, which is retrieved unless it was. `ENOENT` if there is none, `ELOOP` if
-    /// retrieving it needs the file whose callback asks, or if too many files need each other, and
-    /// the errors of retrieving it.
-    ///
-    /// # Context
-    ///
-    /// Process context; sleeps.
-    fn retrieve(&self, token: u64) -> Result<ARef<File>>;
-}
 
 /// The session of the file that a callback is called for.
 #[derive(Clone, Copy)]

@@ -27,8 +27,6 @@
 PEER_KERNEL=c-7.3
 DEBUG_KERNEL=debug-7.3
 NO_SOURCE=77
-# Of selftests/test_modules.
-HANDLERS="number pair example"
 
 # lock_out: two builds at a time would write to the same files of out/.
 lock_out()
@@ -140,7 +138,10 @@ ready()
 	fi
 	[ "$status" -eq 0 ] || exit "$status"
 	lock_out
-	! takes_module "$name" || build_module "$(module_of "$name")" "$name"
+	if takes_module "$name"; then
+		build_module "$(module_of "$name")" "$name"
+		build_handlers "$name"
+	fi
 	[ "$name" != "$DEBUG_KERNEL" ] || build_debug_modules
 	"$TOP/qemu/initramfs.sh"
 }

@@ -30,8 +30,12 @@ libraries_of()
 # inputs: name, size and time of each file that goes into the image.
 inputs()
 {
-	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko "$OUT"/number*/number.ko
-		"$OUT"/pair*/pair.ko "$OUT"/upstream-flb/upstream_flb.ko)
+	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko
+		"$OUT"/upstream-flb/upstream_flb.ko)
+	local name
+	for name in $HANDLERS; do
+		what+=("$OUT/$name"{,-*}/*.ko)
+	done
 	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
 	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
@@ -40,7 +44,7 @@ inputs()
 
 assemble()
 {
-	local root=$OUT/$WHAT.root lib applet file kernel name
+	local root=$OUT/$WHAT.root lib applet file folder kernel name
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -73,7 +77,7 @@ assemble()
 			"$OUT/module-test/liveupdate.ko"
 	fi
 	# The modules for another kernel are in a folder of its name.
-	for file in "$OUT"/{module,module-test,forge,number,pair}-*-[0-9]*/*.ko; do
+	for file in "$OUT"/*-*-[0-9]*/*.ko; do
 		[ -f "$file" ] || continue
 		kernel=$(basename "${file%/*}")
 		name=$(basename "$file" .ko)
@@ -82,19 +86,22 @@ assemble()
 		esac
 		kernel=${kernel#module-}
 		kernel=${kernel#test-}
-		kernel=${kernel#forge-}
-		kernel=${kernel#number-}
-		kernel=${kernel#pair-}
+		for folder in forge $HANDLERS; do
+			kernel=${kernel#"$folder-"}
+		done
 		mkdir -p "$root/lib/$kernel"
 		strip --strip-debug -o "$root/lib/$kernel/$name.ko" "$file"
 	done
 	if [ -f "$OUT/forge/forge.ko" ]; then
 		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"
 	fi
-	for file in "$OUT"/{number/number,pair/pair}.ko "$OUT"/upstream-flb/upstream_flb.ko; do
-		if [ "$WHAT" != bench ] && [ -f "$file" ]; then
-			strip --strip-debug -o "$root/lib/$(basename "$file")" "$file"
-		fi
+	for name in $HANDLERS upstream-flb; do
+		for file in "$OUT/$name"/*.ko; do
+			if [ "$WHAT" != bench ] && [ -f "$file" ]; then
+				strip --strip-debug -o "$root/lib/$(basename "$file")" \
+					"$file"
+			fi
+		done
 	done
 	pack "$IMAGE"
 	[ "$WHAT" = bench ] ||

@@ -150,7 +150,6 @@ build_debug_modules()
 	build_module "module-test-$DEBUG_KERNEL" "$DEBUG_KERNEL" LIVEUPDATE_TEST=1
 	build_module "forge-$DEBUG_KERNEL" "$DEBUG_KERNEL" \
 		M="$TOP/selftests/test_modules/forge"
-	build_handlers "$DEBUG_KERNEL"
 	for object in liveupdate_rs.o kapi/helpers.o; do
 		"$LLVM_BIN/llvm-nm" -u "$OUT/module-$DEBUG_KERNEL/$object" |
 			grep __asan_ >/dev/null ||
@@ -158,14 +157,27 @@ build_debug_modules()
 	done
 }
 
-# run_clippy: objects that are up to date would not be checked.
-run_clippy()
+# clippy_in FOLDER [VARIABLE=VALUE...]: objects that are up to date would not be
+# checked.
+clippy_in()
 {
-	local folder=$OUT/module-clippy${LIVEUPDATE_TEST:+-test}
+	local folder=$OUT/$1
+	shift
 	mkdir -p "$folder"
 	rm -f "$folder"/*.o
-	make_module "$DEFAULT_KERNEL" MO="$folder" CLIPPY=1 \
-		${LIVEUPDATE_TEST:+LIVEUPDATE_TEST=1} modules
+	make_module "$DEFAULT_KERNEL" MO="$folder" CLIPPY=1 "$@" modules
+}
+
+# run_clippy: the module, and the handlers in Rust.
+run_clippy()
+{
+	local name folder=module-clippy${LIVEUPDATE_TEST:+-test}
+	clippy_in "$folder" ${LIVEUPDATE_TEST:+LIVEUPDATE_TEST=1}
+	for name in $HANDLERS; do
+		[ -f "$TOP/selftests/test_modules/$name/${name}_rs.rs" ] || continue
+		clippy_in "clippy-$name" M="$TOP/selftests/test_modules/$name" \
+			KBUILD_EXTRA_SYMBOLS="$OUT/$folder/Module.symvers"
+	done
 }
 
 # add_environment FILE: the crate includes the file that this variable names.

@@ -69,7 +69,7 @@ rustfmt_all()
 clang_format_all()
 {
 	local c
-	mapfile -t c < <(files 'kapi/*.[ch]')
+	mapfile -t c < <(files 'kapi/*.[ch]' 'include/*.[ch]')
 	"$CLANG_FORMAT" --style="file:$SOURCE/.clang-format" "$@" "${c[@]}"
 }
 
@@ -142,7 +142,7 @@ lint_c()
 {
 	local status=0
 	# The functions that exports.c exports are in Rust.
-	checkpatch_on EXPORT_SYMBOL 'kapi/*.[ch]' || status=1
+	checkpatch_on EXPORT_SYMBOL 'kapi/*.[ch]' 'include/*.[ch]' || status=1
 	# Tables that several programs read have columns for all of them.
 	checkpatch_on MACRO_ARG_UNUSED 'selftests/test_modules/*.[ch]' || status=1
 	checkpatch_on "$USERSPACE" ':(glob)selftests/*.[ch]' 'selftests/lib/*.[ch]' \
@@ -192,7 +192,7 @@ lint_spdx()
 			bad=1
 		}
 	done < <(files '*.rs' '*.c' '*.h' '*.sh' '*.py' Makefile '*/Makefile' \
-		Kbuild '*.config' '*.toml' '*.yml' '*/Kbuild' qemu/kernels \
+		Kbuild '*.mk' '*.config' '*.toml' '*.yml' '*/Kbuild' qemu/kernels \
 		qemu/guest/init .ci/run tools/pylintrc .editorconfig)
 	return "$bad"
 }

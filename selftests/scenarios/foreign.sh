@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
 #
-# selftests/kexec_handler.c, which loads and unloads number.ko.
+# A program that loads and unloads modules with handlers.
 
 NUMBER_MODULE=$(module_path number)
-export NUMBER_MODULE
+MODULE_DIR=${NUMBER_MODULE%/*}
+export NUMBER_MODULE MODULE_DIR
 
 load_module
 [ "$STAGE" = "$STAGES" ] || next_kernel
 accounting_start
-run "kexec_handler-$STAGE" /selftests/ours/kexec_handler "$STAGE"
+run "$PROGRAM-$STAGE" "/selftests/ours/$PROGRAM" "$STAGE"
 if [ "$STAGE" = "$STAGES" ]; then
-	accounting_check kexec_handler-accounting
+	accounting_check "$PROGRAM-accounting"
 	run unload rmmod liveupdate
 else
 	go

@@ -33,7 +33,7 @@ use crate::{
         anon_file::FdInfo,
         error::eloop,
         handover::Handover,
-        session_ref::IncomingFiles, //
+        session_files::IncomingFiles, //
     }, //
 };
 

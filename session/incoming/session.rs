@@ -66,7 +66,7 @@ use crate::{
             UserArg, //
         },
         module::Entered,
-        session_ref::IncomingFiles, //
+        session_files::IncomingFiles, //
     }, //
 };
 

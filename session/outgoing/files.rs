@@ -42,8 +42,8 @@ use crate::{
         PhysAddr, //
     },
     file_handlers::{
-        Handler,
-        PreservedFile, //
+        CountedFile,
+        Handler, //
     },
     kapi::{
         anon_file::FdInfo,
@@ -53,7 +53,7 @@ use crate::{
             Charge,
             Kho, //
         },
-        session_ref::OutgoingFiles, //
+        session_files::OutgoingFiles, //
     }, //
 };
 
@@ -94,7 +94,7 @@ struct OutgoingFile {
     token: u64,
     /// What its entry says.
     data: u64,
-    preserved: KBox<dyn PreservedFile>,
+    preserved: KBox<dyn CountedFile>,
     _identity: Claim,
     _share: Share,
     file: ARef<File>,
@@ -162,10 +162,11 @@ impl Files {
         {
             let others = Others { before, after };
             let pages = file.preserved.pages();
-            let result = file.preserved.freeze(&mut self.pieces, &others);
-            // Pages that came into holes stay preserved, also after an error.
+            let frozen = file.preserved.freeze(&others);
+            // What came into holes stays preserved, also after an error.
+            file.preserved.count_added_in(&mut self.pieces);
             self.pages += file.preserved.pages() - pages;
-            result.inspect_err(|err| report_refusal(name, file, *err))?;
+            frozen.inspect_err(|err| report_refusal(name, file, *err))?;
             let nr = self.frozen;
             self.frozen = nr + 1;
             let data = file.preserved.data();
@@ -264,7 +265,7 @@ impl FileSet {
     /// session, for the log.
     ///
     /// An error is that of the first file that cannot be frozen: see
-    /// [`PreservedFile::freeze`].
+    /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze).
     pub(super) fn freeze(
         &self,
         _stopped: &Stopped<'_>,

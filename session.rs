@@ -78,10 +78,10 @@
 //!    removal. The latter also while the list of incoming sessions is read; that is when the device, or
 //!    their list in debugfs, is first opened, and without lock 1. Nobody holds both.
 //! 3. The files of a session: `outgoing::FileSet::files` and `incoming::Session::state`: for one
-//!    lookup or change. They are not held while the pages of a file are walked, except by
-//!    `reboot(2)`, which holds locks 1 to 3 while it freezes a file. A file that is being retrieved
-//!    is in a state of its own meanwhile. A task that wants that file, or to finish the session,
-//!    waits on `incoming::Session::retrieved`, which releases the lock. Files may need each other:
+//!    lookup or change, never while the pages of a file are walked or a handler is asked. A file that
+//!    is being retrieved is in a state of its own meanwhile; files that are frozen, or asked whether
+//!    they can be finished, are taken out. A task that wants such files waits on
+//!    `incoming::Session::retrieved`, which releases the lock. Files may need each other:
 //!    `incoming::files` finds out if tasks would wait in a circle.
 //! 4. The lock of an inode whose file is being preserved, unpreserved or retrieved. Its holder has
 //!    lock 1 for reading, and neither 2 nor 3.
@@ -97,9 +97,8 @@
 //! two `sessions` of 2, or one of 11; of 9, only if nobody has it. So it waits for no other call, not
 //! even for a kexec that is being entered.
 //!
-//! Callbacks of other modules may take any time. They run with lock 1 held, during `freeze` with 1 to
-//! 3, and `can_finish` with 3. In this order, they also run with the locks of `file_handlers/` and
-//! `kapi/gate.rs`:
+//! Callbacks of other modules may take any time. They run with lock 1 held, and in this order with the
+//! locks of `file_handlers/` and `kapi/gate.rs`:
 //!
 //! 8. The gate of a handler: no lock, but a task that unregisters the handler waits until its callbacks
 //!    have returned. A callback may lead to another one, because a file may need another file of its

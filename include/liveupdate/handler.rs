@@ -134,7 +134,7 @@ pub(crate) trait FileHandler: Send + Sync + 'static {
     ///
     /// # Context
     ///
-    /// Process context; may sleep. The lock of the files of the session is held.
+    /// Process context; may sleep, but calls for other files of the session wait.
     fn can_finish(&self, _data: u64, _outcome: Outcome<'_>) -> bool {
         true
     }

@@ -19,7 +19,8 @@ use kernel::{
         },
         Arc,
         CondVar,
-        Mutex, //
+        Mutex,
+        MutexGuard, //
     }, //
 };
 
@@ -78,7 +79,8 @@ struct Session {
     status: Arc<Status>,
     #[pin]
     state: Mutex<State>,
-    /// Notified when a task has retrieved a file, or failed to.
+    /// Notified when a task has retrieved a file, or failed to, and when one has asked whether the
+    /// session can be finished.
     #[pin]
     retrieved: CondVar,
     /// The number of damaged files that were found.
@@ -95,6 +97,9 @@ struct State {
     files: FileSet,
     /// The number of files that tasks are retrieving.
     retrieving: usize,
+    /// Whether a task asks handlers if the session can be finished, without the lock. It has taken the
+    /// files out meanwhile.
+    asking: bool,
 }
 
 /// Who closes the file of the session.
@@ -154,6 +159,7 @@ impl Session {
                     place: None,
                     files: FileSet::empty(),
                     retrieving: 0,
+                    asking: false,
                 }),
                 retrieved <- new_condvar!(),
                 damaged: Atomic::new(0),
@@ -233,7 +239,7 @@ impl Session {
         depth: usize,
     ) -> Result<ARef<File>> {
         let shared = &*self.registry.shared;
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let (index, retrieval) = loop {
             let index = state.files.find(token).ok_or(ENOENT)?;
             let file = state.files.at_mut(index).ok_or(ENOENT)?;
@@ -282,10 +288,19 @@ impl Session {
         answer
     }
 
+    /// Locks the state when the files are there.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        while state.asking {
+            self.retrieved.wait(&mut state);
+        }
+        state
+    }
+
     /// Finds the errors of [`Session::retrieve_file`] that are known without an attempt to retrieve
     /// the file.
     fn check(&self, token: u64) -> Result {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let index = state.files.find(token).ok_or(ENOENT)?;
         match state.files.at_mut(index).map(|file| file.state()) {
             Some(FileState::Failed(err)) => Err(*err),
@@ -328,16 +343,26 @@ impl Session {
     fn finish(&self, _running: &Running<'_>) -> Result {
         let _busy = self.status.busy();
         let mut state = self.state.lock();
-        while state.retrieving > 0 {
+        while state.retrieving > 0 || state.asking {
             self.retrieved.wait(&mut state);
         }
         let handlers = &*self.registry.shared.handlers;
-        if !state.files.iter_mut().all(|file| file.can_finish(handlers)) {
+        let mut files = core::mem::replace(&mut state.files, FileSet::empty());
+        state.asking = true;
+        drop(state);
+        // Without the lock: a handler may hold one of its own meanwhile, and in other callbacks while
+        // it waits for this one.
+        let agreed = files.iter_mut().all(|file| file.can_finish(handlers));
+        let mut state = self.state.lock();
+        state.asking = false;
+        if !agreed {
+            core::mem::swap(&mut state.files, &mut files);
+        }
+        drop(state);
+        self.retrieved.notify_all();
+        if !agreed {
             return Err(EBUSY);
         }
-        let mut files = core::mem::replace(&mut state.files, FileSet::empty());
-        // The lock is released: this walks the pages of files.
-        drop(state);
         files.sort_by_place();
         while let Some(file) = files.pop() {
             let token = file.token();
@@ -449,7 +474,7 @@ impl AnonFile for Session {
     fn show_fdinfo(&self, to: &FdInfo<'_>) {
         fdinfo::session(to, &self.name, "incoming");
         let handlers = &*self.registry.shared.handlers;
-        self.state.lock().files.show(handlers, to);
+        self.lock().files.show(handlers, to);
     }
 
     fn release(self: Arc<Self>, entered: &Entered<'_>) {

@@ -69,7 +69,7 @@ pub(super) struct FileSet {
 /// # Invariants
 ///
 /// There is an entry in `blocks` for each file in `preserved`, at the same place, and `preserved` has
-/// room for a file for each token.
+/// room for a file for each token; both but for the time that [`TakenOut`] has the files.
 struct Files {
     tokens: RBTree<u64, ()>,
     /// The number of tokens: some belong to files that tasks are preserving.
@@ -154,6 +154,39 @@ impl Files {
         let pieces = self.all_pieces().count();
         counters.set_size(self.preserved.len() as u64, self.pages, pieces);
     }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        while let Some(file) = self.preserved.pop() {
+            drop(file);
+        }
+    }
+}
+
+/// The files of a session while `reboot(2)` freezes or unfreezes them. Handlers are called without the
+/// lock, which other callbacks of theirs may wait for.
+struct TakenOut<'a> {
+    set: &'a FileSet,
+    preserved: KVVec<OutgoingFile>,
+    /// As in [`Files`].
+    frozen: usize,
+    /// What came to them since.
+    pieces: Pieces,
+    pages: u64,
+}
+
+impl<'a> TakenOut<'a> {
+    fn of(set: &'a FileSet) -> Self {
+        let mut files = set.files.lock();
+        Self {
+            set,
+            preserved: core::mem::take(&mut files.preserved),
+            frozen: files.frozen,
+            pieces: Pieces::default(),
+            pages: 0,
+        }
+    }
 
     /// Freezes the files that are not frozen, up to the first that refuses.
     fn freeze(&mut self, name: &Name) -> Result {
@@ -167,18 +200,18 @@ impl Files {
             file.preserved.count_added_in(&mut self.pieces);
             self.pages += file.preserved.pages() - pages;
             frozen.inspect_err(|err| report_refusal(name, file, *err))?;
-            let nr = self.frozen;
-            self.frozen = nr + 1;
             let data = file.preserved.data();
             if data != file.data {
                 file.data = data;
-                self.blocks.rewrite(nr, &file.entry());
+                let mut files = self.set.files.lock();
+                files.blocks.rewrite(self.frozen, &file.entry());
             }
+            self.frozen += 1;
         }
         Ok(())
     }
 
-    /// The reverse of [`Files::freeze`].
+    /// The reverse of [`TakenOut::freeze`].
     fn unfreeze(&mut self) {
         let frozen = self.preserved.iter_mut().take(self.frozen);
         for file in frozen.rev() {
@@ -188,11 +221,14 @@ impl Files {
     }
 }
 
-impl Drop for Files {
+impl Drop for TakenOut<'_> {
     fn drop(&mut self) {
-        while let Some(file) = self.preserved.pop() {
-            drop(file);
-        }
+        let mut files = self.set.files.lock();
+        files.preserved = core::mem::take(&mut self.preserved);
+        files.frozen = self.frozen;
+        files.pieces.join(&self.pieces);
+        files.pages += self.pages;
+        files.publish(&self.set.counters);
     }
 }
 
@@ -273,10 +309,11 @@ impl FileSet {
         pieces: &mut Pieces,
     ) -> Result<Location> {
         self.counters.set_frozen(true);
-        let mut files = self.files.lock();
-        let result = files.freeze(name).inspect_err(|_| files.unfreeze());
-        files.publish(&self.counters);
+        let mut taken = TakenOut::of(self);
+        let result = taken.freeze(name).inspect_err(|_| taken.unfreeze());
+        drop(taken);
         result.inspect_err(|_| self.counters.set_frozen(false))?;
+        let mut files = self.files.lock();
         pieces.join(&files.all_pieces());
         Ok(Location {
             head: files.blocks.head(),
@@ -286,7 +323,7 @@ impl FileSet {
 
     /// The reverse of [`FileSet::freeze`], if the files are frozen.
     pub(super) fn unfreeze(&self) {
-        self.files.lock().unfreeze();
+        TakenOut::of(self).unfreeze();
         self.counters.set_frozen(false);
     }
 
@@ -299,8 +336,9 @@ impl FileSet {
     pub(super) fn show(&self, to: &FdInfo<'_>) {
         let mut files = self.files.lock();
         fdinfo::pieces(to, &files.all_pieces());
-        let count = files.preserved.len();
-        if count > fdinfo::MAX_LISTED {
+        // During `reboot(2)` they may be taken out.
+        let count = files.blocks.len();
+        if count > fdinfo::MAX_LISTED || files.preserved.is_empty() && count > 0 {
             return fdinfo::counts(to, &[("preserved", count)]);
         }
         for file in files.preserved.iter() {

@@ -132,8 +132,11 @@ impl Drop for PreservedMemory {
 /// The right to claim what the previous kernel has preserved.
 ///
 /// KHO does not tell whose memory is where. A handler claims what the `data` of its file leads to. A
-/// wrong address, which only a damaged file has, may be that of somebody else's memory. That is then
-/// lost for its owner, who cannot claim it any more.
+/// wrong address, which only a damaged file has, may be that of memory of another user of KHO, which
+/// that user cannot claim afterwards.
+///
+/// KHO gives each piece to the first caller that claims it, but has no lock for that. Claims of this
+/// module are made one at a time. Other modules have other files, and so other addresses.
 pub(crate) struct Handover(());
 
 impl Handover {

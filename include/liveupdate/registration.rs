@@ -84,7 +84,9 @@ impl<H: FileHandler> Handler<H> {
     }
 }
 
-/// A handler that is registered until this is dropped.
+/// A handler that is registered until this is dropped, which must happen before the module is unloaded:
+/// it is a field of the module's own type. As with all registrations of the kernel crate, nothing
+/// prevents a module from forgetting it.
 pub(crate) struct Registration<H: FileHandler>(&'static Handler<H>);
 
 impl<H: FileHandler> Registration<H> {
@@ -117,7 +119,7 @@ impl<H: FileHandler> Registration<H> {
         // the pointer. The pointer is that of a static, valid for writes by `Opaque`.
         unsafe { handler.raw.get().write(raw) };
         // SAFETY: The structure is initialized. It, its callbacks and the module that is their owner
-        // are static: valid until the module is unloaded, and before that it is unregistered. The
+        // are static: valid until the module is unloaded, and before that `drop()` unregisters it. The
         // callbacks do what the header says, and any thread may call them: `H` is `Sync`, what
         // `preserve` returns is `Send`.
         to_result(unsafe { bindings::liveupdate_register_file_handler(handler.raw.get()) })?;

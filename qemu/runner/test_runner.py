@@ -4,6 +4,7 @@
 python3 -m unittest qemu.runner.test_runner, from the top of the tree
 """
 
+import re
 import threading
 import time
 import unittest
@@ -46,6 +47,15 @@ class Documents(unittest.TestCase):
         page = (paths.TOP / "docs" / "handlers.md").read_text(encoding="utf-8")
         self.assertIn(f"```c\n{code}```\n", page)
         self.assertLessEqual(len(code.splitlines()), 80)
+
+    def test_the_example_in_rust_is_part_of_what_is_built(self):
+        source = paths.SELFTESTS / "test_modules" / "memo" / "memo_rs.rs"
+        code = source.read_text(encoding="utf-8")
+        page = (paths.TOP / "docs" / "handlers.md").read_text(encoding="utf-8")
+        examples = [block for block in re.findall(r"```rust\n(.*?)```\n", page, re.S)
+                    if "impl " in block]
+        self.assertEqual(1, len(examples))
+        self.assertIn(examples[0], code)
 
 
 class Judging(unittest.TestCase):

@@ -14,8 +14,8 @@
 #include <sys/wait.h>
 
 /* Sessions that stay. Their lines are some pages of text. */
-#define STAY 300
-#define ROUNDS 5
+#define STAY 200
+#define ROUNDS 3
 /* One write of this size takes half a second in a guest. */
 #define PARTS 512
 #define NOBODY 65534

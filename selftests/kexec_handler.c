@@ -9,6 +9,7 @@
  *
  * hidden: yes
  */
+#include "lib/debugfs_lists.h"
 #include "lib/stages.h"
 
 #include "test_modules/number/number.h"
@@ -16,6 +17,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/reboot.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +196,17 @@ static const struct {
 	{ "wrong=twice", -ENOTUNIQ },
 };
 
+/* Expects that debugfs shows this of the FLB. */
+static void expect_flb(const char *shown)
+{
+	char line[80];
+
+	snprintf(line, sizeof(line), "number-flb-v1 %s", shown);
+	if (!expect_eq(luo_count_line(list_text(LIST_FLBS), line), 1,
+		       "lines \"%s\" in debugfs", line))
+		stage_note("%s", list_text(LIST_FLBS));
+}
+
 static void register_first(struct stage_ctx *ctx)
 {
 	int i;
@@ -259,7 +273,9 @@ static void order_first(struct stage_ctx *ctx)
 	close(other);
 	expect_err(unload("number"), -EWOULDBLOCK,
 		   "unload while files are preserved");
+	expect_flb("outgoing preserved 3 1 number");
 	close(session);
+	expect_flb("outgoing preserved 0 1 number");
 	expect_log(0, 9,
 		   "flb_preserve:0 preserve:1 preserve:2 preserve:3 unpreserve:3 unpreserve:2 unpreserve:1");
 	expect_err(unload("number"), -EWOULDBLOCK,
@@ -267,6 +283,7 @@ static void order_first(struct stage_ctx *ctx)
 	clear_log();
 	expect_eq(device_ioctl(NUMBER_PUT_OUTGOING, 0), 0, "put_outgoing");
 	expect_log(0, 9, "flb_unpreserve:0");
+	expect_flb("outgoing unused 0 0 number");
 	need_eq(unload("number"), 0, "unload");
 	need_eq(load(NULL), 0, "load");
 }
@@ -295,7 +312,14 @@ static void late_second(struct stage_ctx *ctx)
 		expect_err(luo_retrieve_fd(ctx->in, late_tokens[i % 3]),
 			   -EOPNOTSUPP, "retrieve_fd without the module");
 	expect_memfd(ctx->in);
+	expect_eq(list_count(list_text(LIST_HANDLERS), NUMBER_HANDLER), 0,
+		  "handlers of the module in debugfs");
+	expect_eq(list_count(list_text(LIST_FLBS),
+			     "number-flb-v1 incoming pending"),
+		  1, "the FLB without its module in debugfs");
 	need_eq(load(getenv("NUMBER_LATE")), 0, "load");
+	expect_eq(list_count(list_text(LIST_HANDLERS), NUMBER_HANDLER " number"),
+		  1, "handlers of the module in debugfs");
 	need_eq(unload("number"), 0, "unload, nothing was retrieved");
 	expect_err(luo_retrieve_fd(ctx->in, late_tokens[0]), -EOPNOTSUPP,
 		   "retrieve_fd without the module again");
@@ -418,6 +442,52 @@ static int try_kexec(void)
 	return -errno;
 }
 
+#define GOING_ON 1
+
+static void *kexec_in_thread(void *arg)
+{
+	atomic_int *answer = arg;
+
+	*answer = try_kexec();
+	return NULL;
+}
+
+static int session_state(char *state)
+{
+	struct list_row row = {};
+	int lines = list_find(list_text(LIST_SESSIONS), "kexec_handler.refused",
+			      "outgoing", &row);
+
+	strcpy(state, row.state);
+	return lines;
+}
+
+/* A reader of debugfs sees what a kexec waits for, and does not wait for it. */
+static void slow_freeze(void)
+{
+	atomic_int answer = GOING_ON;
+	char state[16] = {};
+	pthread_t thread;
+	int i;
+
+	set("freeze_takes", 200);
+	need_eq(pthread_create(&thread, NULL, kexec_in_thread, &answer), 0,
+		"a thread");
+	for (i = 0; i < 2000 && strcmp(state, "frozen"); i++) {
+		expect_eq(session_state(state), 1, "lines of the session");
+		if (answer != GOING_ON)
+			break;
+		usleep(1000);
+	}
+	expect_eq(strcmp(state, "frozen"), 0, "the session is seen as frozen");
+	expect_eq(answer, GOING_ON, "reboot(2), while that is seen");
+	pthread_join(thread, NULL);
+	expect_err(answer, -EBUSY, "kexec, a file cannot be frozen");
+	expect_eq(session_state(state), 1, "lines of the session");
+	expect_eq(strcmp(state, "open"), 0, "the session is open again");
+	set("freeze_takes", 0);
+}
+
 static void refused_first(struct stage_ctx *ctx)
 {
 	static const __u64 tokens[] = { 7, 9, 8 };
@@ -436,6 +506,7 @@ static void refused_first(struct stage_ctx *ctx)
 			   "freeze:11 freeze:12 freeze:13 unfreeze:13 unfreeze:12 unfreeze:11");
 	stage_expect_log("%s",
 			 "kexec refused: number-v1 file 0x8 of session .*refused cannot be frozen: -16");
+	slow_freeze();
 	clear_log();
 	set("freeze_refuses", 42);
 	set("freeze_returns", 5);
@@ -488,6 +559,7 @@ static void flb_second(struct stage_ctx *ctx)
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	if (!unused) {
 		expect_log(0, 59, "finish_pending:51");
+		expect_flb("incoming retrieved 0 1 number");
 		expect_err(unload("number"), -EWOULDBLOCK,
 			   "unload while the FLB is in use");
 		clear_log();
@@ -503,6 +575,7 @@ static void flb_second(struct stage_ctx *ctx)
 		   "get_incoming of an FLB that is finished");
 	expect_err(unload("liveupdate"), -EWOULDBLOCK,
 		   "unload liveupdate while number uses it");
+	expect_flb("incoming finished 0 0 number");
 	need_eq(unload("number"), 0, "unload");
 }
 

@@ -122,29 +122,6 @@ static __u64 *frames_of(int fd, size_t pages)
 	return pfns;
 }
 
-static int by_number(const void *a, const void *b)
-{
-	const __u64 *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
-}
-
-/* How many pages have no neighbor after them in the same file. */
-static long runs(const __u64 *pfns, size_t pages)
-{
-	__u64 *sorted = malloc(pages * sizeof(*sorted));
-	long found = 1;
-	size_t i;
-
-	need_eq(!sorted, 0, "no memory to sort");
-	memcpy(sorted, pfns, pages * sizeof(*sorted));
-	qsort(sorted, pages, sizeof(*sorted), by_number);
-	for (i = 1; i < pages; i++)
-		found += sorted[i] != sorted[i - 1] + 1;
-	free(sorted);
-	return found;
-}
-
 /* Fills nearly all memory with bytes that no file has. */
 static void fill_memory(void)
 {
@@ -161,7 +138,7 @@ static void expect_pieces(int session, const __u64 *pfns, size_t pages)
 
 	if (luo_is_c())
 		return;
-	expect_range(own, runs(pfns, pages), pages, "pieces of the file");
+	expect_range(own, luo_runs_of(pfns, pages), pages, "pieces of the file");
 	/* The array, its list, the header of the file, and the list of files. */
 	expect_range(found, own + 1, own + pages / 256 + 4, "pieces in fdinfo");
 	total_pieces += found;
@@ -190,9 +167,9 @@ static void scatter(struct stage_ctx *ctx, const char *name, size_t pages,
 	stage_save_pfns("kept", kept);
 	stage_save_pfns("between", other);
 	pfns = frames_of(kept, pages);
-	stage_note("%zu pages in %ld runs", pages, runs(pfns, pages));
+	stage_note("%zu pages in %ld runs", pages, luo_runs_of(pfns, pages));
 	/* The page allocator decides: some kernels put two pages side by side. */
-	expect_range(runs(pfns, pages), pages / 4, pages, "runs");
+	expect_range(luo_runs_of(pfns, pages), pages / 4, pages, "runs");
 	expect_pieces(session, pfns, pages);
 	free(pfns);
 }

@@ -386,6 +386,29 @@ long luo_pieces_of(const __u64 *pfns, size_t pages)
 	return pieces;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+long luo_runs_of(const __u64 *pfns, size_t pages)
+{
+	__u64 *sorted = malloc(pages * sizeof(*sorted));
+	long found = 0;
+	size_t i;
+
+	if (!sorted)
+		return -ENOMEM;
+	memcpy(sorted, pfns, pages * sizeof(*sorted));
+	qsort(sorted, pages, sizeof(*sorted), by_number);
+	for (i = 0; i < pages; i++)
+		found += !i || sorted[i] != sorted[i - 1] + 1;
+	free(sorted);
+	return found;
+}
+
 const char *luo_file_line(__u64 token, const char *handler, const char *state)
 {
 	static char line[160];

@@ -102,6 +102,8 @@ bool luo_fdinfo_counts(const char *text, int files);
  */
 long luo_pieces(int session);
 long luo_pieces_of(const __u64 *pfns, size_t pages);
+/* How many runs of adjacent pages there are, whatever their order; -ENOMEM. */
+long luo_runs_of(const __u64 *pfns, size_t pages);
 
 /* Facts about memory, in pages. */
 long luo_meminfo(const char *field);

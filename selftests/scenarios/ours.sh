@@ -7,6 +7,8 @@ load_module
 for program in /selftests/ours/*; do
 	name=${program##*/}
 	case "$name" in
+	# It has a scenario of its own.
+	debugfs) continue ;;
 	kexec_* | test_* | fault_* | demo | forged | image_* | limits | soak) continue ;;
 	esac
 	# It counts free memory, which moves too much on a debug kernel.

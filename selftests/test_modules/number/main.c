@@ -6,6 +6,7 @@
  * were called.
  */
 #include <linux/anon_inodes.h>
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -32,6 +33,10 @@ MODULE_PARM_DESC(freeze_refuses, "the file that cannot be frozen");
 static int freeze_returns = -EBUSY;
 module_param(freeze_returns, int, 0644);
 MODULE_PARM_DESC(freeze_returns, "what freeze returns for that file");
+
+static unsigned int freeze_takes;
+module_param(freeze_takes, uint, 0644);
+MODULE_PARM_DESC(freeze_takes, "milliseconds for which freeze sleeps");
 
 static int retrieve_returns;
 module_param(retrieve_returns, int, 0644);
@@ -298,6 +303,8 @@ static int number_freeze(struct liveupdate_file_op_args *args)
 	struct number_ser *ser = args->private_data;
 
 	log_call("freeze", number->id);
+	if (freeze_takes)
+		msleep(freeze_takes);
 	if (freeze_refuses == number->id)
 		return freeze_returns;
 	mutex_lock(&number->lock);

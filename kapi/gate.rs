@@ -94,7 +94,8 @@ const NAME_SIZE: usize = bindings::LU_MODULE_NAME_LEN as usize;
 impl ModuleName {
     /// The name of this module.
     pub(crate) fn this() -> Self {
-        // SAFETY: This module exists as long as its code runs.
+        // SAFETY: The address of a static is not null. This module is not freed as long as its code
+        // runs.
         unsafe { Self::of(NonNull::new_unchecked(&raw mut bindings::__this_module)) }
     }
 

@@ -71,6 +71,7 @@ void lu_module_put(void);
 bool lu_other_module_get(struct module *module);
 void lu_other_module_get_more(struct module *module);
 void lu_other_module_put(struct module *module);
+bool lu_other_module_is_loading(struct module *module);
 
 /* helpers/kho.c */
 phys_addr_t lu_virt_to_phys(void *virt);

@@ -8,7 +8,7 @@
 //!
 //! A reference to the other module usually keeps the gate open: the module cannot go before its
 //! files. But its initialization can fail after it has registered something, and then the kernel
-//! frees it whatever references there are.
+//! frees it whatever references there are: see [`super::module`].
 
 use core::{
     marker::PhantomData,
@@ -18,15 +18,21 @@ use core::{
 use kernel::{
     ffi::c_int,
     prelude::*,
-    sync::atomic::{
-        ordering::Relaxed,
-        Atomic, //
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc, //
     }, //
 };
 
 use super::{
     bindings,
-    module::OtherModule,
+    module::{
+        OtherModule,
+        Owner, //
+    },
     rwsem::RwSem, //
 };
 
@@ -87,12 +93,11 @@ impl Compatible {
 ///
 /// # Invariants
 ///
-/// As long as `closed` is 0 and `sem` is held, `value` and everything that it refers to is valid, and
-/// `owner` is a module that is not freed.
+/// As long as `closed` is 0 and `sem` is held, `value` and everything that it refers to is valid.
 #[pin_data]
 pub(crate) struct Gate<T> {
     value: NonNull<T>,
-    owner: NonNull<bindings::module>,
+    owner: Arc<Owner>,
     name: Compatible,
     closed: Atomic<i32>,
     #[pin]
@@ -100,14 +105,14 @@ pub(crate) struct Gate<T> {
 }
 
 // SAFETY: `value` is only given to callbacks of the other module, which has promised that any thread
-// may call them. Any thread may take a reference to a module.
+// may call them. The rest is `Send`.
 unsafe impl<T> Send for Gate<T> {}
 // SAFETY: As above, several at once.
 unsafe impl<T> Sync for Gate<T> {}
 
 impl<T> Gate<T> {
     /// An open gate. `sem` initializes its semaphore. `EINVAL` if there is no owner, or if the name is
-    /// empty, has no end, or is not UTF-8.
+    /// empty, has no end, or is not UTF-8; `ENOMEM`.
     ///
     /// # Safety
     ///
@@ -120,8 +125,9 @@ impl<T> Gate<T> {
         compatible: &[u8; 48],
         sem: impl PinInit<RwSem>,
     ) -> Result<impl PinInit<Self>> {
-        let owner = NonNull::new(owner).ok_or(EINVAL)?;
         let name = Compatible::new(compatible)?;
+        // SAFETY: By the requirements of this function.
+        let owner = unsafe { Owner::new(owner) }?;
         // INVARIANT: By the requirements of this function.
         Ok(pin_init!(Self {
             value,
@@ -142,17 +148,13 @@ impl<T> Gate<T> {
         self.name.as_str()
     }
 
-    /// Takes a reference to the module. `ENODEV` if it is being unloaded.
+    /// Takes a reference to the module. `ENODEV` if it is being unloaded, or if the gate is closed.
     ///
     /// # Context
     ///
-    /// Process context; sleeps.
+    /// Any: it does not wait for [`Gate::close`], which waits for callbacks.
     pub(crate) fn pin(&self) -> Result<OtherModule> {
-        self.call(|_| {
-            // SAFETY: By the type invariant the module is not freed as long as the gate is open, which
-            // it is during the call.
-            unsafe { OtherModule::get(self.owner) }
-        })?
+        self.owner.get()
     }
 
     /// Calls `call` with the value, which is valid during the call. `ENODEV` if the gate is closed.
@@ -187,8 +189,9 @@ impl<T> Gate<T> {
     ///
     /// # Context
     ///
-    /// Process context; sleeps. Not from within a call.
+    /// Process context of a call by the other module; sleeps. Not from within a call.
     pub(crate) fn close(&self) {
+        self.owner.unregister();
         let _all = self.sem.write_unkillable();
         self.closed.store(1, Relaxed);
     }

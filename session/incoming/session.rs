@@ -307,6 +307,7 @@ impl Session {
         }
         let handlers = &*self.registry.shared.handlers;
         if !state.files.iter_mut().all(|file| file.can_finish(handlers)) {
+            state.files.iter_mut().for_each(|file| file.cannot_finish());
             return Err(EBUSY);
         }
         let mut files = core::mem::replace(&mut state.files, FileSet::empty());

@@ -28,7 +28,7 @@ PEER_KERNEL=c-7.3
 DEBUG_KERNEL=debug-7.3
 NO_SOURCE=77
 # Of selftests/test_modules.
-HANDLERS="number example"
+HANDLERS="number borrow example"
 
 # lock_out: two builds at a time would write to the same files of out/.
 lock_out()

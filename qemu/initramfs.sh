@@ -31,7 +31,7 @@ libraries_of()
 inputs()
 {
 	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko "$OUT"/number*/number.ko
-		"$OUT"/upstream-flb/upstream_flb.ko)
+		"$OUT"/borrow*/borrow.ko "$OUT"/upstream-flb/upstream_flb.ko)
 	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
 	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
@@ -73,7 +73,7 @@ assemble()
 			"$OUT/module-test/liveupdate.ko"
 	fi
 	# The modules for another kernel are in a folder of its name.
-	for file in "$OUT"/{module,module-test,forge,number}-*-[0-9]*/*.ko; do
+	for file in "$OUT"/{module,module-test,forge,number,borrow}-*-[0-9]*/*.ko; do
 		[ -f "$file" ] || continue
 		kernel=$(basename "${file%/*}")
 		name=$(basename "$file" .ko)
@@ -84,13 +84,15 @@ assemble()
 		kernel=${kernel#test-}
 		kernel=${kernel#forge-}
 		kernel=${kernel#number-}
+		kernel=${kernel#borrow-}
 		mkdir -p "$root/lib/$kernel"
 		strip --strip-debug -o "$root/lib/$kernel/$name.ko" "$file"
 	done
 	if [ -f "$OUT/forge/forge.ko" ]; then
 		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"
 	fi
-	for file in "$OUT"/number/number.ko "$OUT"/upstream-flb/upstream_flb.ko; do
+	for file in "$OUT"/number/number.ko "$OUT"/borrow/borrow.ko \
+		"$OUT"/upstream-flb/upstream_flb.ko; do
 		if [ "$WHAT" != bench ] && [ -f "$file" ]; then
 			strip --strip-debug -o "$root/lib/$(basename "$file")" "$file"
 		fi

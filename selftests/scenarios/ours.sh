@@ -7,7 +7,7 @@ load_module
 for program in /selftests/ours/*; do
 	name=${program##*/}
 	case "$name" in
-	kexec_* | test_* | fault_* | demo | forged | image_* | limits | registration | soak) continue ;;
+	kexec_* | test_* | fault_* | handler_* | demo | forged | image_* | limits | registration | soak) continue ;;
 	esac
 	# It counts free memory, which moves too much on a debug kernel.
 	[ "$name" != accounting ] || ! is_debug_kernel || continue

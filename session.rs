@@ -109,6 +109,7 @@
 //! 11. `Registry::lists` of `file_handlers/registry.rs`, then `ForeignHandler::flbs`,
 //!     `Arrived::entries` and `kapi::handler_api::API`: for one lookup or change. No callback runs
 //!     meanwhile.
+//! 12. `kapi::module::Owner::state`, a spinlock, while a reference to another module is taken or put.
 
 mod blocks;
 mod commands;

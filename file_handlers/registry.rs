@@ -337,8 +337,13 @@ impl HandlerApi for Registry {
     fn register_flb(&self, handler: HandlerKey, flb: NewFlb<'_>) -> Result {
         let mut lists = self.lists.lock();
         let handler = lists.handler(handler).ok_or(EINVAL)?.clone();
+        let (key, is_new) = (flb.key(), lists.flb(flb.key()).is_none());
         let flb = lists.flb_or_new(&flb)?;
-        handler.link(flb)
+        handler.link(flb).inspect_err(|_| {
+            if is_new {
+                lists.flbs.retain(|other| other.key() != key);
+            }
+        })
     }
 
     fn unregister_flb(&self, handler: HandlerKey, flb: FlbKey) {

@@ -73,6 +73,7 @@ void lu_module_put(void);
 bool lu_other_module_get(struct module *module);
 void lu_other_module_get_more(struct module *module);
 void lu_other_module_put(struct module *module);
+bool lu_other_module_is_loading(struct module *module);
 void lu_process_name(char *name);
 
 /* helpers/kho.c */

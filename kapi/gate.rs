@@ -8,7 +8,7 @@
 //!
 //! A reference to the other module usually keeps the gate open: the module cannot go before its
 //! files. But its initialization can fail after it has registered something, and then the kernel
-//! frees it whatever references there are.
+//! frees it whatever references there are: see [`super::module`].
 
 use core::{
     marker::PhantomData,
@@ -21,6 +21,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        Arc,
         CondVar,
         Mutex, //
     }, //
@@ -28,7 +29,10 @@ use kernel::{
 
 use super::{
     bindings,
-    module::OtherModule, //
+    module::{
+        OtherModule,
+        Owner, //
+    }, //
 };
 
 /// What identifies a `T` of another module as long as it is registered.
@@ -117,12 +121,12 @@ impl ModuleName {
 ///
 /// # Invariants
 ///
-/// As long as the gate is open, or a call is running, `value` and everything that it refers to is valid,
-/// and `owner` is a module that is not freed.
+/// As long as the gate is open, or a call is running, `value` and everything that it refers to is
+/// valid.
 #[pin_data]
 pub(crate) struct Gate<T> {
     value: NonNull<T>,
-    owner: NonNull<bindings::module>,
+    owner: Arc<Owner>,
     name: Compatible,
     module_name: ModuleName,
     #[pin]
@@ -140,14 +144,14 @@ struct Calls {
 }
 
 // SAFETY: `value` is only given to callbacks of the other module, which has promised that any thread
-// may call them. Any thread may take a reference to a module.
+// may call them. The rest is `Send`.
 unsafe impl<T> Send for Gate<T> {}
 // SAFETY: As above, several at once.
 unsafe impl<T> Sync for Gate<T> {}
 
 impl<T> Gate<T> {
     /// An open gate. `EINVAL` if there is no owner, or if the name is empty, has no end, or is not
-    /// UTF-8.
+    /// UTF-8; `ENOMEM`.
     ///
     /// # Safety
     ///
@@ -159,10 +163,12 @@ impl<T> Gate<T> {
         owner: *mut bindings::module,
         compatible: &[u8; 48],
     ) -> Result<impl PinInit<Self>> {
-        let owner = NonNull::new(owner).ok_or(EINVAL)?;
         let name = Compatible::new(compatible)?;
+        let owner = NonNull::new(owner).ok_or(EINVAL)?;
         // SAFETY: By the requirements of this function the owner is not freed meanwhile.
         let module_name = unsafe { ModuleName::of(owner) };
+        // SAFETY: By the requirements of this function.
+        let owner = unsafe { Owner::new(owner) }?;
         // INVARIANT: By the requirements of this function.
         Ok(pin_init!(Self {
             value,
@@ -192,17 +198,13 @@ impl<T> Gate<T> {
         self.module_name
     }
 
-    /// Takes a reference to the module. `ENODEV` if it is being unloaded.
+    /// Takes a reference to the module. `ENODEV` if it is being unloaded, or if the gate is closed.
     ///
     /// # Context
     ///
-    /// Process context; sleeps.
+    /// Any: it does not wait for [`Gate::close`], which waits for callbacks.
     pub(crate) fn pin(&self) -> Result<OtherModule> {
-        self.call(|_| {
-            // SAFETY: By the type invariant the module is not freed as long as the gate is open, which
-            // it is during the call.
-            unsafe { OtherModule::get(self.owner) }
-        })?
+        self.owner.get()
     }
 
     /// Calls `call` with the value, which is valid during the call. `ENODEV` if the gate is closed.
@@ -234,8 +236,9 @@ impl<T> Gate<T> {
     ///
     /// # Context
     ///
-    /// Process context; sleeps. Not from within a call.
+    /// Process context of a call by the other module; sleeps. Not from within a call.
     pub(crate) fn close(&self) {
+        self.owner.unregister();
         let mut calls = self.calls.lock();
         calls.open = false;
         while calls.running > 0 {

@@ -14,7 +14,12 @@ use core::{
 };
 
 use kernel::{
+    new_spinlock,
     prelude::*,
+    sync::{
+        Arc,
+        SpinLock, //
+    },
     types::NotThreadSafe, //
 };
 
@@ -81,50 +86,116 @@ impl ModulePin {
     }
 }
 
-/// A reference to another module, which cannot be unloaded meanwhile. Dropping it puts it.
+/// Another module that has registered something.
+///
+/// A module with references is not unloaded. But if its initialization fails, the kernel frees it
+/// whatever references there are, and these must not be put any more. So what such a module
+/// unregisters during its initialization makes all its references worthless.
 ///
 /// # Invariants
 ///
-/// We own a reference to the module.
-pub(crate) struct OtherModule(NonNull<bindings::module>);
+/// `module` is not freed as long as `state` is [`OwnerState::Registered`], or it is
+/// [`OwnerState::Unregistered`] and there is an [`OtherModule`].
+#[pin_data]
+pub(super) struct Owner {
+    module: NonNull<bindings::module>,
+    #[pin]
+    state: SpinLock<OwnerState>,
+}
 
-// SAFETY: A reference to a module may be put by any thread.
-unsafe impl Send for OtherModule {}
-// SAFETY: A shared reference only allows to take another one, which any thread may do.
-unsafe impl Sync for OtherModule {}
+enum OwnerState {
+    Registered,
+    /// The module lives on.
+    Unregistered,
+    /// The module is about to be freed, or is.
+    Freed,
+}
 
-impl OtherModule {
-    /// Takes a reference. `ENODEV` if the module is being unloaded.
+// SAFETY: Any thread may take and put a reference to a module.
+unsafe impl Send for Owner {}
+// SAFETY: As above, several at once.
+unsafe impl Sync for Owner {}
+
+impl Owner {
+    /// `ENOMEM`.
+    ///
+    /// # Safety
+    ///
+    /// `module` is not freed until [`Owner::unregister`] was called.
+    pub(super) unsafe fn new(module: NonNull<bindings::module>) -> Result<Arc<Self>> {
+        // INVARIANT: By the requirement of this function.
+        Arc::pin_init(
+            pin_init!(Self {
+                module,
+                state <- new_spinlock!(OwnerState::Registered),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Takes a reference. `ENODEV` if the module is being unloaded, or has nothing registered.
     ///
     /// # Context
     ///
     /// Any.
-    ///
-    /// # Safety
-    ///
-    /// `module` is a module that is not freed during the call.
-    pub(super) unsafe fn get(module: NonNull<bindings::module>) -> Result<Self> {
-        // SAFETY: By the requirement of this function the module is valid.
-        if !unsafe { bindings::lu_other_module_get(module.as_ptr()) } {
-            return Err(ENODEV);
-        }
+    pub(super) fn get(self: &Arc<Self>) -> Result<OtherModule> {
+        let state = self.state.lock();
+        // SAFETY: By the type invariant the module is not freed in that state.
+        let got = matches!(*state, OwnerState::Registered)
+            && unsafe { bindings::lu_other_module_get(self.module.as_ptr()) };
+        drop(state);
         // INVARIANT: This is the reference that was taken.
-        Ok(Self(module))
+        got.then(|| OtherModule(self.clone())).ok_or(ENODEV)
+    }
+
+    /// Says that nothing is registered any more. The module may be freed when this has returned.
+    ///
+    /// # Context
+    ///
+    /// Any. The caller has been called by the module.
+    pub(super) fn unregister(&self) {
+        let mut state = self.state.lock();
+        if !matches!(*state, OwnerState::Registered) {
+            return;
+        }
+        // SAFETY: By the type invariant the module is not freed in that state.
+        let loading = unsafe { bindings::lu_other_module_is_loading(self.module.as_ptr()) };
+        // INVARIANT: A module that is initialized is not freed as long as there are references.
+        *state = if loading {
+            OwnerState::Freed
+        } else {
+            OwnerState::Unregistered
+        };
     }
 }
 
+/// A reference to another module, which cannot be unloaded meanwhile. Dropping it puts it.
+///
+/// # Invariants
+///
+/// We own a reference to the module, unless its state is [`OwnerState::Freed`].
+pub(crate) struct OtherModule(Arc<Owner>);
+
 impl Clone for OtherModule {
     fn clone(&self) -> Self {
-        // SAFETY: By the type invariant we own a reference, so another one may be taken.
-        unsafe { bindings::lu_other_module_get_more(self.0.as_ptr()) };
+        let state = self.0.state.lock();
+        if !matches!(*state, OwnerState::Freed) {
+            // SAFETY: By the type invariant we own a reference, so another one may be taken.
+            unsafe { bindings::lu_other_module_get_more(self.0.module.as_ptr()) };
+        }
+        drop(state);
         // INVARIANT: This is the reference that was taken.
-        Self(self.0)
+        Self(self.0.clone())
     }
 }
 
 impl Drop for OtherModule {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant we own a reference, which ends here.
-        unsafe { bindings::lu_other_module_put(self.0.as_ptr()) };
+        let state = self.0.state.lock();
+        if !matches!(*state, OwnerState::Freed) {
+            // SAFETY: By the type invariant we own a reference, which ends here. The lock keeps the
+            // module from being freed before this returns.
+            unsafe { bindings::lu_other_module_put(self.0.module.as_ptr()) };
+        }
     }
 }

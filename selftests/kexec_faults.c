@@ -6,6 +6,8 @@
  *
  * needs-loaded-kernel: stage 1 calls reboot(LINUX_REBOOT_CMD_KEXEC).
  *
+ * number.ko is loaded in both kernels: its files have a handler of another module.
+ *
  * The kexec itself must not happen while faults are injected. So the last file that
  * is frozen refuses: an open /dev/full, which the test build of the module preserves.
  * reboot(2) returns EBUSY if everything before that file has succeeded.
@@ -15,11 +17,14 @@
 #include "lib/faults.h"
 #include "lib/stages.h"
 
+#include "test_modules/number/number.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/reboot.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -48,13 +53,30 @@ static const struct kind {
 	bool huge;
 	bool sparse;
 	int supply;
+	bool number;
 } kinds[] = {
 	{ "retrieve_fd, empty", 0, false, false, 60 },
 	{ "retrieve_fd, one page", 100, false, false, 60 },
 	{ "retrieve_fd, 200 pages", 200 * LUO_PAGE, false, false, 90 },
 	{ "retrieve_fd, sparse", 4 * MIB, false, true, 90 },
 	{ "retrieve_fd, large folio", HUGE_PAGE, true, false, 60 },
+	{ "retrieve_fd, another module's file", 0, false, false, 60, true },
 };
+
+/* A file of number.ko. */
+static int make_number(__u64 value)
+{
+	int device = open(NUMBER_DEVICE, O_RDWR | O_CLOEXEC);
+	int fd = device < 0 ? -errno : ioctl(device, NUMBER_CREATE, value);
+
+	close(device);
+	return fd;
+}
+
+static const char *handler_of(const struct kind *kind)
+{
+	return kind->number ? NUMBER_HANDLER : LUO_MEMFD;
+}
 
 static __u64 token_of(size_t kind, int n)
 {
@@ -68,6 +90,8 @@ static int make_file(const struct kind *kind, __u64 seed)
 	size_t i;
 	int fd;
 
+	if (kind->number)
+		return make_number(seed);
 	if (kind->huge)
 		luo_write_file(THP_CONTROL, "always");
 	fd = luo_memfd(0, kind->sparse ? 0 : kind->size, seed);
@@ -84,8 +108,12 @@ static int make_file(const struct kind *kind, __u64 seed)
 
 static bool is_whole(int fd, const struct kind *kind, __u64 seed)
 {
+	__u64 value;
 	size_t i;
 
+	if (kind->number)
+		return read(fd, &value, sizeof(value)) == sizeof(value) &&
+		       value == seed;
 	if (luo_size(fd) != (off_t)kind->size)
 		return false;
 	if (!kind->sparse)
@@ -232,6 +260,8 @@ static void serialize(struct stage_ctx *ctx)
 	 */
 	next_sparse(&s, 0, 0);
 	last = need_fd(luo_create(ctx->dev, FORGER), "create_session");
+	/* With an FLB, whose entry is written first. */
+	put(last, make_number(1), 2);
 	full = need_fd(luo_open_full(O_RDWR | O_NONBLOCK), "/dev/full");
 	need_eq(luo_preserve(last, full, 1), 0,
 		"preserve /dev/full (not the test build?)");
@@ -250,7 +280,7 @@ static void serialize(struct stage_ctx *ctx)
 	expect_log_not_forged();
 	/*
 	 * The first call picks up the late pages. The second has nothing left
-	 * to do, and so cannot fail.
+	 * to do but to list the FLBs, with one allocation.
 	 */
 	need_eq(call_reboot(NULL, 0), 0, "reboot with late pages");
 	f.what = "reboot, nothing late";
@@ -258,7 +288,7 @@ static void serialize(struct stage_ctx *ctx)
 	f.absorbed = 0;
 	f.undo = NULL;
 	faults_walk(&f);
-	expect_eq(f.points, 0, "points of %s", f.what);
+	expect_eq(f.points, 1, "points of %s", f.what);
 
 	/* The memory for the late pages was freed. */
 	s.late = 1;
@@ -446,19 +476,20 @@ static void undo_retrieve_fd(void *arg, int attempt, int answer)
 static int again_retrieve_fd(void *arg, int attempt, int answer)
 {
 	struct incoming *in = arg;
+	const char *handler = handler_of(in->kind);
 	__u64 token = token_of(in->nr, attempt);
 	static char text[200000];
 	int first, second;
 
 	if (luo_fdinfo(in->session, text, sizeof(text)))
 		return -EIO;
-	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "pending")) ==
+	if (luo_count_line(text, luo_file_line(token, handler, "pending")) ==
 	    1)
 		return luo_retrieve_fd(in->session, token);
 	if (luo_count_line(text,
-			   luo_file_line(token, LUO_MEMFD, "retrieved")) == 1)
+			   luo_file_line(token, handler, "retrieved")) == 1)
 		return luo_retrieve_fd(in->session, token);
-	if (luo_count_line(text, luo_file_line(token, LUO_MEMFD, "failed")) !=
+	if (luo_count_line(text, luo_file_line(token, handler, "failed")) !=
 	    1)
 		return -ENODATA;
 	in->sticky++;
@@ -511,6 +542,8 @@ static void leave_to_finish(struct stage_ctx *ctx)
 				  "create_session");
 		put(session, luo_memfd(0, 3 * LUO_PAGE, i), 1);
 		put(session, luo_memfd(0, 3 * LUO_PAGE, i), 2);
+		put(session, make_number(i + 1), 3);
+		put(session, make_number(i + 1), 4);
 	}
 }
 
@@ -528,7 +561,9 @@ static const char *check_finish(void *arg, int attempt, int answer)
 
 	if (luo_fdinfo(in->session, text, sizeof(text)) ||
 	    luo_count_line(text, luo_file_line(1, LUO_MEMFD, "pending")) != 1 ||
-	    luo_count_line(text, luo_file_line(2, LUO_MEMFD, "retrieved")) != 1)
+	    luo_count_line(text, luo_file_line(2, LUO_MEMFD, "retrieved")) != 1 ||
+	    luo_count_line(text, luo_file_line(3, NUMBER_HANDLER, "pending")) != 1 ||
+	    luo_count_line(text, luo_file_line(4, NUMBER_HANDLER, "retrieved")) != 1)
 		return "the session is not what it was";
 	return NULL;
 }
@@ -541,6 +576,7 @@ static void next_to_finish(void *arg, int attempt, int answer)
 		close(in->session);
 	in->session = named(in->ctx, true, "finish", in->nr++);
 	close(luo_retrieve_fd(in->session, 2));
+	close(luo_retrieve_fd(in->session, 4));
 }
 
 static void finish(struct stage_ctx *ctx)

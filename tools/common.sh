@@ -14,7 +14,7 @@ JOBS=$(nproc)
 HOST=$TOP/host
 DEFAULT_KERNEL=rust-7.3
 # Modules of selftests/test_modules/ that register handlers.
-HANDLERS="number pair example memo"
+HANDLERS="number borrow pair example memo"
 LLVM_VERSION=19
 LLVM_BIN=/usr/lib/llvm-$LLVM_VERSION/bin
 export TOP HOST CACHE OUT LOGS JOBS LLVM_BIN

@@ -103,3 +103,15 @@ void lu_other_module_put(struct module *module)
 {
 	module_put(module);
 }
+
+/**
+ * lu_other_module_is_loading() - Ask whether a module is being initialized.
+ * @module: Module that is not freed during the call.
+ *
+ * Context: Any context.
+ * Return: Whether the kernel frees @module if its initialization fails.
+ */
+bool lu_other_module_is_loading(struct module *module)
+{
+	return module->state == MODULE_STATE_COMING;
+}

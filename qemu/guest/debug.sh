@@ -40,7 +40,7 @@ no_leaks()
 	sleep 5
 	echo scan >"$KMEMLEAK"
 	echo scan >"$KMEMLEAK"
-	awk -v RS='unreferenced object' '/\[liveupdate\]/ { print; leaks++ }
+	awk -v RS='unreferenced object' '/\[(liveupdate|number|borrow)\]/ { print; leaks++ }
 		END { exit leaks > 0 }' "$KMEMLEAK" | sed 's/^/# /' >/tmp/leaks
 	cat /tmp/leaks
 	[ ! -s /tmp/leaks ]

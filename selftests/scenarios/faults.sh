@@ -15,15 +15,18 @@ case "$STAGE" in
 	run_accounted fault_calls /selftests/ours/fault_calls
 	run kmemleak-1 no_leaks
 	next_kernel
+	run insmod-number insmod "$(module_path number)"
 	run kexec_faults-1 /selftests/ours/kexec_faults 1
 	go
 	;;
 2)
 	load_module liveupdate-test
+	run insmod-number insmod "$(module_path number)"
 	accounting_start
 	run first-open /selftests/ours/kexec_faults open 2
 	run kexec_faults-2 /selftests/ours/kexec_faults 2
 	accounting_check faults-accounting
+	run rmmod-number rmmod number
 	run rmmod rmmod liveupdate
 	;;
 esac

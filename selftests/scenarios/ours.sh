@@ -7,9 +7,9 @@ load_module
 for program in /selftests/ours/*; do
 	name=${program##*/}
 	case "$name" in
-	# It has a scenario of its own.
-	debugfs) continue ;;
-	kexec_* | test_* | fault_* | demo | forged | image_* | limits | soak) continue ;;
+	# They have scenarios of their own.
+	debugfs | registration) continue ;;
+	kexec_* | test_* | fault_* | handler_* | demo | forged | image_* | limits | soak) continue ;;
 	esac
 	# It counts free memory, which moves too much on a debug kernel.
 	[ "$name" != accounting ] || ! is_debug_kernel || continue

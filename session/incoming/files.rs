@@ -19,7 +19,10 @@ use super::super::{
 use crate::{
     abi::{
         chain,
-        luo::FileEntry,
+        luo::{
+            padded,
+            FileEntry, //
+        },
         Damage,
         PhysAddr, //
     },
@@ -221,14 +224,15 @@ impl FileSet {
             let counts = STATE_NAMES.map(|state| (state, count(state)));
             return fdinfo::counts(to, &counts);
         }
-        for file in self.iter_mut() {
+        for file in self.iter() {
             if to.is_full() {
                 break;
             }
-            let (token, state) = (file.token, file.state_name());
-            let handler = file.origin.handler(handlers);
-            let name = handler.map_or("unknown", |handler| handler.compatible());
-            fdinfo::file(to, token, name, state);
+            let handler = file.origin.look_up(handlers);
+            let name = handler
+                .as_ref()
+                .map_or("unknown", |handler| handler.compatible());
+            fdinfo::file(to, file.token, name, file.state_name());
         }
     }
 }
@@ -263,6 +267,22 @@ impl Origin {
         match self {
             Self::Found(handler) => Ok(handler),
             Self::Named(name) | Self::Missing(name) => Err(Damage::Handler { name: *name }),
+        }
+    }
+
+    /// The handler, if there is one at the moment. Its module stays loaded only as long as the result
+    /// exists.
+    fn look_up(&self, handlers: &Registry) -> Option<Handler> {
+        match self {
+            Self::Found(handler) => Some(handler.clone()),
+            Self::Named(name) | Self::Missing(name) => handlers.find(name),
+        }
+    }
+
+    /// The reverse of [`Origin::handler`], so that the module of the handler can be unloaded.
+    fn forget(&mut self) {
+        if let Self::Found(handler) = self {
+            *self = Self::Named(padded(handler.compatible()));
         }
     }
 }
@@ -364,6 +384,14 @@ impl IncomingFile {
         match self.origin.handler(handlers) {
             Ok(handler) => handler.can_finish(self.data, self.state.outcome()),
             Err(_) => true,
+        }
+    }
+
+    /// The session is not finished after all. A file that nobody has asked for does not need its
+    /// handler any more.
+    pub(super) fn cannot_finish(&mut self) {
+        if matches!(self.state, FileState::Pending) {
+            self.origin.forget();
         }
     }
 

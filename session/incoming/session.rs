@@ -356,6 +356,7 @@ impl Session {
         let mut state = self.state.lock();
         state.asking = false;
         if !agreed {
+            files.iter_mut().for_each(|file| file.cannot_finish());
             core::mem::swap(&mut state.files, &mut files);
         }
         drop(state);

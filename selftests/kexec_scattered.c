@@ -197,7 +197,6 @@ static void gather(struct stage_ctx *ctx, const char *name, size_t pages,
 					 1 << KPF_SLAB),
 		     pages * between / 4, pages * between,
 		     "frames between them that are free or in use");
-	fill_memory();
 
 	session = session_of(ctx, name, false);
 	fd = need_retrieve(session, 1);
@@ -210,6 +209,12 @@ static void gather(struct stage_ctx *ctx, const char *name, size_t pages,
 	close(fd);
 	free(kept);
 	free(other);
+}
+
+/* Before anything is retrieved: what lies between preserved pages is used. */
+static void fill_after(struct stage_ctx *ctx)
+{
+	fill_memory();
 }
 
 static void alternate_before(struct stage_ctx *ctx)
@@ -310,6 +315,7 @@ static void log_before(struct stage_ctx *ctx)
 
 static const struct stage_case cases[] = {
 	{ "memory", true, { NULL, memory_before, memory_after } },
+	{ "fill", true, { NULL, NULL, fill_after } },
 	{ "alternate", true, { NULL, alternate_before, alternate_after } },
 	{ "few", true, { NULL, few_before, few_after } },
 	{ "log", true, { NULL, log_before } },

@@ -13,7 +13,8 @@ use kernel::{
     },
     sync::{
         aref::ARef,
-        Mutex, //
+        Mutex,
+        MutexGuard, //
     }, //
 };
 
@@ -149,10 +150,11 @@ impl Files {
         pieces
     }
 
-    /// Tells others how large the session is.
-    fn publish(&mut self, counters: &Counters) {
-        let pieces = self.all_pieces().count();
-        counters.set_size(self.preserved.len() as u64, self.pages, pieces);
+    /// Tells others how large the session is. Returns all memory of it.
+    fn publish(&mut self, counters: &Counters) -> Pieces {
+        let pieces = self.all_pieces();
+        counters.set_size(self.preserved.len() as u64, self.pages, pieces.count());
+        pieces
     }
 }
 
@@ -219,16 +221,15 @@ impl<'a> TakenOut<'a> {
         }
         self.frozen = 0;
     }
-}
 
-impl Drop for TakenOut<'_> {
-    fn drop(&mut self) {
+    /// Puts the files back, and locks the set.
+    fn put_back(self) -> MutexGuard<'a, Files> {
         let mut files = self.set.files.lock();
-        files.preserved = core::mem::take(&mut self.preserved);
+        files.preserved = self.preserved;
         files.frozen = self.frozen;
         files.pieces.join(&self.pieces);
         files.pages += self.pages;
-        files.publish(&self.set.counters);
+        files
     }
 }
 
@@ -311,10 +312,10 @@ impl FileSet {
         self.counters.set_frozen(true);
         let mut taken = TakenOut::of(self);
         let result = taken.freeze(name).inspect_err(|_| taken.unfreeze());
-        drop(taken);
+        let mut files = taken.put_back();
+        let all = files.publish(&self.counters);
         result.inspect_err(|_| self.counters.set_frozen(false))?;
-        let mut files = self.files.lock();
-        pieces.join(&files.all_pieces());
+        pieces.join(&all);
         Ok(Location {
             head: files.blocks.head(),
             count: files.blocks.len(),
@@ -323,7 +324,9 @@ impl FileSet {
 
     /// The reverse of [`FileSet::freeze`], if the files are frozen.
     pub(super) fn unfreeze(&self) {
-        TakenOut::of(self).unfreeze();
+        let mut taken = TakenOut::of(self);
+        taken.unfreeze();
+        drop(taken.put_back());
         self.counters.set_frozen(false);
     }
 

@@ -6,7 +6,6 @@
  *
  * memory: 1G
  * timeout: 120
- * debug: yes
  */
 #include "lib/debugfs_lists.h"
 #include "lib/stages.h"

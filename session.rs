@@ -75,8 +75,9 @@
 //!    does not return.
 //! 2. `outgoing::Registry::blocks`, while sessions are serialized, or one comes or goes. Then
 //!    `outgoing::Registry::sessions` or `incoming::Registry::sessions`, for one lookup, insertion or
-//!    removal. The latter also while the list of incoming sessions is read; that is when the device, or
-//!    their list in debugfs, is first opened, and without lock 1. Nobody holds both.
+//!    removal. The former also while files of this module's own handlers are frozen, the latter while
+//!    the list of incoming sessions is read; that is when the device, or their list in debugfs, is
+//!    first opened, and without lock 1. Nobody holds both.
 //! 3. The files of a session: `outgoing::FileSet::files` and `incoming::Session::state`: for one
 //!    lookup or change, never while the pages of a file are walked or a handler is asked. A file that
 //!    is being retrieved is in a state of its own meanwhile; files that are frozen, or asked whether

@@ -107,6 +107,13 @@ pub(crate) enum Handler {
     },
 }
 
+impl Handler {
+    /// Whether another module has it.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self, Self::Foreign { .. })
+    }
+}
+
 impl Deref for Handler {
     type Target = dyn AnyHandler;
 

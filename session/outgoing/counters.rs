@@ -17,6 +17,8 @@ pub(super) struct Counters {
     preserving: Atomic<u64>,
     /// Whether a kexec is being entered that has come to the session.
     frozen: Atomic<u64>,
+    /// Whether another module has preserved a file.
+    slow: Atomic<u64>,
 }
 
 impl Counters {
@@ -28,6 +30,7 @@ impl Counters {
             pieces: Atomic::new(0),
             preserving: Atomic::new(0),
             frozen: Atomic::new(0),
+            slow: Atomic::new(0),
         }
     }
 
@@ -36,6 +39,15 @@ impl Counters {
         self.files.store(files, Relaxed);
         self.pages.store(pages, Relaxed);
         self.pieces.store(pieces, Relaxed);
+    }
+
+    /// Another module has preserved a file, and may take any time to freeze it.
+    pub(super) fn set_slow(&self) {
+        self.slow.store(1, Relaxed);
+    }
+
+    pub(super) fn is_slow(&self) -> bool {
+        self.slow.load(Relaxed) != 0
     }
 
     /// A task begins to preserve a file.

@@ -399,6 +399,9 @@ impl<'a> ReservedToken<'a> {
         files.blocks.push(&file.entry())?;
         file.preserved.count_in(&mut files.pieces);
         files.pages += file.preserved.pages();
+        if file.handler.is_foreign() {
+            self.set.counters.set_slow();
+        }
         // INVARIANT: This is the file of the entry.
         let _ = files.preserved.push_within_capacity(file);
         files.publish(&self.set.counters);

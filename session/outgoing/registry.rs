@@ -61,6 +61,9 @@ pub(in crate::session) trait Freeze {
     /// The reverse of [`Freeze::freeze`], if the files are frozen.
     fn unfreeze(&self);
 
+    /// Whether freezing it may take any time, because another module does part of it.
+    fn is_slow(&self) -> bool;
+
     /// What others can see of the session. Waits for nobody.
     fn row(&self) -> SessionRow;
 }
@@ -69,9 +72,6 @@ struct Sessions<S> {
     by_name: RBTree<Name, Arc<S>>,
     count: usize,
 }
-
-/// How many sessions are looked up at a time for serialization.
-const BATCH: usize = 8;
 
 /// What [`Registry::serialize`] wrote.
 pub(in crate::session) struct Written {
@@ -199,22 +199,19 @@ impl<S: Freeze> Registry<S> {
         })
     }
 
-    /// Calls `each` with every session, in the order of names, up to the first error. `sessions` is not
-    /// locked meanwhile: a file that is frozen may take any time, and others want to see that.
+    /// Calls `each` with every session, in the order of names, up to the first error. For a session that
+    /// may take any time, `sessions` is not locked meanwhile: others want to see what a kexec waits for.
     ///
     /// While a kexec is entered, no session comes or goes.
     fn for_each(&self, mut each: impl FnMut(&Name, &S) -> Result) -> Result {
         let mut last = None;
         loop {
-            let batch = self.sessions.lock().batch_after(last.as_ref());
-            let entries = batch.iter().map_while(Option::as_ref);
-            for (name, session) in entries {
-                each(name, session)?;
-                last = Some(*name);
-            }
-            if batch.last().is_none_or(Option::is_none) {
+            let slow = self.sessions.lock().each_fast(last.as_ref(), &mut each)?;
+            let Some((name, session)) = slow else {
                 return Ok(());
-            }
+            };
+            each(&name, &session)?;
+            last = Some(name);
         }
     }
 }
@@ -237,16 +234,25 @@ impl<S> Sessions<S> {
         let (name, session) = cursor.current();
         Some(call(name, session))
     }
+}
 
-    /// Some sessions from there on. If there are fewer, these are the last.
-    fn batch_after(&mut self, last: Option<&Name>) -> [Option<(Name, Arc<S>)>; BATCH] {
+impl<S: Freeze> Sessions<S> {
+    /// Calls `each` with the sessions after one of that name, up to the first that may take any time.
+    /// Returns that one.
+    fn each_fast(
+        &mut self,
+        last: Option<&Name>,
+        each: &mut impl FnMut(&Name, &S) -> Result,
+    ) -> Result<Option<(Name, Arc<S>)>> {
         let mut cursor = self.cursor_after(last);
-        core::array::from_fn(|_| {
-            let at = cursor.take()?;
+        while let Some(at) = cursor {
             let (name, session) = at.current();
-            let entry = (*name, session.clone());
+            if session.is_slow() {
+                return Ok(Some((*name, session.clone())));
+            }
+            each(name, session)?;
             cursor = at.move_next();
-            Some(entry)
-        })
+        }
+        Ok(None)
     }
 }

@@ -177,6 +177,10 @@ impl Freeze for Session {
         self.files.unfreeze();
     }
 
+    fn is_slow(&self) -> bool {
+        self.files.counters().is_slow()
+    }
+
     fn row(&self) -> SessionRow {
         let counters = self.files.counters();
         SessionRow {

@@ -62,8 +62,8 @@ fn copied(value: impl Borrow<u32>) -> u32 {
 }
 
 /// The loaded module. Fields are dropped in order: first the files in debugfs go, which show the others,
-/// then no user can open the device any more, then no kexec asks the orchestrator, and then the orchestrator is freed. Other modules that use the
-/// exported functions keep this one loaded.
+/// then no user can open the device any more, then no kexec asks the orchestrator, and then the
+/// orchestrator is freed. Other modules that use the exported functions keep this one loaded.
 #[pin_data]
 struct LiveUpdate {
     _debugfs: Directory<Orchestrator>,

@@ -94,9 +94,9 @@
 //! 7. `kapi::handover::Handover::claims`, one of many: for one look at memory that was handed over,
 //!    or one claim, in a block of memory. Nobody holds two.
 //!
-//! A reader of the lists in debugfs (`listing.rs`) takes one lock at a time, for one lookup: one of the
-//! two `sessions` of 2, or one of 11; of 9, only if nobody has it. So it waits for no other call, not
-//! even for a kexec that is being entered.
+//! A reader of the lists in debugfs (`listing.rs`) takes for one lookup: one of the two `sessions` of 2,
+//! and 3 for outgoing sessions; or one of 11; of 9, only if nobody has it. So it waits for no callback
+//! of another module, not even for one that holds up a kexec.
 //!
 //! Callbacks of other modules may take any time. They run with lock 1 held, and in this order with the
 //! locks of `file_handlers/` and `kapi/gate.rs`:

@@ -6,7 +6,7 @@
  * holes ("hollow"), and a page that is written after preserve ("late"). n is the
  * length of the file in MiB.
  */
-#include "lib/luo.h"
+#include "lib/frames.h"
 #include "lib/pressure.h"
 #include "bench.h"
 #include "measure.h"

@@ -22,6 +22,7 @@ use super::{
         Flb,
         FlbUse, //
     },
+    Added,
     AnyHandler,
     CountedFile,
     Failure,
@@ -270,7 +271,7 @@ impl CountedFile for PreservedForeign {
         self.file.pages()
     }
 
-    fn count_added_in(&mut self, pieces: &mut Pieces) {
-        self.file.count_added_in(pieces);
+    fn take_added(&mut self) -> Added {
+        self.file.take_added()
     }
 }

@@ -79,6 +79,7 @@ use kernel::{
 use pin_init::stack_pin_init;
 
 use super::{
+    Added,
     CountedFile,
     Failure,
     FileHandler,
@@ -209,8 +210,8 @@ impl CountedFile for Preserved {
         self.folios.pages()
     }
 
-    fn count_added_in(&mut self, pieces: &mut Pieces) {
-        pieces.add_elsewhere(core::mem::take(&mut self.added_pieces));
+    fn take_added(&mut self) -> Added {
+        core::mem::take(&mut self.added)
     }
 }
 
@@ -243,8 +244,8 @@ pub(crate) struct Preserved {
     failures: u64,
     /// Count of pages written to the swap area at the last look at the holes.
     swap_writes: u64,
-    /// Pieces of memory that [`Preserved::freeze`] has added, and that are not counted yet.
-    added_pieces: u64,
+    /// What [`Preserved::freeze`] has added, and nobody has counted yet.
+    added: Added,
     file: Frozen,
 }
 
@@ -281,7 +282,7 @@ impl Preserved {
             pages_past,
             failures,
             swap_writes,
-            added_pieces: 0,
+            added: Added::default(),
             file,
         };
         Ok(KBox::new(preserved, GFP_KERNEL)?)
@@ -329,8 +330,12 @@ impl Preserved {
         let pieces_before = self.folios.most_pieces();
         let result = self.folios.fill_gaps(&self.file, |_| Ok(()));
         // Pages that were added before an error stay. It is too late to refuse for a limit.
-        self.account.add(self.folios.pages() - before);
-        self.added_pieces += self.folios.most_pieces() - pieces_before;
+        let pages = self.folios.pages() - before;
+        self.account.add(pages);
+        self.added.join(Added {
+            pages,
+            pieces: self.folios.most_pieces() - pieces_before,
+        });
         describe(&self.file, seals, &mut self.folios).store(self.header.bytes_mut());
         result?;
         (self.failures, self.swap_writes) = (failures, swap_writes);

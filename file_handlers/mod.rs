@@ -3,10 +3,11 @@
 //! Kinds of files that can cross a live update.
 //!
 //! A kind of file has a handler, a value whose type implements [`FileHandler`]. `BUILT_IN` lists
-//! those of this module; other modules register theirs ([`registry`]), whose [`callbacks`] an adapter
-//! turns into the same trait, and whose files can depend on other objects ([`foreign`], [`flb`]). The orchestrator (`session/`) knows no kind of file: it finds the
-//! handler of a file once, when the file is preserved or when somebody needs it in the next kernel,
-//! and calls the handler from then on.
+//! those of this module; other modules register theirs ([`registry`]). An adapter turns their
+//! [`callbacks`] into the same trait, and their files can depend on other objects ([`foreign`],
+//! [`flb`]). The orchestrator (`session/`) knows no kind of file: it finds the handler of a file once,
+//! when the file is preserved or when somebody needs it in the next kernel, and calls the handler from
+//! then on.
 //!
 //! The trait is in `include/liveupdate/handler.rs`, which also tells the life of a file. Modules that
 //! have a handler in Rust include the same file. Handlers of this module also implement
@@ -90,9 +91,27 @@ pub(crate) trait CountedFile: PreservedFile {
         0
     }
 
-    /// Adds what [`PreservedFile::freeze`] has preserved since this was called last. Called after each
+    /// What [`PreservedFile::freeze`] has preserved since this was called last. Called after each
     /// attempt, also if it failed.
-    fn count_added_in(&mut self, _pieces: &mut Pieces) {}
+    fn take_added(&mut self) -> Added {
+        Added::default()
+    }
+}
+
+/// Memory that was preserved for a file when the file was frozen.
+#[derive(Default)]
+pub(crate) struct Added {
+    /// Pages of content.
+    pub(crate) pages: u64,
+    pub(crate) pieces: u64,
+}
+
+impl Added {
+    /// Adds what another file has added.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.pages += other.pages;
+        self.pieces += other.pieces;
+    }
 }
 
 /// A handler that a file uses, found once for the file. The module that has it stays loaded.

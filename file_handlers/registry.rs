@@ -195,7 +195,8 @@ impl Registry {
         self.find_registered(until_nul(compatible)?)
     }
 
-    /// A handler of this module, or who presents it.
+    /// A handler of this module. In the build for tests another module may have registered it as its
+    /// own: then that registration.
     fn built_in(&self, handler: &'static dyn AnyHandler) -> Handler {
         #[cfg(liveupdate_test)]
         if let Some(presented) = self.find_registered(handler.compatible().as_bytes()) {

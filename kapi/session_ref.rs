@@ -36,7 +36,8 @@ pub(super) enum SessionRef<'a> {
     Incoming(&'a dyn IncomingFiles),
 }
 
-/// The arguments of a callback, and what is behind them for the functions of this module.
+/// The arguments of a callback. A callback knows the first field only; the functions that it may call
+/// find the second.
 #[repr(C)]
 pub(super) struct Args<'a> {
     pub(super) c: liveupdate_file_op_args,
@@ -71,7 +72,7 @@ impl<'a> Args<'a> {
 }
 
 impl SessionRef<'_> {
-    /// The session behind a pointer of [`Args::session_of`].
+    /// The session to which a pointer of [`Args::session_of`] leads.
     ///
     /// # Safety
     ///

@@ -91,7 +91,7 @@ make_bench()
 	# The kernel's headers first: its UAPI is newer than the C library's.
 	gcc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -pthread -static -s \
 		-I"$TOP/selftests" -isystem "$(built_dir "$DEFAULT_KERNEL")/usr/include" \
-		-o "$OUT/bench/bench" "$TOP"/bench/*.c "$TOP"/selftests/lib/{luo,pressure}.c
+		-o "$OUT/bench/bench" "$TOP"/bench/*.c "$TOP"/selftests/lib/{frames,luo,pressure}.c
 }
 
 install_packages()

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The lists in debugfs: what they say of outgoing sessions and of handlers, that each
- * session is there once while others come and go, and that a reader who takes any
- * time holds up nobody.
+ * The lists in debugfs: what they say of outgoing sessions and of handlers. Each
+ * session must be there once, also while others come and go. A slow reader must hold up
+ * nobody.
  */
 #include "lib/debugfs_lists.h"
 #include "lib/fixture.h"

@@ -7,6 +7,7 @@
  * memory: 1G
  * timeout: 240
  */
+#include "lib/frames.h"
 #include "lib/stages.h"
 
 #include <errno.h>

@@ -8,13 +8,13 @@
  *
  * hidden: yes
  */
+#include "lib/modules.h"
 #include "lib/stages.h"
 
 #include "test_modules/memo/memo.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/reboot.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,21 +26,9 @@ static int load(const char *module)
 {
 	const char *folder = getenv("MODULE_DIR");
 	char path[200];
-	int fd, err = 0;
 
 	snprintf(path, sizeof(path), "%s/%s.ko", folder ? folder : "/lib", module);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (syscall(SYS_finit_module, fd, "", 0))
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-static int unload(const char *module)
-{
-	return syscall(SYS_delete_module, module, O_NONBLOCK) ? -errno : 0;
+	return module_load_file(path, "");
 }
 
 /* Memos. */
@@ -91,11 +79,11 @@ static void register_first(struct stage_ctx *ctx)
 
 	for (i = 0; i < 3; i++) {
 		need_eq(load("memo"), 0, "load");
-		need_eq(unload("memo"), 0, "unload");
+		need_eq(module_unload("memo"), 0, "unload");
 	}
 	need_eq(load("memo"), 0, "load");
 	expect_err(load("memo"), -EEXIST, "load again");
-	expect_err(unload("liveupdate"), -EWOULDBLOCK,
+	expect_err(module_unload("liveupdate"), -EWOULDBLOCK,
 		   "unload liveupdate while memo uses it");
 }
 
@@ -131,14 +119,14 @@ static void unpreserve_first(struct stage_ctx *ctx)
 	expect_text(fd, "once");
 	for (i = 2; i < MEMOS; i++)
 		preserve_memo(session, i, NULL);
-	expect_err(unload("memo"), -EWOULDBLOCK, "unload while memos are preserved");
+	expect_err(module_unload("memo"), -EWOULDBLOCK, "unload while memos are preserved");
 	before = stage_free_pages();
 	close(session);
 	expect_memos_freed(before, "closing the session");
 	expect_text(fd, "once");
-	expect_err(unload("memo"), -EWOULDBLOCK, "unload while a memo is open");
+	expect_err(module_unload("memo"), -EWOULDBLOCK, "unload while a memo is open");
 	close(fd);
-	need_eq(unload("memo"), 0, "unload");
+	need_eq(module_unload("memo"), 0, "unload");
 	need_eq(load("memo"), 0, "load");
 }
 
@@ -164,7 +152,7 @@ static void late_second(struct stage_ctx *ctx)
 		expect_err(luo_retrieve_fd(ctx->in, i), -EOPNOTSUPP,
 			   "retrieve_fd without the module");
 	need_eq(load("memo"), 0, "load");
-	need_eq(unload("memo"), 0, "unload, nothing was retrieved");
+	need_eq(module_unload("memo"), 0, "unload, nothing was retrieved");
 	need_eq(load("memo"), 0, "load");
 
 	fd = need_retrieve(ctx->in, 2);
@@ -177,7 +165,7 @@ static void late_second(struct stage_ctx *ctx)
 	expect_text(fd, "anew");
 	close(again);
 	close(fd);
-	expect_err(unload("memo"), -EWOULDBLOCK,
+	expect_err(module_unload("memo"), -EWOULDBLOCK,
 		   "unload while files are not finished");
 	fd = need_retrieve(ctx->in, 1);
 	expect_text(fd, "second");
@@ -206,22 +194,13 @@ static void pending_second(struct stage_ctx *ctx)
 
 /* A memo without text refuses the kexec. */
 
-static int try_kexec(void)
-{
-	sync();
-	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		     LINUX_REBOOT_CMD_KEXEC, NULL))
-		return 0;
-	return -errno;
-}
-
 static void refused_first(struct stage_ctx *ctx)
 {
 	int fd = need_memo(NULL);
 
 	preserve_memo(ctx->out, 1, "ready");
 	need_preserve(ctx->out, fd, 2);
-	expect_err(try_kexec(), -EBUSY, "kexec, a memo has no text");
+	expect_err(stage_try_kexec(), -EBUSY, "kexec, a memo has no text");
 	stage_expect_log("%s",
 			 "kexec refused: memo-v1 file 0x2 of session .*refused cannot be frozen: -16");
 	need_eq(write(fd, "at last", 7), 7, "write a preserved memo");
@@ -261,7 +240,7 @@ static void counter_first(struct stage_ctx *ctx)
 	expect_count(fd, 2);
 	expect_count(fd, 3);
 	close(fd);
-	expect_err(unload("counter"), -EWOULDBLOCK, "unload while a file is preserved");
+	expect_err(module_unload("counter"), -EWOULDBLOCK, "unload while a file is preserved");
 }
 
 static void counter_second(struct stage_ctx *ctx)
@@ -275,16 +254,16 @@ static void counter_second(struct stage_ctx *ctx)
 	expect_count(fd, 4);
 	expect_eq(luo_finish(ctx->in), 0, "finish");
 	expect_count(fd, 5);
-	expect_err(unload("counter"), -EWOULDBLOCK, "unload while a file is open");
+	expect_err(module_unload("counter"), -EWOULDBLOCK, "unload while a file is open");
 	close(fd);
-	need_eq(unload("counter"), 0, "unload");
+	need_eq(module_unload("counter"), 0, "unload");
 }
 
 /* This is the last case. */
 
 static void unload_second(struct stage_ctx *ctx)
 {
-	need_eq(unload("memo"), 0, "unload");
+	need_eq(module_unload("memo"), 0, "unload");
 }
 
 static const struct stage_case cases[] = {

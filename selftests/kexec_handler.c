@@ -10,13 +10,13 @@
  * hidden: yes
  */
 #include "lib/debugfs_lists.h"
+#include "lib/modules.h"
 #include "lib/stages.h"
 
 #include "test_modules/number/number.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/reboot.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -34,30 +34,13 @@
 
 static int load(const char *parameters)
 {
-	const char *path = getenv("NUMBER_MODULE");
-	int fd = open(path ? path : "/lib/number.ko", O_RDONLY | O_CLOEXEC);
-	int err = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (syscall(SYS_finit_module, fd, parameters ? parameters : "", 0))
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-static int unload(const char *module)
-{
-	return syscall(SYS_delete_module, module, O_NONBLOCK) ? -errno : 0;
+	return module_load("NUMBER_MODULE", parameters ? parameters : "");
 }
 
 static void set(const char *parameter, long value)
 {
-	char path[100], text[24];
-
-	snprintf(path, sizeof(path), PARAMETERS "%s", parameter);
-	snprintf(text, sizeof(text), "%ld", value);
-	need_eq(luo_write_file(path, text), 0, "write %ld to %s", value, path);
+	need_eq(module_set("number", parameter, value), 0, "write %ld to %s",
+		value, parameter);
 }
 
 static int device_ioctl(unsigned int cmd, unsigned long arg)
@@ -216,10 +199,10 @@ static void register_first(struct stage_ctx *ctx)
 			   "load with %s", refusals[i].parameters);
 	for (i = 0; i < 3; i++) {
 		need_eq(load(NULL), 0, "load");
-		need_eq(unload("number"), 0, "unload");
+		need_eq(module_unload("number"), 0, "unload");
 	}
 	need_eq(load(NULL), 0, "load");
-	expect_err(unload("liveupdate"), -EWOULDBLOCK,
+	expect_err(module_unload("liveupdate"), -EWOULDBLOCK,
 		   "unload liveupdate while number uses it");
 }
 
@@ -271,20 +254,20 @@ static void order_first(struct stage_ctx *ctx)
 	for (i = 0; i < 3; i++)
 		close(fds[i]);
 	close(other);
-	expect_err(unload("number"), -EWOULDBLOCK,
+	expect_err(module_unload("number"), -EWOULDBLOCK,
 		   "unload while files are preserved");
 	expect_flb("outgoing preserved 3 1 number");
 	close(session);
 	expect_flb("outgoing preserved 0 1 number");
 	expect_log(0, 9,
 		   "flb_preserve:0 preserve:1 preserve:2 preserve:3 unpreserve:3 unpreserve:2 unpreserve:1");
-	expect_err(unload("number"), -EWOULDBLOCK,
+	expect_err(module_unload("number"), -EWOULDBLOCK,
 		   "unload while the FLB is preserved");
 	clear_log();
 	expect_eq(device_ioctl(NUMBER_PUT_OUTGOING, 0), 0, "put_outgoing");
 	expect_log(0, 9, "flb_unpreserve:0");
 	expect_flb("outgoing unused 0 0 number");
-	need_eq(unload("number"), 0, "unload");
+	need_eq(module_unload("number"), 0, "unload");
 	need_eq(load(NULL), 0, "load");
 }
 
@@ -320,7 +303,7 @@ static void late_second(struct stage_ctx *ctx)
 	need_eq(load(getenv("NUMBER_LATE")), 0, "load");
 	expect_eq(list_count(list_text(LIST_HANDLERS), NUMBER_HANDLER " number"),
 		  1, "handlers of the module in debugfs");
-	need_eq(unload("number"), 0, "unload, nothing was retrieved");
+	need_eq(module_unload("number"), 0, "unload, nothing was retrieved");
 	expect_err(luo_retrieve_fd(ctx->in, late_tokens[0]), -EOPNOTSUPP,
 		   "retrieve_fd without the module again");
 	need_eq(load(getenv("NUMBER_LATE")), 0, "load");
@@ -334,7 +317,7 @@ static void late_second(struct stage_ctx *ctx)
 		close(fd);
 		close(again);
 	}
-	expect_err(unload("number"), -EWOULDBLOCK,
+	expect_err(module_unload("number"), -EWOULDBLOCK,
 		   "unload while files are not finished");
 	expect_log(11, 13, "retrieve:13 retrieve:12 retrieve:11");
 	clear_log();
@@ -376,7 +359,7 @@ static void broken_second(struct stage_ctx *ctx)
 
 	clear_log();
 	expect_final(ctx->in, FAILS, "retrieve_returns", -ENOMEM, -ENOMEM);
-	expect_err(unload("number"), -EWOULDBLOCK,
+	expect_err(module_unload("number"), -EWOULDBLOCK,
 		   "unload after a file could not be retrieved");
 	expect_final(ctx->in, NULL_FILE, "retrieve_file", 1, -EIO);
 	expect_final(ctx->in, ERR_FILE, "retrieve_file", 2, -EIO);
@@ -433,22 +416,13 @@ static void closed_second(struct stage_ctx *ctx)
 
 /* A kexec that is refused. */
 
-static int try_kexec(void)
-{
-	sync();
-	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		     LINUX_REBOOT_CMD_KEXEC, NULL))
-		return 0;
-	return -errno;
-}
-
 #define GOING_ON 1
 
 static void *kexec_in_thread(void *arg)
 {
 	atomic_int *answer = arg;
 
-	*answer = try_kexec();
+	*answer = stage_try_kexec();
 	return NULL;
 }
 
@@ -497,7 +471,7 @@ static void refused_first(struct stage_ctx *ctx)
 	preserve_memfd(ctx->out);
 	clear_log();
 	set("freeze_refuses", 43);
-	expect_err(try_kexec(), -EBUSY, "kexec, a file cannot be frozen");
+	expect_err(stage_try_kexec(), -EBUSY, "kexec, a file cannot be frozen");
 	expect_log(41, 43,
 		   "freeze:41 freeze:42 freeze:43 unfreeze:42 unfreeze:41");
 	/* What other sessions had frozen is unfrozen in the reverse order. */
@@ -510,7 +484,7 @@ static void refused_first(struct stage_ctx *ctx)
 	clear_log();
 	set("freeze_refuses", 42);
 	set("freeze_returns", 5);
-	expect_err(try_kexec(), -EIO, "kexec, freeze returns nonsense");
+	expect_err(stage_try_kexec(), -EIO, "kexec, freeze returns nonsense");
 	expect_log(41, 43, "freeze:41 freeze:42 unfreeze:41");
 	set("freeze_refuses", 0);
 	for (i = 0; i < 3; i++) {
@@ -560,7 +534,7 @@ static void flb_second(struct stage_ctx *ctx)
 	if (!unused) {
 		expect_log(0, 59, "finish_pending:51");
 		expect_flb("incoming retrieved 0 1 number");
-		expect_err(unload("number"), -EWOULDBLOCK,
+		expect_err(module_unload("number"), -EWOULDBLOCK,
 			   "unload while the FLB is in use");
 		clear_log();
 		expect_eq(device_ioctl(NUMBER_PUT_INCOMING, 0), 0,
@@ -573,10 +547,10 @@ static void flb_second(struct stage_ctx *ctx)
 	}
 	expect_err(device_ioctl(NUMBER_GET_INCOMING, 0), -ENODATA,
 		   "get_incoming of an FLB that is finished");
-	expect_err(unload("liveupdate"), -EWOULDBLOCK,
+	expect_err(module_unload("liveupdate"), -EWOULDBLOCK,
 		   "unload liveupdate while number uses it");
 	expect_flb("incoming finished 0 0 number");
-	need_eq(unload("number"), 0, "unload");
+	need_eq(module_unload("number"), 0, "unload");
 }
 
 static const struct stage_case cases[] = {

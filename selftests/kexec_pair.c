@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/reboot.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -88,22 +87,13 @@ static void known_second(struct stage_ctx *ctx)
 
 /* A file that is preserved after the one that needs it, or not at all. */
 
-static int try_kexec(void)
-{
-	sync();
-	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		     LINUX_REBOOT_CMD_KEXEC, NULL))
-		return 0;
-	return -errno;
-}
-
 static void late_first(struct stage_ctx *ctx)
 {
 	int memfd = need_memfd(0, SIZE, MEMFD), fd = need_pair(1);
 
 	link_pair(fd, memfd);
 	need_preserve(ctx->out, fd, 1);
-	expect_err(try_kexec(), -ENOENT,
+	expect_err(stage_try_kexec(), -ENOENT,
 		   "kexec, a file needs one that is not preserved");
 	need_preserve(ctx->out, memfd, MEMFD);
 	close(memfd);
@@ -131,7 +121,7 @@ static void apart_first(struct stage_ctx *ctx)
 	link_pair(fd, memfd);
 	need_preserve(session, memfd, MEMFD);
 	need_preserve(ctx->out, fd, 1);
-	expect_err(try_kexec(), -ENOENT,
+	expect_err(stage_try_kexec(), -ENOENT,
 		   "kexec, another session has what a file needs");
 	link_pair(fd, -1);
 	close(session);

@@ -9,6 +9,7 @@
  *
  * hidden: yes
  */
+#include "lib/frames.h"
 #include "lib/faults.h"
 #include "lib/pressure.h"
 #include "lib/stages.h"

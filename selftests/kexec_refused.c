@@ -14,6 +14,7 @@
  * memory: 1G
  * timeout: 120
  */
+#include "lib/frames.h"
 #include "lib/stages.h"
 
 #include <errno.h>
@@ -27,15 +28,6 @@
 #define SIZE (3 * MIB + 5)
 #define TRIES 3
 #define HOLED 1200 /* in pages: several array pages */
-
-static int try_kexec(void)
-{
-	sync();
-	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		     LINUX_REBOOT_CMD_KEXEC, NULL))
-		return 0;
-	return -errno;
-}
 
 static int put(int session, __u64 token, size_t size, __u64 seed)
 {
@@ -153,7 +145,7 @@ static void prepare(struct stage_ctx *ctx)
 
 	for (i = 0; i < TRIES; i++) {
 		fill_holes(holed, 1 + i);
-		expect_err(try_kexec(), -EBUSY,
+		expect_err(stage_try_kexec(), -EBUSY,
 			   "reboot(KEXEC), try %d (not loaded?)", i);
 		same_answers(ctx, session, fd, "after a refused kexec");
 		expect_eq(lseek(fd, 10 + i, SEEK_SET), 10 + i, "lseek");
@@ -165,7 +157,7 @@ static void prepare(struct stage_ctx *ctx)
 	close(dropped);
 	more = need_fd(luo_create(ctx->dev, "refused-more"), "create_session");
 	close(put(more, 1, 100, 13));
-	expect_err(try_kexec(), -EBUSY, "reboot(KEXEC) with more files");
+	expect_err(stage_try_kexec(), -EBUSY, "reboot(KEXEC) with more files");
 	same_answers(ctx, session, fd, "after the last refused kexec");
 	need_eq(luo_fill(fd, 0, LUO_PAGE, 3), 0,
 		"write after the refused kexec");
@@ -300,13 +292,13 @@ static void expect_late_pieces(int session, int fd, int other, int from)
 
 	write_scattered(fd, other, from, LATE);
 	expect_eq(luo_pieces(session), before, "pieces before the kexec");
-	expect_err(try_kexec(), -EBUSY, "reboot(KEXEC)");
+	expect_err(stage_try_kexec(), -EBUSY, "reboot(KEXEC)");
 	more = luo_pieces(session) - before;
 	need_eq(luo_pfns(fd, from + LATE, pfns), 0, "frames");
 	expect_range(more, luo_runs_of(pfns + from, LATE) - 2,
 		     luo_pieces_of(pfns + from, LATE),
 		     "more pieces after the refused kexec");
-	expect_err(try_kexec(), -EBUSY, "reboot(KEXEC) again");
+	expect_err(stage_try_kexec(), -EBUSY, "reboot(KEXEC) again");
 	expect_eq(luo_pieces(session) - before, more,
 		  "the same after another one");
 }

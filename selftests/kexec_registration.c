@@ -12,7 +12,6 @@
 
 #include "test_modules/borrow/borrow.h"
 
-#include <linux/reboot.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -108,15 +107,6 @@ static void expect_full(int fd)
 	close(fd);
 }
 
-static int try_kexec(void)
-{
-	sync();
-	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		     LINUX_REBOOT_CMD_KEXEC, NULL))
-		return 0;
-	return -errno;
-}
-
 /* A module that is freed while its file is preserved refuses the kexec. */
 
 static void gone_first(struct stage_ctx *ctx)
@@ -133,10 +123,10 @@ static void gone_first(struct stage_ctx *ctx)
 		usleep(100);
 	need_eq(err, 0, "preserve_fd while the module is initialized");
 	expect_err(call_end(&loading), -ENOANO, "load");
-	expect_err(try_kexec(), -ENODEV, "kexec");
+	expect_err(stage_try_kexec(), -ENODEV, "kexec");
 	stage_expect_log("kexec refused: %s file 0x3 of session gone cannot be frozen: -19",
 			 BORROW_FULL_HANDLER);
-	expect_err(try_kexec(), -ENODEV, "kexec again");
+	expect_err(stage_try_kexec(), -ENODEV, "kexec again");
 	close(session);
 	close(full);
 }

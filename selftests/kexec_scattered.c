@@ -16,6 +16,7 @@
  * timeout: 300
  * cmdline: kho_scratch=32M,64M,64M
  */
+#include "lib/frames.h"
 #include "lib/pressure.h"
 #include "lib/stages.h"
 
@@ -31,7 +32,7 @@
 #define FEW 1024 /* pages of the smaller file */
 #define LEAVE 16384 /* pages that the ballast leaves to the system */
 #define MAX_ZONES 32
-#define SECOND_OF_PIECES 7500L /* so many delay a boot by a second */
+#define SECOND_OF_PIECES 7500L /* pieces that delay a boot by one second */
 
 /* Bits of /proc/kpageflags. */
 #define KPF_LRU 5

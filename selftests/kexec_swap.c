@@ -137,14 +137,6 @@ static void undone(struct stage_ctx *ctx)
  * counts the page after the first try, and nothing else in the file tells of it.
  */
 
-static int try_kexec(void)
-{
-	return syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		       LINUX_REBOOT_CMD_KEXEC, NULL) ?
-		       -errno :
-		       0;
-}
-
 /* Reads a byte of a page. */
 static int touch(int fd, long page)
 {
@@ -174,7 +166,7 @@ static void lose_late(struct stage_ctx *ctx, int fd, long from, long to)
 	expect_err(touch(fd, 250), -EIO, "read of a page");
 	need_eq(swap_break(false), 0, "mend the disk");
 	for (i = 0; i < 3; i++)
-		expect_err(try_kexec(), -EIO, "reboot(KEXEC), try %ld", i);
+		expect_err(stage_try_kexec(), -EIO, "reboot(KEXEC), try %ld", i);
 	expect_err(touch(fd, 250), -EIO, "read of the page");
 	/* Nothing else is lost. */
 	expect_pattern(fd, from * LUO_PAGE, (250 - from) * LUO_PAGE, 8,

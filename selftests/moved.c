@@ -7,6 +7,7 @@
  * A collapse copies small pages while others can still find them, and then replaces
  * them. Pinned pages cannot be paged out: so paging out tells which ones are pinned.
  */
+#include "lib/frames.h"
 #include "lib/fixture.h"
 #include "lib/pressure.h"
 

@@ -11,8 +11,8 @@
 //! One entry is one line, and one word is one value, `-` if it is not known. Only root can read the
 //! files. `docs/operating.md` explains the columns.
 //!
-//! A reader waits for no call of a session: it takes locks that are held for one lookup, and reads
-//! counters. So it sees a session whose call never returns, and a kexec that a file holds up.
+//! A reader takes locks that nobody holds while a handler of another module is asked. So it sees a
+//! session whose call never returns, and a kexec that a file holds up.
 
 use kernel::{
     seq_file::SeqFile,

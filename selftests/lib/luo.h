@@ -77,8 +77,6 @@ int luo_fdinfo(int fd, char *buf, size_t size);
  */
 bool luo_is_c(void);
 int luo_fdlink(int fd, char *buf, size_t size);
-/* Frame numbers, one for each page; 0 for a hole, which is not filled. */
-int luo_pfns(int fd, size_t pages, __u64 *pfns);
 
 /* How many lines of @text are equal to @line, which has no newline. */
 int luo_count_line(const char *text, const char *line);
@@ -94,16 +92,8 @@ const char *luo_file_line(__u64 token, const char *handler, const char *state);
 int luo_file_lines(const char *text);
 bool luo_fdinfo_counts(const char *text, int files);
 
-/*
- * luo_pieces() returns in how many pieces of memory a session crosses, as fdinfo
- * says; luo_pieces_of() counts those of single pages that are preserved in this
- * order. A page begins a piece unless it is adjacent to the run of adjacent pages
- * before it. Frame 0 stands for a hole.
- */
+/* In how many pieces of memory a session crosses, as fdinfo says. */
 long luo_pieces(int session);
-long luo_pieces_of(const __u64 *pfns, size_t pages);
-/* How many runs of adjacent pages there are, whatever their order; -ENOMEM. */
-long luo_runs_of(const __u64 *pfns, size_t pages);
 
 /* Facts about memory, in pages. */
 long luo_meminfo(const char *field);

@@ -17,11 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* @variable is the name of the environment variable with the path. */
-static inline int module_load(const char *variable, const char *parameters)
+static inline int module_load_file(const char *path, const char *parameters)
 {
-	const char *path = getenv(variable);
-	int fd = open(path ? path : "", O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int err = 0;
 
 	if (fd < 0)
@@ -30,6 +28,14 @@ static inline int module_load(const char *variable, const char *parameters)
 		err = -errno;
 	close(fd);
 	return err;
+}
+
+/* @variable is the name of the environment variable with the path. */
+static inline int module_load(const char *variable, const char *parameters)
+{
+	const char *path = getenv(variable);
+
+	return module_load_file(path ? path : "", parameters);
 }
 
 static inline int module_unload(const char *module)

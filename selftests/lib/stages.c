@@ -4,15 +4,18 @@
  * sessions of a case, and its expectations.
  */
 #include "stages.h"
+#include "frames.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/reboot.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -193,6 +196,15 @@ void expect_freed(long before, long pages, long noise, const char *what)
 	}
 	expect_range(freed, pages - noise, pages + noise, "pages freed by %s",
 		     what);
+}
+
+int stage_try_kexec(void)
+{
+	sync();
+	if (!syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		     LINUX_REBOOT_CMD_KEXEC, NULL))
+		return 0;
+	return -errno;
 }
 
 void stage_note(const char *what, ...)

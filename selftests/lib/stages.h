@@ -111,6 +111,8 @@ __printf(1, 2) void stage_skip(const char *why, ...);
  * stage: the runner looks for it. For what the kernel says while it goes down.
  */
 __printf(1, 2) void stage_expect_log(const char *pattern, ...);
+/* Enters the loaded kernel, or returns the error of reboot(2). */
+int stage_try_kexec(void);
 /* Prints a comment line. */
 __printf(1, 2) void stage_note(const char *what, ...);
 

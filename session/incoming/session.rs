@@ -231,7 +231,8 @@ impl Session {
         self.retrieve_at_depth(running, token, 0)
     }
 
-    /// As [`Session::retrieve_file`], for a file that so many others are waiting for.
+    /// As [`Session::retrieve_file`]. `depth` is the number of files whose callbacks wait for this one
+    /// in the current task.
     fn retrieve_at_depth(
         &self,
         running: &Running<'_>,
@@ -345,6 +346,10 @@ impl Session {
         let mut state = self.state.lock();
         while state.retrieving > 0 || state.asking {
             self.retrieved.wait(&mut state);
+        }
+        if state.files.len() == 0 {
+            self.status.set_finished();
+            return Ok(());
         }
         let handlers = &*self.registry.shared.handlers;
         let mut files = core::mem::replace(&mut state.files, FileSet::empty());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the registry knows of an incoming session whose file is open. Its reader does not take the
-//! lock of the session, which `finish` holds while it asks handlers.
+//! What the registry knows of an incoming session whose file is open. The registry has no reference to
+//! the session itself, which refers to the registry.
 
 use kernel::{
     prelude::*,

@@ -13,25 +13,26 @@ use kernel::{
     },
     sync::{
         aref::ARef,
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
         Mutex,
         MutexGuard, //
     }, //
 };
 
-use super::{
-    super::{
-        blocks::BlockWriter,
-        fdinfo,
-        freeze::{
-            Running, //
-            Stopped,
-        },
-        identities::Claim,
-        limits::Share,
-        name::Name,
-        shared::Shared, //
+use super::super::{
+    blocks::BlockWriter,
+    fdinfo,
+    freeze::{
+        Running, //
+        Stopped,
     },
-    counters::Counters, //
+    identities::Claim,
+    limits::Share,
+    name::Name,
+    shared::Shared, //
 };
 use crate::{
     abi::{
@@ -43,6 +44,7 @@ use crate::{
         PhysAddr, //
     },
     file_handlers::{
+        Added,
         CountedFile,
         Handler, //
     },
@@ -61,10 +63,18 @@ use crate::{
 /// The files of a session. Dropping them unpreserves them.
 #[pin_data]
 pub(super) struct FileSet {
-    /// Those of `files`.
-    counters: Counters,
+    /// 1 as soon as another module has preserved a file, and may take any time to freeze it.
+    slow: Atomic<i32>,
     #[pin]
     files: Mutex<Files>,
+}
+
+/// How large a session is, and what is going on.
+pub(super) struct Status {
+    pub(super) state: &'static str,
+    pub(super) files: u64,
+    pub(super) pages: u64,
+    pub(super) pieces: u64,
 }
 
 /// # Invariants
@@ -150,11 +160,21 @@ impl Files {
         pieces
     }
 
-    /// Tells others how large the session is. Returns all memory of it.
-    fn publish(&mut self, counters: &Counters) -> Pieces {
-        let pieces = self.all_pieces();
-        counters.set_size(self.preserved.len() as u64, self.pages, pieces.count());
-        pieces
+    /// Whether [`TakenOut`] has the files.
+    fn are_out(&self) -> bool {
+        self.preserved.len() < self.blocks.len()
+    }
+
+    /// `frozen` from when a kexec has come to the files, `busy` while a task is preserving one, or
+    /// `open`.
+    fn state(&self) -> &'static str {
+        if self.frozen > 0 || self.are_out() {
+            "frozen"
+        } else if self.count > self.preserved.len() {
+            "busy"
+        } else {
+            "open"
+        }
     }
 }
 
@@ -173,9 +193,7 @@ struct TakenOut<'a> {
     preserved: KVVec<OutgoingFile>,
     /// As in [`Files`].
     frozen: usize,
-    /// What came to them since.
-    pieces: Pieces,
-    pages: u64,
+    added: Added,
 }
 
 impl<'a> TakenOut<'a> {
@@ -185,8 +203,7 @@ impl<'a> TakenOut<'a> {
             set,
             preserved: core::mem::take(&mut files.preserved),
             frozen: files.frozen,
-            pieces: Pieces::default(),
-            pages: 0,
+            added: Added::default(),
         }
     }
 
@@ -196,11 +213,9 @@ impl<'a> TakenOut<'a> {
             self.preserved.split_at_mut_checked(self.frozen)
         {
             let others = Others { before, after };
-            let pages = file.preserved.pages();
             let frozen = file.preserved.freeze(&others);
-            // What came into holes stays preserved, also after an error.
-            file.preserved.count_added_in(&mut self.pieces);
-            self.pages += file.preserved.pages() - pages;
+            // What was preserved stays so, also after an error.
+            self.added.join(file.preserved.take_added());
             frozen.inspect_err(|err| report_refusal(name, file, *err))?;
             let data = file.preserved.data();
             if data != file.data {
@@ -227,8 +242,8 @@ impl<'a> TakenOut<'a> {
         let mut files = self.set.files.lock();
         files.preserved = self.preserved;
         files.frozen = self.frozen;
-        files.pieces.join(&self.pieces);
-        files.pages += self.pages;
+        files.pieces.add_elsewhere(self.added.pieces);
+        files.pages += self.added.pages;
         files
     }
 }
@@ -237,7 +252,7 @@ impl FileSet {
     /// No files.
     pub(super) fn new(kho: Kho) -> impl PinInit<Self> {
         pin_init!(Self {
-            counters: Counters::new(),
+            slow: Atomic::new(0),
             files <- new_mutex!(Files {
                 tokens: RBTree::new(),
                 count: 0,
@@ -309,13 +324,11 @@ impl FileSet {
         name: &Name,
         pieces: &mut Pieces,
     ) -> Result<Location> {
-        self.counters.set_frozen(true);
         let mut taken = TakenOut::of(self);
         let result = taken.freeze(name).inspect_err(|_| taken.unfreeze());
         let mut files = taken.put_back();
-        let all = files.publish(&self.counters);
-        result.inspect_err(|_| self.counters.set_frozen(false))?;
-        pieces.join(&all);
+        result?;
+        pieces.join(&files.all_pieces());
         Ok(Location {
             head: files.blocks.head(),
             count: files.blocks.len(),
@@ -327,21 +340,30 @@ impl FileSet {
         let mut taken = TakenOut::of(self);
         taken.unfreeze();
         drop(taken.put_back());
-        self.counters.set_frozen(false);
     }
 
-    /// How large the session is, and its state. Waits for nobody.
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
+    /// Whether freezing the files may take any time.
+    pub(super) fn is_slow(&self) -> bool {
+        self.slow.load(Relaxed) != 0
+    }
+
+    /// How large the session is, and what is going on. Waits for no handler.
+    pub(super) fn status(&self) -> Status {
+        let mut files = self.files.lock();
+        Status {
+            state: files.state(),
+            files: files.blocks.len() as u64,
+            pages: files.pages,
+            pieces: files.all_pieces().count(),
+        }
     }
 
     /// See [`fdinfo`].
     pub(super) fn show(&self, to: &FdInfo<'_>) {
         let mut files = self.files.lock();
         fdinfo::pieces(to, &files.all_pieces());
-        // During `reboot(2)` they may be taken out.
         let count = files.blocks.len();
-        if count > fdinfo::MAX_LISTED || files.preserved.is_empty() && count > 0 {
+        if count > fdinfo::MAX_LISTED || files.are_out() {
             return fdinfo::counts(to, &[("preserved", count)]);
         }
         for file in files.preserved.iter() {
@@ -387,7 +409,6 @@ impl<'a> ReservedToken<'a> {
         files.blocks.reserve(files.count + 1)?;
         vacant.insert((), node);
         files.count += 1;
-        set.counters.begin_preserve();
         Ok(Self { set, token })
     }
 
@@ -400,12 +421,10 @@ impl<'a> ReservedToken<'a> {
         file.preserved.count_in(&mut files.pieces);
         files.pages += file.preserved.pages();
         if file.handler.is_foreign() {
-            self.set.counters.set_slow();
+            self.set.slow.store(1, Relaxed);
         }
         // INVARIANT: This is the file of the entry.
         let _ = files.preserved.push_within_capacity(file);
-        files.publish(&self.set.counters);
-        self.set.counters.end_preserve();
         core::mem::forget(self);
         Ok(())
     }
@@ -419,6 +438,5 @@ impl Drop for ReservedToken<'_> {
             let count = files.count;
             files.blocks.shrink(count);
         }
-        self.set.counters.end_preserve();
     }
 }

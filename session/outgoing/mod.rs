@@ -27,7 +27,6 @@
 //! - `reboot(2)`: a file that its handler cannot freeze refuses the kexec. The log names the file,
 //!   and every session goes on as before; the next `reboot(2)` begins anew.
 
-mod counters;
 mod files;
 mod registry;
 mod session;

@@ -64,7 +64,7 @@ pub(in crate::session) trait Freeze {
     /// Whether freezing it may take any time, because another module does part of it.
     fn is_slow(&self) -> bool;
 
-    /// What others can see of the session. Waits for nobody.
+    /// What others can see of the session. Waits for no handler.
     fn row(&self) -> SessionRow;
 }
 

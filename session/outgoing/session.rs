@@ -178,18 +178,18 @@ impl Freeze for Session {
     }
 
     fn is_slow(&self) -> bool {
-        self.files.counters().is_slow()
+        self.files.is_slow()
     }
 
     fn row(&self) -> SessionRow {
-        let counters = self.files.counters();
+        let status = self.files.status();
         SessionRow {
             direction: Direction::Outgoing,
             name: self.name,
-            state: counters.state(),
-            files: Some(counters.files()),
-            pages: Some(counters.pages()),
-            pieces: Some(counters.pieces()),
+            state: status.state,
+            files: Some(status.files),
+            pages: Some(status.pages),
+            pieces: Some(status.pieces),
             owner: Some(self.owner),
         }
     }

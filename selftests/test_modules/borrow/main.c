@@ -46,7 +46,7 @@ MODULE_PARM_DESC(flbs, "how many FLBs the handler of /dev/full has from the star
 
 static unsigned long fails;
 module_param(fails, ulong, 0444);
-MODULE_PARM_DESC(fails, "if not 0, initialization fails: after a file was preserved, or so many ms");
+MODULE_PARM_DESC(fails, "initialization waits until a file was preserved, at most for this many ms, and fails; 0: it does not");
 
 static DEFINE_SPINLOCK(calls_lock);
 

@@ -62,9 +62,9 @@ make_selftests()
 	mkdir -p "$OUT/selftests/upstream" "$OUT/selftests/ours"
 	make -C "$copy/tools/testing/selftests/liveupdate" \
 		OUTPUT="$OUT/selftests/upstream" KHDR_INCLUDES="$khdr" \
-		LDFLAGS="-static -s" -j"$JOBS"
+		LDFLAGS=-s -j"$JOBS"
 	make -C "$TOP/selftests" KSRC="$copy" OUTPUT="$OUT/selftests/ours" \
-		KHDR_INCLUDES="$khdr" LDFLAGS="-static -s" -j"$JOBS" \
+		KHDR_INCLUDES="$khdr" LDFLAGS=-s -j"$JOBS" \
 		${only:+"$OUT/selftests/ours/$only"}
 }
 

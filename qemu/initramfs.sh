@@ -21,10 +21,10 @@ KEXEC=$(PATH=$PATH:/sbin:/usr/sbin command -v kexec || true)
 [ -n "$BUSYBOX" ] || die "no busybox: install busybox-static"
 [ -n "$KEXEC" ] || die "no kexec: install kexec-tools"
 
-# libraries_of PROGRAM: the shared libraries and the loader it needs.
+# libraries_of PROGRAM...: the shared libraries and the loaders that they need.
 libraries_of()
 {
-	ldd "$1" 2>/dev/null | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (0x.*/\1/p'
+	ldd "$@" 2>/dev/null | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (0x.*/\1/p' | sort -u
 }
 
 # inputs: name, size and time of each file that goes into the image.
@@ -53,10 +53,6 @@ assemble()
 		[ -e "$root/bin/$applet" ] || ln -s busybox "$root/bin/$applet"
 	done
 	cp "$KEXEC" "$root/sbin/kexec"
-	for lib in $(libraries_of "$KEXEC"); do
-		mkdir -p "$root$(dirname "$lib")"
-		cp -L "$lib" "$root$lib"
-	done
 	if [ "$WHAT" = bench ]; then
 		cp "$OUT/bench/bench" "$root/bench"
 		cp "$TOP/bench/guest.sh" "$root/scenarios/bench.sh"
@@ -65,6 +61,10 @@ assemble()
 		find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
 		cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
 	fi
+	for lib in $(libraries_of "$KEXEC" "$OUT"/selftests/ours/*); do
+		mkdir -p "$root$(dirname "$lib")"
+		cp -L "$lib" "$root$lib"
+	done
 	cp "$TOP/qemu/guest/init" "$root/init"
 	cp "$TOP/qemu/guest/guest.sh" "$TOP/qemu/guest/debug.sh" "$root/lib/"
 	chmod 755 "$root/init"

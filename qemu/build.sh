@@ -12,6 +12,7 @@
 #                             "demo": only what the demo needs
 # build.sh ready KERNEL       another kernel, its modules, and the initramfs; the
 #                             exit status is 77 if no archive has its source
+# build.sh vmm                the virtual machine monitor, and the initramfs for it
 # build.sh bench              the benchmark and both of its kernels
 # build.sh kernel NAME        print the path of a boot image; builds nothing
 # build.sh source | paths     print the kernel source, or all paths; builds nothing
@@ -80,6 +81,13 @@ build_handlers_alone()
 	build_handlers
 }
 
+build_vmm()
+{
+	step "build the virtual machine monitor" cargo build --quiet --locked --release \
+		--manifest-path "$TOP/userspace/Cargo.toml" --target-dir "$OUT/userspace" \
+		--package vmm
+}
+
 build_demo_program()
 {
 	build_selftests demo
@@ -121,6 +129,8 @@ prepare()
 		build_handlers
 		build_upstream_flb
 		build_selftests
+		build_vmm
+		"$TOP/qemu/initramfs.sh" vmm
 	fi
 	"$TOP/qemu/initramfs.sh"
 }
@@ -144,6 +154,15 @@ ready()
 	fi
 	[ "$name" != "$DEBUG_KERNEL" ] || build_debug_modules
 	"$TOP/qemu/initramfs.sh"
+}
+
+vmm()
+{
+	kernel_ready
+	lock_out
+	build_default_module
+	build_vmm
+	"$TOP/qemu/initramfs.sh" vmm
 }
 
 bench()
@@ -198,6 +217,7 @@ handlers) with_kernel build_handlers_alone ;;
 rust-analyzer) with_kernel make_rust_project ;;
 selftests) with_kernel build_selftests ;;
 prepare) prepare "${2:-}" ;;
+vmm) vmm ;;
 bench) bench ;;
 remove-cache) remove_cache ;;
 source) source_dir ;;

@@ -1,19 +1,22 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# initramfs.sh [bench]
+# initramfs.sh [bench|vmm]
 #
 # Makes out/initramfs.cpio, the guest's whole system: busybox, kexec, the
 # modules, the test programs, the scenarios and the guest's init. Does nothing
 # if no input has changed.
 #
 # A kexec reads, hashes and copies the image. So scenarios with very many kexecs
-# have out/initramfs-forge.cpio, which leaves out the programs of the others, and
-# "bench" makes out/bench.cpio, with the benchmark and no selftests.
+# have out/initramfs-forge.cpio, which leaves out the programs of the others.
+# "bench" makes out/bench.cpio, with the benchmark and no selftests. "vmm" makes
+# out/vmm.cpio, with the virtual machine monitor, what its guests boot, and no
+# selftests: the pause of a guest includes reading this image.
 
 . "$(dirname "$0")/../tools/common.sh"
 
 WHAT=${1:-initramfs}
+VMM=$OUT/userspace/release/vmm
 IMAGE=$OUT/$WHAT.cpio
 BUSYBOX=$(command -v busybox || true)
 KEXEC=$(PATH=$PATH:/sbin:/usr/sbin command -v kexec || true)
@@ -37,6 +40,7 @@ inputs()
 		what+=("$OUT/$name"{,-*}/*.ko)
 	done
 	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
+	[ "$WHAT" != vmm ] || what=("$TOP/selftests/scenarios" "$VMM")
 	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
 		-type f -printf '%p %s %T@\n' 2>/dev/null | sort || true
@@ -44,7 +48,7 @@ inputs()
 
 assemble()
 {
-	local root=$OUT/$WHAT.root lib applet file folder kernel name
+	local root=$OUT/$WHAT.root lib applet file folder kernel name programs
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -56,12 +60,21 @@ assemble()
 	if [ "$WHAT" = bench ]; then
 		cp "$OUT/bench/bench" "$root/bench"
 		cp "$TOP/bench/guest.sh" "$root/scenarios/bench.sh"
+	elif [ "$WHAT" = vmm ]; then
+		cp "$VMM" "$root/bin/vmm"
+		cp "$TOP"/selftests/scenarios/vm*.sh "$root/scenarios/"
+		cp "$TOP/selftests/scenarios/vm_guest" "$root/lib/"
 	else
 		cp -r "$OUT/selftests/." "$root/selftests/"
 		find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
 		cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
 	fi
-	for lib in $(libraries_of "$KEXEC" "$OUT"/selftests/ours/*); do
+	if [ "$WHAT" = vmm ]; then
+		programs=("$VMM")
+	else
+		programs=("$OUT"/selftests/ours/*)
+	fi
+	for lib in $(libraries_of "$KEXEC" "${programs[@]}"); do
 		mkdir -p "$root$(dirname "$lib")"
 		cp -L "$lib" "$root$lib"
 	done
@@ -79,6 +92,7 @@ assemble()
 	# The modules for another kernel are in a folder of its name.
 	for file in "$OUT"/*-*-[0-9]*/*.ko; do
 		[ -f "$file" ] || continue
+		[ "$WHAT" != vmm ] || [ "${file##*/}" = liveupdate.ko ] || continue
 		kernel=$(basename "${file%/*}")
 		name=$(basename "$file" .ko)
 		case "$kernel" in
@@ -92,19 +106,19 @@ assemble()
 		mkdir -p "$root/lib/$kernel"
 		strip --strip-debug -o "$root/lib/$kernel/$name.ko" "$file"
 	done
-	if [ -f "$OUT/forge/forge.ko" ]; then
+	if [ "$WHAT" != vmm ] && [ -f "$OUT/forge/forge.ko" ]; then
 		strip --strip-debug -o "$root/lib/forge.ko" "$OUT/forge/forge.ko"
 	fi
 	for name in $HANDLERS upstream-flb; do
 		for file in "$OUT/$name"/*.ko; do
-			if [ "$WHAT" != bench ] && [ -f "$file" ]; then
+			if [ "$WHAT" = initramfs ] && [ -f "$file" ]; then
 				strip --strip-debug -o "$root/lib/$(basename "$file")" \
 					"$file"
 			fi
 		done
 	done
 	pack "$IMAGE"
-	[ "$WHAT" = bench ] ||
+	[ "$WHAT" != initramfs ] ||
 		pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/(forged|soak)$'
 }
 

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+#
+# A virtual machine that outlives the kernel of its host, in each kexec of the run.
+#
+# VM_VCPUS    number of its processors
+# VM_CLOCK    jump or stop: what its clocks do meanwhile
+# VM_PAGES    small, thp: the pages of its memory
+# VM_BUSY     1: it writes all over its memory all the time
+
+VM_VCPUS=$(cmdline_value VM_VCPUS 1)
+VM_CLOCK=$(cmdline_value VM_CLOCK jump)
+VM_PAGES=$(cmdline_value VM_PAGES small)
+VM_BUSY=$(cmdline_value VM_BUSY 0)
+CONTROL=/run/vm.control
+SERIAL=/run/vm.serial
+VMM_LOG=/run/vmm.log
+KEPT=/host/vm
+DEVICES="--console /run/vm.console --disk $KEPT/disk"
+
+# vm_image: what the guest boots.
+vm_image()
+{
+	root=/tmp/guest
+	mkdir -p $root/bin $root/dev $root/proc $root/sys $root/tmp
+	cp /bin/busybox $root/bin/busybox
+	for applet in sh mount sed stty dd md5sum uname nproc cat grep sleep yes sort; do
+		ln -s busybox $root/bin/$applet
+	done
+	cp /lib/vm_guest $root/init
+	(cd $root && find . | cpio -o -H newc 2>/dev/null) >/tmp/guest.cpio
+	rm -rf $root
+}
+
+# vmm_start COMMAND...: the monitor, in the background, with its log.
+vmm_start()
+{
+	"$@" >>"$VMM_LOG" 2>&1 </dev/null &
+	echo $! >/run/vmm.pid
+}
+
+vm_ticks()
+{
+	sed -n 's/^guest: tick \([0-9]*\) .*/\1/p' "$SERIAL" 2>/dev/null | tail -n 1
+}
+
+# wait_for_tick NUMBER SECONDS
+wait_for_tick()
+{
+	for _ in $(seq $(($2 * 5))); do
+		tick=$(vm_ticks)
+		[ "${tick:-0}" -lt "$1" ] || return 0
+		kill -0 "$(cat /run/vmm.pid)" 2>/dev/null || break
+		sleep 0.2
+	done
+	echo "# the guest is at tick ${tick:-none}, not at $1; its last lines:"
+	tail -n 15 "$SERIAL" | sed 's/^/# | /'
+	sed 's/^/# vmm: /' "$VMM_LOG"
+	return 1
+}
+
+start_guest()
+{
+	mkdir -p $KEPT
+	dd if=/dev/zero of=$KEPT/disk bs=64k count=8 2>/dev/null
+	vm_image
+	[ "$VM_PAGES" != thp ] ||
+		echo advise >/sys/kernel/mm/transparent_hugepage/shmem_enabled
+	# shellcheck disable=SC2086 # two options
+	vmm_start vmm run vm --kernel "/host/kernels/$(kernel_of 1)" --initrd /tmp/guest.cpio \
+		--append "quiet vm.busy=$VM_BUSY" --memory 128 --vcpus "$VM_VCPUS" \
+		--cpu no-xsave --clock "$VM_CLOCK" --pages "$VM_PAGES" \
+		--control $CONTROL --serial $SERIAL --state-copy $KEPT/state $DEVICES
+	wait_for_tick 3 90 || return 1
+	rm /tmp/guest.cpio
+	grep "guest: begin" $SERIAL | sed 's/^/# /'
+	grep -q "guest: begin.* $VM_VCPUS processors" $SERIAL
+}
+
+# vm_enter: what runs while the guest is suspended. Keeps what the next stage compares.
+cat >/run/vm_enter <<END
+#!/bin/sh
+vmm frames "\$(cat /run/vmm.pid)" >$KEPT/frames
+cp $SERIAL $KEPT/serial
+exec kexec -x -e
+END
+chmod +x /run/vm_enter
+
+# vm_go: as "go", with the guest.
+vm_go()
+{
+	[ "$FAILED" = 0 ] || return 1
+	sed 's/^/# vmm: /' "$VMM_LOG"
+	echo "=== stage $STAGE kexec"
+	flush
+	vmm suspend-to-session --control $CONTROL -- /run/vm_enter
+	fail "the kexec did not happen in stage $STAGE"
+}
+
+# refused: no kernel is loaded, so reboot(2) fails and the guest goes on.
+refused()
+{
+	before=$(vm_ticks)
+	vmm suspend-to-session --control $CONTROL -- /run/vm_enter && return 1
+	cp $KEPT/state $KEPT/state.refused
+	wait_for_tick $((before + 3)) 20 && vmm status --control $CONTROL | grep running
+}
+
+# killed: who suspended the guest is killed, so it goes on.
+killed()
+{
+	before=$(vm_ticks)
+	vmm suspend-to-session --control $CONTROL -- sleep 1000 &
+	client=$!
+	sleep 1
+	vmm status --control $CONTROL </dev/null &
+	kill -9 $client
+	wait_for_tick $((before + 3)) 20
+}
+
+resume_guest()
+{
+	cp $KEPT/serial $SERIAL
+	before=$(vm_ticks)
+	# shellcheck disable=SC2086 # two options
+	vmm_start vmm resume vm --control $CONTROL --serial $SERIAL --state-copy $KEPT/state \
+		$DEVICES
+	wait_for_tick $((before + 3)) 30
+	status=$?
+	sed -n 's/^/# vmm: /p' "$VMM_LOG"
+	return $status
+}
+
+# damaged_states: states that do not fit are refused, each with its reason.
+damaged_states()
+{
+	size=$(wc -c <$KEPT/state)
+	cp $KEPT/state /tmp/state
+	for offset in 0 9 13 17 21 24 100 $((size / 2)) $((size - 1)); do
+		cp /tmp/state /tmp/damaged
+		byte=$(dd if=/tmp/state bs=1 skip="$offset" count=1 2>/dev/null | od -An -tu1)
+		# shellcheck disable=SC2059 # the format is the byte
+		printf "\\$(printf %03o $((byte ^ 1)))" |
+			dd of=/tmp/damaged bs=1 seek="$offset" conv=notrunc 2>/dev/null
+		refuse_state /tmp/damaged "state" || return 1
+	done
+	head -c $((size / 2)) /tmp/state >/tmp/damaged
+	refuse_state /tmp/damaged "bytes, which is not the size" || return 1
+	refuse_state /bin/busybox "not the size of any state" || return 1
+	# That of an earlier suspend, whose memory has changed since then.
+	[ ! -f $KEPT/state.refused ] ||
+		refuse_state $KEPT/state.refused "the state is that of suspend"
+}
+
+# refuse_state FILE PATTERN
+refuse_state()
+{
+	# shellcheck disable=SC2086 # two options
+	if vmm resume vm --state "$1" --control $CONTROL --serial $SERIAL $DEVICES \
+		>/tmp/refusal 2>&1; then
+		echo "# $1 was not refused"
+		return 1
+	fi
+	sed 's/^/# /' /tmp/refusal
+	grep -q "all of it is kept for another try.*$2" /tmp/refusal
+}
+
+# same_frames: each frame that the guest had is at its place.
+same_frames()
+{
+	vmm frames "$(cat /run/vmm.pid)" >/tmp/frames
+	awk 'NR == FNR { at[$1] = $2; next } { count++ } at[$1] != $2 { moved++ }
+		END { print "# " count - moved " of " count " frames are where they were"
+			exit moved > 0 || count < 1000 }' /tmp/frames $KEPT/frames
+}
+
+# one_life: the guest was not started again, and its memory has the same content.
+one_life()
+{
+	[ "$(grep -c 'guest: begin' $SERIAL)" = 1 ] || return 1
+	! grep -a BAD $SERIAL || return 1
+	awk '/^guest: tick/ { if ($3 != last + 1) bad++; last = $3 }
+		END { print "# " last " ticks, " bad + 0 " out of order"; exit bad > 0 }' $SERIAL
+}
+
+# clock_right: the guest's own clock has a gap for each kexec, or none.
+clock_right()
+{
+	awk -v clock="$VM_CLOCK" -v stage="$STAGE" '
+		/^guest: tick/ && $7 > 350 { gaps++ }
+		/^guest: tick/ && $7 > most { most = $7 }
+		END {
+			print "# clock " clock ": " gaps + 0 " gaps, the longest " most / 100 " s"
+			exit gaps + 0 != (clock == "jump" ? stage - 1 : 0)
+		}' $SERIAL
+}
+
+# talks: a line over the console comes back.
+talks()
+{
+	answer=$( (echo "hello from stage $STAGE"; sleep 3) |
+		timeout 10 nc local:/run/vm.console)
+	echo "# $answer"
+	echo "$answer" | grep -q "hello from stage $STAGE"
+}
+
+load_module
+case "$STAGE" in
+1)
+	run vm-start start_guest
+	run vm-kexec-refused refused
+	run vm-client-killed killed
+	;;
+*)
+	[ "$STAGE" != 2 ] || run vm-damaged-states damaged_states
+	run "vm-resume-$STAGE" resume_guest
+	run "vm-one-life-$STAGE" one_life
+	run "vm-clock-$STAGE" clock_right
+	run "vm-frames-$STAGE" same_frames
+	;;
+esac
+if [ "$STAGE" = "$STAGES" ]; then
+	sed 's/^/# /' $SERIAL
+else
+	next_kernel
+	vm_go
+fi

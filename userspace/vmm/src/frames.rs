@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Where a guest's memory is, for tests: the page frame of each page that it has.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
+use vm_memory::{
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
+};
+
+const PAGE: u64 = 4096;
+const PRESENT: u64 = 1 << 63;
+const FRAME: u64 = (1 << 55) - 1;
+
+/// Finds the memory of the guest that process `pid` runs.
+fn memory_of(pid: u32) -> Result<File> {
+    let folder = PathBuf::from(format!("/proc/{pid}/fd"));
+    for entry in std::fs::read_dir(&folder).context("no such process")? {
+        let path = entry?.path();
+        // What arrives from another kernel is an anonymous file too.
+        let target = std::fs::read_link(&path).unwrap_or_default();
+        if target.to_string_lossy().starts_with("/memfd:")
+            && let Ok(file) = File::open(&path)
+            && file.metadata()?.len() >= 16 << 20
+        {
+            return Ok(file);
+        }
+    }
+    anyhow::bail!("process {pid} has no guest memory")
+}
+
+/// Prints "page frame" for each page of the memory that is not a hole.
+pub fn print(pid: u32) -> Result<()> {
+    let file = memory_of(pid)?;
+    let pagemap = File::open("/proc/self/pagemap").context("cannot open pagemap")?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut end = 0;
+    loop {
+        // Reading a hole through the mapping would fill it.
+        let begin = match seek(&file, SeekFrom::Data(end)) {
+            Err(Errno::NXIO) => break,
+            result => result.context("cannot find data")?,
+        };
+        end = seek(&file, SeekFrom::Hole(begin)).context("cannot find a hole")?;
+        let length = (end - begin) as usize;
+        let offset = Some(FileOffset::new(file.try_clone()?, begin));
+        let map =
+            GuestMemoryMmap::<()>::from_ranges_with_files([(GuestAddress(begin), length, offset)])?;
+        for region in map.iter() {
+            for page in (begin..end).step_by(PAGE as usize) {
+                let _: u8 = map.read_obj(GuestAddress(page))?;
+                let mut entry = [0; 8];
+                let address = region.as_ptr() as u64 + (page - begin);
+                pagemap.read_exact_at(&mut entry, address / PAGE * 8)?;
+                let entry = u64::from_le_bytes(entry);
+                ensure!(entry & PRESENT != 0, "page {page:#x} is not present");
+                writeln!(out, "{} {:#x}", page / PAGE, entry & FRAME)?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(())
+}

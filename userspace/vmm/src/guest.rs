@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A guest with its sessions: preserving its RAM while it runs, suspending it, and letting it
+//! go on if the kexec does not happen.
+//!
+//! Two sessions cross: the RAM is in one from the start, the state is in the other from the
+//! suspend on. Closing a session gives its files back, so a suspend that is taken back
+//! closes the second one and leaves the RAM preserved.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
+
+use crate::clock::Policy;
+use crate::machine::{Head, Machine};
+use crate::memory::{Label, Pages};
+use crate::session::{Device, Error, Incoming, Outgoing};
+use crate::state::{State, seal};
+use crate::sys;
+
+const RAM_TOKEN: u64 = 1;
+const STATE_TOKEN: u64 = 2;
+/// How long to wait for another program to close `/dev/liveupdate`.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn ram_session(name: &str) -> String {
+    format!("vmm.{name}.ram")
+}
+
+fn state_session(name: &str) -> String {
+    format!("vmm.{name}.state")
+}
+
+/// The name of a guest, which names its sessions.
+pub fn check_name(name: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if (1..=40).contains(&name.len()) && name.bytes().all(plain) {
+        Ok(name.to_string())
+    } else {
+        Err("a name has 1 to 40 letters, digits, \"-\" or \"_\"".to_string())
+    }
+}
+
+fn open_device() -> Result<Device, Error> {
+    let begin = Instant::now();
+    loop {
+        match Device::open() {
+            Err(Error::Device(Errno::BUSY)) if begin.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The sessions that the previous kernel handed over.
+pub struct Arrived {
+    pub ram: Incoming,
+    pub state: Incoming,
+}
+
+impl Arrived {
+    /// Gets the sessions of the guest `name`.
+    pub fn new(name: &str) -> Result<Self, Error> {
+        let device = open_device()?;
+        Ok(Self {
+            ram: device.retrieve(&ram_session(name))?,
+            state: device.retrieve(&state_session(name))?,
+        })
+    }
+
+    pub fn ram_file(&self) -> Result<std::fs::File, Error> {
+        self.ram.retrieve(RAM_TOKEN, "the guest's memory")
+    }
+
+    pub fn state_file(&self) -> Result<std::fs::File> {
+        self.state
+            .retrieve(STATE_TOKEN, "the guest's state")
+            .context("was the guest suspended before the kexec?")
+    }
+
+    /// Gives both sessions back to the kernel.
+    pub fn finish(self) -> Result<(), Error> {
+        self.state.finish()?;
+        self.ram.finish()
+    }
+}
+
+/// A guest.
+pub struct Guest {
+    pub name: String,
+    pub machine: Machine,
+    pub policy: Policy,
+    pub pages: Pages,
+    /// Where a copy of the state goes.
+    pub state_copy: Option<PathBuf>,
+    label: Label,
+    ram_session: Option<Outgoing>,
+    suspended: Option<Suspended>,
+}
+
+struct Suspended {
+    state: State,
+    _session: Outgoing,
+}
+
+/// How long a suspend took.
+pub struct SuspendTimes {
+    pub stop: Duration,
+    pub save: Duration,
+    pub preserve: Duration,
+    pub state_bytes: usize,
+}
+
+impl std::fmt::Display for SuspendTimes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "vCPUs stopped in {:.1?}, state of {} bytes saved in {:.1?}, preserved in {:.1?}",
+            self.stop, self.state_bytes, self.save, self.preserve
+        )
+    }
+}
+
+impl Guest {
+    pub fn new(name: String, machine: Machine, policy: Policy, pages: Pages, label: Label) -> Self {
+        Self {
+            name,
+            machine,
+            policy,
+            pages,
+            state_copy: None,
+            label,
+            ram_session: None,
+            suspended: None,
+        }
+    }
+
+    /// Number of suspends since the guest was started.
+    pub fn suspends(&self) -> u64 {
+        self.label.suspends
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.is_some()
+    }
+
+    /// Preserves the RAM for the next kernel, unless that was done. The guest may run.
+    pub fn preserve_ram(&mut self) -> Result<()> {
+        if self.ram_session.is_none() {
+            let session = open_device()?.create(&ram_session(&self.name))?;
+            session.preserve(self.machine.ram().file(), RAM_TOKEN, "the guest's memory")?;
+            self.ram_session = Some(session);
+        }
+        Ok(())
+    }
+
+    /// Stops the guest and preserves its state. If this fails, the guest runs on.
+    pub fn suspend(&mut self) -> Result<SuspendTimes> {
+        ensure!(self.suspended.is_none(), "the guest is already suspended");
+        ensure!(self.machine.why_ended().is_none(), "the guest has ended");
+        self.preserve_ram()?;
+        let session = open_device()?.create(&state_session(&self.name))?;
+        let result = self.suspend_into(session);
+        if result.is_err() {
+            self.machine.run();
+        }
+        result
+    }
+
+    fn suspend_into(&mut self, session: Outgoing) -> Result<SuspendTimes> {
+        let begin = Instant::now();
+        self.machine.stop();
+        let stopped_at = sys::rdtsc();
+        let stop = begin.elapsed();
+        let state = self.machine.save(Head {
+            guest: self.label.guest,
+            suspends: self.label.suspends + 1,
+            kernel: kernel_release(),
+            pages: self.pages,
+            policy: self.policy,
+        })?;
+        let bytes = state.encode().context("cannot encode the guest's state")?;
+        let save = begin.elapsed() - stop;
+        let file = seal(&bytes).context("cannot seal the guest's state")?;
+        session.preserve(&file, STATE_TOKEN, "the guest's state")?;
+        self.label.suspends += 1;
+        self.label.stopped_at = stopped_at;
+        self.label.preserved_at = sys::rdtsc();
+        self.machine.ram().write_label(&self.label)?;
+        if let Some(path) = &self.state_copy {
+            std::fs::write(path, &bytes)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        self.suspended = Some(Suspended {
+            state,
+            _session: session,
+        });
+        Ok(SuspendTimes {
+            stop,
+            save,
+            preserve: begin.elapsed() - stop - save,
+            state_bytes: bytes.len(),
+        })
+    }
+
+    /// Lets a suspended guest go on in this kernel.
+    pub fn go_on(&mut self) -> Result<()> {
+        if let Some(suspended) = self.suspended.take() {
+            self.machine.reset_clocks(&suspended.state, self.policy)?;
+            self.machine.run();
+        }
+        Ok(())
+    }
+}
+
+/// The release of the running kernel.
+pub fn kernel_release() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        assert!(check_name("vm-1").is_ok());
+        for bad in ["", "a b", "a/b", "ä", &"a".repeat(41)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+        assert!(state_session(&"a".repeat(40)).len() < 64);
+    }
+}

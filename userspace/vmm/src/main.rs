@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A virtual machine monitor whose guests outlive the kernel of their host.
+//!
+//! Read in this order: [`memory`], [`machine`], [`vcpu`], [`clock`], [`host`], [`state`],
+//! [`guest`] and [`resume`]; then the devices ([`bus`], [`serial`], [`virtio`]) and the rest.
+#![deny(unsafe_code)]
+
+mod boot;
+mod bus;
+mod clock;
+mod frames;
+mod guest;
+mod hold;
+mod host;
+mod machine;
+mod memory;
+mod mptable;
+mod options;
+mod resume;
+mod serial;
+mod serve;
+mod session;
+mod start;
+mod state;
+mod sys;
+mod vcpu;
+mod virtio;
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
+
+use options::{Options, SuspendOptions};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_max_level(LevelFilter::INFO)
+        .without_time()
+        .init();
+    let result = match options {
+        Options::Run(options) => start::run(options),
+        Options::Resume(options) => resume::resume(options),
+        Options::SuspendToSession(options) => suspend(options),
+        Options::Status { control } => serve::ask(&control, "status").map(|(_, answer)| {
+            println!("{answer}");
+        }),
+        Options::Check { state } => check(&state),
+        Options::Frames { pid } => frames::print(pid),
+        Options::Hold { name: _, control } => hold::hold(&control),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vmm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Suspends a guest, runs the command that enters the next kernel, and lets the guest go on
+/// if that command returns.
+fn suspend(options: SuspendOptions) -> Result<()> {
+    let (mut connection, times) = serve::ask(&options.control, "suspend")?;
+    tracing::info!("{times}");
+    let mut command = options.command.iter();
+    let program = command.next().context("no command")?;
+    let status = Command::new(program).args(command).status();
+    let went_on = serve::ask_again(&mut connection, "continue");
+    let status = status.with_context(|| format!("cannot run {program}"))?;
+    went_on?;
+    anyhow::bail!("{program} returned ({status}), so the guest goes on in this kernel");
+}
+
+fn check(path: &std::path::Path) -> Result<()> {
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let state = state::State::read(&file)?;
+    println!(
+        "suspend {} of a guest with {} vCPUs and {} bytes of memory, on Linux {}",
+        state.suspends,
+        state.vcpus.len(),
+        state.ram_bytes,
+        state.kernel
+    );
+    Ok(())
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A guest of the previous kernel goes on.
+//!
+//! First the state is read and compared with this host. Only then the memory is retrieved and
+//! a virtual machine gets both. Nothing is finished before its vCPUs run, so each step before
+//! that can fail and be tried again, with another state or another version of this program.
+
+use std::fs::File;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::clock::nanoseconds;
+use crate::guest::{Arrived, Guest, kernel_release};
+use crate::hold::{self, Held};
+use crate::machine::Bare;
+use crate::memory::Ram;
+use crate::options::ResumeOptions;
+use crate::serve::listen;
+use crate::start::Connected;
+use crate::state::State;
+use crate::sys;
+
+/// When each part of a resume was done.
+struct Times {
+    begin: Instant,
+    parts: Vec<(&'static str, Duration)>,
+}
+
+impl Times {
+    fn part(&mut self, name: &'static str) {
+        let before: Duration = self.parts.iter().map(|(_, time)| *time).sum();
+        self.parts.push((name, self.begin.elapsed() - before));
+    }
+}
+
+/// Resumes a guest and serves it.
+pub fn resume(options: ResumeOptions) -> Result<()> {
+    let mut times = Times {
+        begin: Instant::now(),
+        parts: Vec::new(),
+    };
+    let control = &options.surroundings.control;
+    let (held, arrived) = match Held::take(control)? {
+        Some((held, arrived)) => (Some(held), arrived),
+        None => (None, Arrived::new(&options.name)?),
+    };
+    times.part("sessions");
+    match prepare(&options, &arrived, &mut times) {
+        Ok(ready) => ready.go(options, held, arrived, times),
+        Err(error) => {
+            if held.is_none() {
+                hold::start(&arrived, &options.name, control)
+                    .context("the guest is lost, because nobody holds its sessions")?;
+            }
+            Err(error.context("the guest was not resumed, and all of it is kept for another try"))
+        }
+    }
+}
+
+/// A guest that can run.
+struct Ready {
+    guest: Guest,
+    connected: Connected,
+    kernel: String,
+    stopped_at: u64,
+    preserved_at: u64,
+}
+
+fn read_state(replacement: Option<&Path>, arrived: &Arrived) -> Result<State> {
+    let file = match replacement {
+        Some(path) => {
+            File::open(path).with_context(|| format!("cannot open {}", path.display()))?
+        }
+        None => arrived.state_file()?,
+    };
+    Ok(State::read(&file)?)
+}
+
+/// Does everything that can fail.
+fn prepare(options: &ResumeOptions, arrived: &Arrived, times: &mut Times) -> Result<Ready> {
+    let state = read_state(options.state.as_deref(), arrived)?;
+    let mut connected = Connected::open(&options.surroundings)?;
+    times.part("state");
+
+    let bare = Bare::new(state.vcpus.len() as u8)?;
+    let tsc_khz = bare.first().get_tsc_khz()?;
+    bare.host
+        .keeps(&state.promise, tsc_khz)
+        .context("this host cannot run the guest")?;
+    times.part("new VM");
+
+    let ram = Ram::take_over(arrived.ram_file()?, state.ram_bytes, state.pages)?;
+    let label = ram.label()?;
+    ensure!(
+        label.guest == state.guest,
+        "the state is that of another guest"
+    );
+    ensure!(
+        label.suspends == state.suspends,
+        "the state is that of suspend {}, but the memory is that of suspend {}",
+        state.suspends,
+        label.suspends
+    );
+    times.part("memory");
+
+    let policy = options.clock.unwrap_or(state.policy);
+    let still = bare.promise(state.promise.clone(), ram)?;
+    let bus = connected.devices(&still.vm, Some(&state))?;
+    still.restore(&state, policy)?;
+    let machine = still.machine(bus)?;
+    let mut guest = Guest::new(
+        options.name.clone(),
+        machine,
+        state.policy,
+        state.pages,
+        label,
+    );
+    guest.state_copy = options.surroundings.state_copy.clone();
+    times.part("restore");
+    Ok(Ready {
+        guest,
+        connected,
+        kernel: state.kernel,
+        stopped_at: label.stopped_at,
+        preserved_at: label.preserved_at,
+    })
+}
+
+impl Ready {
+    /// Lets the guest run, finishes its sessions, and preserves it for the next kernel.
+    fn go(
+        mut self,
+        options: ResumeOptions,
+        held: Option<Held>,
+        arrived: Arrived,
+        times: Times,
+    ) -> Result<()> {
+        self.guest.machine.run();
+        let now = sys::rdtsc();
+        self.report(now, &times);
+        // A session that cannot be finished now is finished when it is closed.
+        if let Err(error) = arrived.finish() {
+            tracing::warn!("{error}");
+        }
+        if let Some(held) = held {
+            held.done()?;
+        }
+        if let Err(error) = self.guest.preserve_ram() {
+            tracing::warn!("the memory is not preserved yet: {error:#}");
+        }
+        let control: UnixListener = listen(&options.surroundings.control)?;
+        self.connected.serve(control, &mut self.guest)
+    }
+
+    fn report(&self, now: u64, times: &Times) {
+        let khz = self.guest.machine.tsc_khz();
+        let between =
+            |from: u64, to: u64| Duration::from_nanos(nanoseconds(to.wrapping_sub(from), khz));
+        let total: Duration = times.parts.iter().map(|(_, time)| *time).sum();
+        let away = between(self.preserved_at, now).saturating_sub(total);
+        let parts: Vec<_> = times
+            .parts
+            .iter()
+            .map(|(name, time)| format!("{name} {time:.1?}"))
+            .collect();
+        tracing::info!(
+            "guest {} of Linux {} goes on in Linux {}, suspend {}",
+            self.guest.name,
+            self.kernel,
+            kernel_release(),
+            self.guest.suspends()
+        );
+        tracing::info!(
+            "pause {:.1?}: save and preserve {:.1?}, kexec and boot {away:.1?}, resume {total:.1?} ({})",
+            between(self.stopped_at, now),
+            between(self.stopped_at, self.preserved_at),
+            parts.join(", ")
+        );
+    }
+}

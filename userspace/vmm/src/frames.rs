@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Where a guest's memory is, for tests: the page frame of each page that it has.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -9,11 +9,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
-use vm_memory::{
-    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
-};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 const PAGE: u64 = 4096;
+const MIN_SIZE: u64 = 16 << 20;
 const PRESENT: u64 = 1 << 63;
 const FRAME: u64 = (1 << 55) - 1;
 
@@ -22,11 +21,11 @@ fn memory_of(pid: u32) -> Result<File> {
     let folder = PathBuf::from(format!("/proc/{pid}/fd"));
     for entry in std::fs::read_dir(&folder).context("no such process")? {
         let path = entry?.path();
-        // What arrives from another kernel is an anonymous file too.
+        // A memfd has no name in any folder; one from another kernel has none at all.
         let target = std::fs::read_link(&path).unwrap_or_default();
-        if target.to_string_lossy().starts_with("/memfd:")
-            && let Ok(file) = File::open(&path)
-            && file.metadata()?.len() >= 16 << 20
+        if target.to_string_lossy().ends_with(" (deleted)")
+            && let Ok(file) = OpenOptions::new().read(true).write(true).open(&path)
+            && file.metadata()?.len() >= MIN_SIZE
         {
             return Ok(file);
         }

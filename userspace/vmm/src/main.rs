@@ -26,7 +26,11 @@ mod sys;
 mod vcpu;
 mod virtio;
 
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         .with_target(false)
         .with_max_level(LevelFilter::INFO)
         .without_time()
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let result = match options {
         Options::Run(options) => start::run(options),
@@ -49,6 +54,7 @@ fn main() -> ExitCode {
         Options::Status { control } => serve::ask(&control, "status").map(|(_, answer)| {
             println!("{answer}");
         }),
+        Options::Talk { console, line } => talk(&console, &line),
         Options::Check { state } => check(&state),
         Options::Frames { pid } => frames::print(pid),
         Options::Hold { name: _, control } => hold::hold(&control),
@@ -76,7 +82,24 @@ fn suspend(options: SuspendOptions) -> Result<()> {
     anyhow::bail!("{program} returned ({status}), so the guest goes on in this kernel");
 }
 
-fn check(path: &std::path::Path) -> Result<()> {
+/// How long a guest may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sends a line to a guest's console, and prints the line that comes back.
+fn talk(console: &Path, line: &str) -> Result<()> {
+    let mut stream = UnixStream::connect(console)
+        .with_context(|| format!("no guest listens at {}", console.display()))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{line}")?;
+    let mut answer = String::new();
+    BufReader::new(stream)
+        .read_line(&mut answer)
+        .context("the guest did not answer")?;
+    print!("{answer}");
+    Ok(())
+}
+
+fn check(path: &Path) -> Result<()> {
     let file =
         std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let state = state::State::read(&file)?;

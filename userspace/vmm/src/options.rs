@@ -28,6 +28,13 @@ pub enum Options {
         #[arg(long)]
         control: PathBuf,
     },
+    /// Send a line to a guest's console, and print the line that comes back.
+    Talk {
+        /// The socket that is connected to the guest's console.
+        #[arg(long)]
+        console: PathBuf,
+        line: String,
+    },
     /// Say whether a file has the state of a guest.
     Check { state: PathBuf },
     /// Print the page frame of each page of a guest's memory, for tests.

@@ -96,6 +96,8 @@
 //! errno, and has a [`Reason`]: what the errno means for that call.
 
 #![warn(rustdoc::all)]
+// A test fails by a panic.
+#![cfg_attr(test, allow(clippy::expect_used))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_os = "linux"))]

@@ -2,6 +2,14 @@
 
 //! Names of sessions: the checks accept what the kernel accepts, and nothing else.
 
+// A test fails by a panic.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
 use liveupdate::{InvalidName, SessionName, Token};
 use proptest::prelude::*;
 

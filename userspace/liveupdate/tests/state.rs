@@ -2,6 +2,13 @@
 
 //! The reader of state files: whatever the bytes are, it returns the value or says why not.
 
+// A test fails by a panic.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 #![cfg(feature = "state")]
 
 use liveupdate::state::{decode, encode, inspect, load, save, Error, State, MAX_LEN};

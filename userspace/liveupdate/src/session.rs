@@ -73,8 +73,21 @@ impl Device {
     }
 }
 
-/// A daemon that was handed the open device uses this. Nothing is checked: calls on another
-/// file fail.
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// For handing the open device to another process.
+impl From<Device> for OwnedFd {
+    fn from(device: Device) -> Self {
+        device.fd
+    }
+}
+
+/// For a process that was handed the open device. Nothing is checked: calls on another file
+/// fail.
 impl From<OwnedFd> for Device {
     fn from(fd: OwnedFd) -> Self {
         Self { fd }

@@ -166,10 +166,18 @@ lint_bindings_userspace()
 		diff -u userspace/liveupdate/src/uapi.rs -
 }
 
+# lint_publish_userspace: what crates.io would refuse, such as a missing
+# description, is a warning of the dry run.
 lint_publish_userspace()
 {
-	userspace_cargo publish --quiet --dry-run --allow-dirty -p liveupdate \
-		--all-features
+	local output status=0
+	output=$(userspace_cargo publish --dry-run --allow-dirty -p liveupdate \
+		--all-features 2>&1) || status=1
+	if [ "$status" -ne 0 ] || grep '^warning' <<<"$output" |
+		grep -v 'aborting upload due to dry run'; then
+		printf '%s\n' "$output"
+		return 1
+	fi
 }
 
 # lint_msrv_userspace: with the oldest compiler that the crate promises to build

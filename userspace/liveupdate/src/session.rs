@@ -103,6 +103,14 @@ impl From<OwnedFd> for Device {
 /// it again with `try_from()`.
 ///
 /// While a file is preserved its size is fixed. It can still be read, written and mapped.
+///
+/// A file of an outgoing session cannot be retrieved, so this does not compile:
+///
+/// ```compile_fail,E0599
+/// # fn f(session: liveupdate::OutgoingSession) {
+/// let file = session.retrieve(liveupdate::Token::new(1));
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping an outgoing session unpreserves its files"]
 pub struct OutgoingSession {

@@ -82,6 +82,21 @@ const HEADER_LEN: usize = 64;
 const SUMMED: usize = 12;
 
 /// A value that a state file can hold.
+///
+/// A kind or a version that is wrong does not compile where the value is written:
+///
+/// ```compile_fail
+/// # use liveupdate::state::{self, State};
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Vm;
+///
+/// impl State for Vm {
+///     const KIND: &'static str = "";
+///     const VERSION: u32 = 1;
+/// }
+///
+/// let file = state::save(&Vm);
+/// ```
 pub trait State: Serialize + DeserializeOwned {
     /// What the value is, for a reader that was given another file: 1 to 32 bytes of printable
     /// ASCII.
@@ -351,29 +366,29 @@ pub fn encode<T: State>(value: &T) -> Result<Vec<u8>, Error> {
             len: (HEADER_LEN + payload.len()) as u64,
         });
     }
-    let mut summed = Vec::new();
-    summed
-        .try_reserve_exact(HEADER_LEN - SUMMED + payload.len())
-        .map_err(|_| Error::NoMemory)?;
-    summed.extend_from_slice(&FORMAT.to_le_bytes());
-    summed.extend_from_slice(&[0; 2]);
-    summed.extend(
+    let mut header = Vec::with_capacity(HEADER_LEN - SUMMED);
+    header.extend_from_slice(&FORMAT.to_le_bytes());
+    header.extend_from_slice(&[0; 2]);
+    header.extend(
         T::KIND
             .bytes()
             .chain(std::iter::repeat(0))
             .take(MAX_KIND_LEN),
     );
-    summed.extend_from_slice(&T::VERSION.to_le_bytes());
-    summed.extend_from_slice(&[0; 4]);
-    summed.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-    summed.extend_from_slice(&payload);
+    header.extend_from_slice(&T::VERSION.to_le_bytes());
+    header.extend_from_slice(&[0; 4]);
+    header.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&header);
+    sum.update(&payload);
 
     let mut file = Vec::new();
-    file.try_reserve_exact(SUMMED + summed.len())
+    file.try_reserve_exact(HEADER_LEN + payload.len())
         .map_err(|_| Error::NoMemory)?;
     file.extend_from_slice(&MAGIC);
-    file.extend_from_slice(&crc32fast::hash(&summed).to_le_bytes());
-    file.append(&mut summed);
+    file.extend_from_slice(&sum.finalize().to_le_bytes());
+    file.append(&mut header);
+    file.append(&mut payload);
     Ok(file)
 }
 

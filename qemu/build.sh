@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Builds what runs on a kernel: the module, the module with its test hooks, the
-# module that forges state, modules with handlers, and the selftests (the kernel's
-# and ours).
+# module that forges state, modules with handlers, the selftests (the kernel's and
+# ours), and the programs of userspace/ that test its crates.
 #
-# build.sh module | module-test | forge | handlers | selftests   one of these parts
+# build.sh module | module-test | forge | handlers | selftests | userspace
+#                             one of these parts
 # build.sh module-clippy      the module with clippy's checks (LIVEUPDATE_TEST=1
 #                             for the module with test hooks)
 # build.sh prepare [demo]     all parts for the default kernel, and the initramfs;
@@ -74,18 +75,42 @@ build_selftests()
 	step "build selftests" make_selftests "$(source_dir)" "$@"
 }
 
+# make_userspace: in release mode, because the guest copies its programs in every
+# kexec.
+make_userspace()
+{
+	CARGO_TARGET_DIR=$OUT/userspace-target cargo build --release --locked -j"$JOBS" \
+		--manifest-path "$TOP/userspace/Cargo.toml" \
+		-p liveupdate-guest-tests -p liveupdate --all-features --bins --examples
+	mkdir -p "$OUT/userspace"
+	cp -p "$OUT"/userspace-target/release/{crate_stages,examples/agent} \
+		"$OUT/userspace/"
+}
+
+build_userspace()
+{
+	step "build userspace" make_userspace
+}
+
+# make_vmm: optimized for size, because the pause of a guest includes reading it.
+make_vmm()
+{
+	CARGO_TARGET_DIR=$OUT/userspace-target cargo build --profile small --locked \
+		-j"$JOBS" --manifest-path "$TOP/userspace/Cargo.toml" -p vmm
+	mkdir -p "$OUT/vmm"
+	cp -p "$OUT/userspace-target/small/vmm" "$OUT/vmm/"
+}
+
+build_vmm()
+{
+	step "build the virtual machine monitor" make_vmm
+}
+
 # The handlers are linked with the module.
 build_handlers_alone()
 {
 	build_default_module
 	build_handlers
-}
-
-build_vmm()
-{
-	step "build the virtual machine monitor" cargo build --quiet --locked --release \
-		--manifest-path "$TOP/userspace/Cargo.toml" --target-dir "$OUT/userspace" \
-		--package vmm
 }
 
 build_demo_program()
@@ -129,6 +154,7 @@ prepare()
 		build_handlers
 		build_upstream_flb
 		build_selftests
+		build_userspace
 		build_vmm
 		"$TOP/qemu/initramfs.sh" vmm
 	fi
@@ -216,6 +242,10 @@ forge) with_kernel build_forge ;;
 handlers) with_kernel build_handlers_alone ;;
 rust-analyzer) with_kernel make_rust_project ;;
 selftests) with_kernel build_selftests ;;
+userspace)
+	lock_out
+	build_userspace
+	;;
 prepare) prepare "${2:-}" ;;
 vmm) vmm ;;
 bench) bench ;;

@@ -16,7 +16,7 @@
 . "$(dirname "$0")/../tools/common.sh"
 
 WHAT=${1:-initramfs}
-VMM=$OUT/userspace/release/vmm
+VMM=$OUT/vmm/vmm
 IMAGE=$OUT/$WHAT.cpio
 BUSYBOX=$(command -v busybox || true)
 KEXEC=$(PATH=$PATH:/sbin:/usr/sbin command -v kexec || true)
@@ -33,8 +33,8 @@ libraries_of()
 # inputs: name, size and time of each file that goes into the image.
 inputs()
 {
-	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko
-		"$OUT"/upstream-flb/upstream_flb.ko)
+	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT/userspace"
+		"$OUT"/forge*/forge.ko "$OUT"/upstream-flb/upstream_flb.ko)
 	local name
 	for name in $HANDLERS; do
 		what+=("$OUT/$name"{,-*}/*.ko)
@@ -66,13 +66,14 @@ assemble()
 		cp "$TOP/selftests/scenarios/vm_guest" "$root/lib/"
 	else
 		cp -r "$OUT/selftests/." "$root/selftests/"
+		cp -r "$OUT/userspace" "$root/"
 		find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
 		cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
 	fi
 	if [ "$WHAT" = vmm ]; then
 		programs=("$VMM")
 	else
-		programs=("$OUT"/selftests/ours/*)
+		programs=("$OUT"/{selftests/ours,userspace}/*)
 	fi
 	for lib in $(libraries_of "$KEXEC" "${programs[@]}"); do
 		mkdir -p "$root$(dirname "$lib")"
@@ -119,7 +120,7 @@ assemble()
 	done
 	pack "$IMAGE"
 	[ "$WHAT" != initramfs ] ||
-		pack "$OUT/initramfs-forge.cpio" '^\./selftests/' '^\./selftests/ours/(forged|soak)$'
+		pack "$OUT/initramfs-forge.cpio" '^\./(selftests|userspace)/' '^\./selftests/ours/(forged|soak)$'
 }
 
 # pack IMAGE [WITHOUT BUT]: leave out paths that match WITHOUT and not BUT.
@@ -132,7 +133,7 @@ pack()
 	mv "$1.new" "$1"
 }
 
-mkdir -p "$OUT/selftests" "$OUT/bench"
+mkdir -p "$OUT/selftests" "$OUT/userspace" "$OUT/bench"
 exec 8>"$IMAGE.lock"
 flock 8
 key=$(inputs | hash_of)

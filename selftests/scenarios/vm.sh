@@ -136,7 +136,7 @@ damaged_states()
 {
 	size=$(wc -c <$KEPT/state)
 	cp $KEPT/state /tmp/state
-	for offset in 0 9 13 17 21 24 100 $((size / 2)) $((size - 1)); do
+	for offset in 0 9 13 17 49 57 100 $((size / 2)) $((size - 1)); do
 		cp /tmp/state /tmp/damaged
 		byte=$(dd if=/tmp/state bs=1 skip="$offset" count=1 2>/dev/null | od -An -tu1)
 		# shellcheck disable=SC2059 # the format is the byte
@@ -145,8 +145,8 @@ damaged_states()
 		refuse_state /tmp/damaged "state" || return 1
 	done
 	head -c $((size / 2)) /tmp/state >/tmp/damaged
-	refuse_state /tmp/damaged "bytes, which is not the size" || return 1
-	refuse_state /bin/busybox "not the size of any state" || return 1
+	refuse_state /tmp/damaged "bytes, and needs" || return 1
+	refuse_state /bin/busybox "is not a state file" || return 1
 	# That of an earlier suspend, whose memory has changed since then.
 	[ ! -f $KEPT/state.refused ] ||
 		refuse_state $KEPT/state.refused "the state is that of suspend"
@@ -212,7 +212,7 @@ clock_right()
 		END {
 			gap = most / 100
 			print "# clock " clock ": a gap of " gap " s for a pause of " pause " s, up for " up " s"
-			exit !(pause > 1 && gap > 0 && (clock == "jump" ? gap > pause : gap < pause / 2))
+			exit !(pause > 1 && gap > 0 && (clock == "jump" ? gap > pause : gap < pause - 1))
 		}' $SERIAL
 }
 

@@ -23,7 +23,7 @@ pub enum Policy {
 }
 
 /// A guest's clock at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockState {
     /// kvm-clock in ns.
     guest_ns: u64,

@@ -3,12 +3,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 const PAGE: u64 = 4096;
@@ -23,10 +22,13 @@ fn memory_of(pid: u32) -> Result<File> {
         let path = entry?.path();
         // A memfd has no name in any folder; one from another kernel has none at all.
         let target = std::fs::read_link(&path).unwrap_or_default();
-        if target.to_string_lossy().ends_with(" (deleted)")
-            && let Ok(file) = OpenOptions::new().read(true).write(true).open(&path)
-            && file.metadata()?.len() >= MIN_SIZE
-        {
+        if !target.to_string_lossy().ends_with(" (deleted)") {
+            continue;
+        }
+        let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else {
+            continue;
+        };
+        if file.metadata()?.len() >= MIN_SIZE {
             return Ok(file);
         }
     }
@@ -38,14 +40,9 @@ pub fn print(pid: u32) -> Result<()> {
     let file = memory_of(pid)?;
     let pagemap = File::open("/proc/self/pagemap").context("cannot open pagemap")?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut end = 0;
-    loop {
-        // Reading a hole through the mapping would fill it.
-        let begin = match seek(&file, SeekFrom::Data(end)) {
-            Err(Errno::NXIO) => break,
-            result => result.context("cannot find data")?,
-        };
-        end = seek(&file, SeekFrom::Hole(begin)).context("cannot find a hole")?;
+    // Reading a hole through the mapping would fill it.
+    for part in liveupdate::memory::data(file.as_fd())? {
+        let std::ops::Range { start: begin, end } = part?;
         let length = (end - begin) as usize;
         let offset = Some(FileOffset::new(file.try_clone()?, begin));
         let map =

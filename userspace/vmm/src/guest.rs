@@ -6,30 +6,28 @@
 //! suspend on. Closing a session gives its files back, so a suspend that is taken back
 //! closes the second one and leaves the RAM preserved.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::io::Errno;
+use liveupdate::{Device, Error, IncomingSession, OutgoingSession, Reason, SessionName, Token};
 
 use crate::clock::Policy;
 use crate::machine::{Head, Machine};
 use crate::memory::{Label, Pages};
-use crate::session::{Device, Error, Incoming, Outgoing};
-use crate::state::{State, seal};
+use crate::state::State;
 use crate::sys;
 
-const RAM_TOKEN: u64 = 1;
-const STATE_TOKEN: u64 = 2;
+const RAM_TOKEN: Token = Token::new(1);
+const STATE_TOKEN: Token = Token::new(2);
 /// How long to wait for another program to close `/dev/liveupdate`.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-fn ram_session(name: &str) -> String {
-    format!("vmm.{name}.ram")
-}
-
-fn state_session(name: &str) -> String {
-    format!("vmm.{name}.state")
+/// The name of the session with the `part` of a guest.
+fn session_name(name: &str, part: &str) -> Result<SessionName> {
+    Ok(SessionName::new(format!("vmm.{name}.{part}"))?)
 }
 
 /// The name of a guest, which names its sessions.
@@ -46,7 +44,7 @@ fn open_device() -> Result<Device, Error> {
     let begin = Instant::now();
     loop {
         match Device::open() {
-            Err(Error::Device(Errno::BUSY)) if begin.elapsed() < PATIENCE => {
+            Err(error) if error.reason() == Reason::DeviceBusy && begin.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             result => return result,
@@ -56,34 +54,39 @@ fn open_device() -> Result<Device, Error> {
 
 /// The sessions that the previous kernel handed over.
 pub struct Arrived {
-    pub ram: Incoming,
-    pub state: Incoming,
+    pub ram: IncomingSession,
+    pub state: IncomingSession,
 }
 
 impl Arrived {
     /// Gets the sessions of the guest `name`.
-    pub fn new(name: &str) -> Result<Self, Error> {
+    pub fn new(name: &str) -> Result<Self> {
         let device = open_device()?;
         Ok(Self {
-            ram: device.retrieve(&ram_session(name))?,
-            state: device.retrieve(&state_session(name))?,
+            ram: device.retrieve_session(&session_name(name, "ram")?)?,
+            state: device.retrieve_session(&session_name(name, "state")?)?,
         })
     }
 
-    pub fn ram_file(&self) -> Result<std::fs::File, Error> {
-        self.ram.retrieve(RAM_TOKEN, "the guest's memory")
+    pub fn ram_file(&self) -> Result<File, Error> {
+        self.ram.retrieve(RAM_TOKEN).map(File::from)
     }
 
-    pub fn state_file(&self) -> Result<std::fs::File> {
+    pub fn state_file(&self) -> Result<File> {
         self.state
-            .retrieve(STATE_TOKEN, "the guest's state")
-            .context("was the guest suspended before the kexec?")
+            .retrieve(STATE_TOKEN)
+            .map(File::from)
+            .context("the guest's state was not handed over")
     }
 
-    /// Gives both sessions back to the kernel.
-    pub fn finish(self) -> Result<(), Error> {
-        self.state.finish()?;
-        self.ram.finish()
+    /// Gives both sessions back to the kernel. What cannot be finished now is finished when
+    /// it is closed.
+    pub fn finish(self) {
+        for session in [self.state, self.ram] {
+            if let Err(rejected) = session.finish() {
+                tracing::warn!("{}", rejected.error);
+            }
+        }
     }
 }
 
@@ -96,13 +99,13 @@ pub struct Guest {
     /// Where a copy of the state goes.
     pub state_copy: Option<PathBuf>,
     label: Label,
-    ram_session: Option<Outgoing>,
+    ram_session: Option<OutgoingSession>,
     suspended: Option<Suspended>,
 }
 
 struct Suspended {
     state: State,
-    _session: Outgoing,
+    _session: OutgoingSession,
 }
 
 /// How long a suspend took.
@@ -110,7 +113,7 @@ pub struct SuspendTimes {
     pub stop: Duration,
     pub save: Duration,
     pub preserve: Duration,
-    pub state_bytes: usize,
+    pub state_bytes: u64,
 }
 
 impl std::fmt::Display for SuspendTimes {
@@ -149,8 +152,8 @@ impl Guest {
     /// Preserves the RAM for the next kernel, unless that was done. The guest may run.
     pub fn preserve_ram(&mut self) -> Result<()> {
         if self.ram_session.is_none() {
-            let session = open_device()?.create(&ram_session(&self.name))?;
-            session.preserve(self.machine.ram().file(), RAM_TOKEN, "the guest's memory")?;
+            let session = open_device()?.create_session(&session_name(&self.name, "ram")?)?;
+            session.preserve(RAM_TOKEN, self.machine.ram().file())?;
             self.ram_session = Some(session);
         }
         Ok(())
@@ -161,7 +164,7 @@ impl Guest {
         ensure!(self.suspended.is_none(), "the guest is already suspended");
         ensure!(self.machine.why_ended().is_none(), "the guest has ended");
         self.preserve_ram()?;
-        let session = open_device()?.create(&state_session(&self.name))?;
+        let session = open_device()?.create_session(&session_name(&self.name, "state")?)?;
         let result = self.suspend_into(session);
         if result.is_err() {
             self.machine.run();
@@ -169,7 +172,7 @@ impl Guest {
         result
     }
 
-    fn suspend_into(&mut self, session: Outgoing) -> Result<SuspendTimes> {
+    fn suspend_into(&mut self, session: OutgoingSession) -> Result<SuspendTimes> {
         let begin = Instant::now();
         self.machine.stop();
         let stopped_at = sys::rdtsc();
@@ -181,17 +184,15 @@ impl Guest {
             pages: self.pages,
             policy: self.policy,
         })?;
-        let bytes = state.encode().context("cannot encode the guest's state")?;
+        let file = File::from(state.save()?);
         let save = begin.elapsed() - stop;
-        let file = seal(&bytes).context("cannot seal the guest's state")?;
-        session.preserve(&file, STATE_TOKEN, "the guest's state")?;
+        session.preserve(STATE_TOKEN, &file)?;
         self.label.suspends += 1;
         self.label.stopped_at = stopped_at;
         self.label.preserved_at = sys::rdtsc();
         self.machine.ram().write_label(&self.label)?;
         if let Some(path) = &self.state_copy {
-            std::fs::write(path, &bytes)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            copy(&file, path).with_context(|| format!("cannot write {}", path.display()))?;
         }
         self.suspended = Some(Suspended {
             state,
@@ -201,7 +202,7 @@ impl Guest {
             stop,
             save,
             preserve: begin.elapsed() - stop - save,
-            state_bytes: bytes.len(),
+            state_bytes: file.metadata()?.len(),
         })
     }
 
@@ -213,6 +214,13 @@ impl Guest {
         }
         Ok(())
     }
+}
+
+/// Copies a file from its start, without moving its position.
+fn copy(file: &File, path: &Path) -> std::io::Result<()> {
+    let mut bytes = vec![0; file.metadata()?.len() as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    std::fs::write(path, &bytes)
 }
 
 /// The release of the running kernel.
@@ -233,6 +241,6 @@ mod tests {
         for bad in ["", "a b", "a/b", "ä", &"a".repeat(41)] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
-        assert!(state_session(&"a".repeat(40)).len() < 64);
+        assert!(session_name(&"a".repeat(40), "state").is_ok());
     }
 }

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use liveupdate::Rejected;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -62,9 +63,13 @@ fn receive(stream: &UnixStream) -> Result<Arrived> {
     };
     anyhow::ensure!(bytes[..message.bytes] == *TAKE, "unknown answer");
     Ok(Arrived {
-        ram: ram.into(),
-        state: state.into(),
+        ram: ram.try_into().map_err(rejected)?,
+        state: state.try_into().map_err(rejected)?,
     })
+}
+
+fn rejected(rejected: Rejected<OwnedFd>) -> anyhow::Error {
+    rejected.error.into()
 }
 
 /// Sessions that another process holds while this one tries to use them.

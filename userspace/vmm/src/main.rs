@@ -19,7 +19,6 @@ mod options;
 mod resume;
 mod serial;
 mod serve;
-mod session;
 mod start;
 mod state;
 mod sys;
@@ -102,7 +101,7 @@ fn talk(console: &Path, line: &str) -> Result<()> {
 fn check(path: &Path) -> Result<()> {
     let file =
         std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let state = state::State::read(&file)?;
+    let state = state::State::load(&file)?;
     println!(
         "suspend {} of a guest with {} vCPUs and {} bytes of memory, on Linux {}",
         state.suspends,

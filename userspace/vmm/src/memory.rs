@@ -16,7 +16,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
@@ -24,7 +24,8 @@ use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
 use crate::sys;
 
 const MIB: u64 = 1 << 20;
-const LABEL_SIZE: usize = 4096;
+const LABEL_ROOM: u64 = 4096;
+const LABEL_SIZE: usize = 48;
 const LABEL_MAGIC: [u8; 8] = *b"LUVMRAM\0";
 
 /// The guest's devices begin at this address, so RAM must end before it.
@@ -43,9 +44,8 @@ pub enum Pages {
 }
 
 /// What the memory says about itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
-    magic: [u8; 8],
     /// A random number that the guest got when it was started.
     pub guest: [u8; 16],
     /// Number of suspends since then.
@@ -59,12 +59,37 @@ impl Label {
     /// The label of a guest that starts.
     pub fn new(guest: [u8; 16]) -> Self {
         Self {
-            magic: LABEL_MAGIC,
             guest,
             suspends: 0,
             stopped_at: 0,
             preserved_at: 0,
         }
+    }
+
+    /// The magic, the guest's number, then the other numbers in little-endian.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = [&LABEL_MAGIC[..], &self.guest].concat();
+        for number in [self.suspends, self.stopped_at, self.preserved_at] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn decode(bytes: [u8; LABEL_SIZE]) -> Option<Self> {
+        let (magic, rest) = bytes.split_first_chunk::<8>()?;
+        let (guest, mut rest) = rest.split_first_chunk::<16>()?;
+        let mut number = || {
+            let (first, after) = rest.split_first_chunk::<8>()?;
+            rest = after;
+            Some(u64::from_le_bytes(*first))
+        };
+        let label = Self {
+            guest: *guest,
+            suspends: number()?,
+            stopped_at: number()?,
+            preserved_at: number()?,
+        };
+        (*magic == LABEL_MAGIC).then_some(label)
     }
 }
 
@@ -80,7 +105,7 @@ impl Ram {
     pub fn create(name: &str, mib: u64, pages: Pages) -> Result<Self> {
         let bytes = check_size(mib.saturating_mul(MIB))?;
         let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let mut label = LABEL_SIZE as u64;
+        let mut label = LABEL_ROOM;
         if pages == Pages::Hugetlb {
             flags |= MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
             label = 2 * MIB;
@@ -99,7 +124,7 @@ impl Ram {
         let bytes = check_size(bytes)?;
         let size = file.metadata()?.len();
         ensure!(
-            size >= bytes + LABEL_SIZE as u64,
+            size >= bytes + LABEL_ROOM,
             "the preserved memory has {size} bytes, but the state is that of a guest with {bytes}"
         );
         Self::map(file, bytes, pages)
@@ -136,29 +161,24 @@ impl Ram {
 
     /// Writes the label. The file's position is not used, because it crosses the kexec.
     pub fn write_label(&self, label: &Label) -> Result<()> {
-        let mut page = [0; LABEL_SIZE];
-        postcard::to_slice(label, &mut page).context("the label does not fit its page")?;
         self.file
-            .write_all_at(&page, self.bytes)
+            .write_all_at(&label.encode(), self.bytes)
             .context("cannot write the memory's label")
     }
 
     /// Reads the label.
     pub fn label(&self) -> Result<Label> {
-        let mut page = [0; LABEL_SIZE];
+        let mut bytes = [0; LABEL_SIZE];
         self.file
-            .read_exact_at(&mut page, self.bytes)
+            .read_exact_at(&mut bytes, self.bytes)
             .context("cannot read the memory's label")?;
-        match postcard::from_bytes::<Label>(&page) {
-            Ok(label) if label.magic == LABEL_MAGIC => Ok(label),
-            _ => bail!("the preserved memory has no label: it was never that of a suspended guest"),
-        }
+        Label::decode(bytes).context("the preserved memory has no label: it is not that of a guest")
     }
 }
 
 fn check_size(bytes: u64) -> Result<u64> {
     ensure!(
-        (16 * MIB..=RAM_LIMIT).contains(&bytes) && bytes.is_multiple_of(2 * MIB),
+        (16 * MIB..=RAM_LIMIT).contains(&bytes) && bytes % (2 * MIB) == 0,
         "a guest's memory is 16 MiB to 3 GiB, in steps of 2 MiB"
     );
     Ok(bytes)

@@ -76,7 +76,7 @@ fn read_state(replacement: Option<&Path>, arrived: &Arrived) -> Result<State> {
         }
         None => arrived.state_file()?,
     };
-    Ok(State::read(&file)?)
+    Ok(State::load(&file)?)
 }
 
 /// Does everything that can fail.
@@ -141,10 +141,7 @@ impl Ready {
         self.guest.machine.run();
         let now = sys::rdtsc();
         self.report(now, &times);
-        // A session that cannot be finished now is finished when it is closed.
-        if let Err(error) = arrived.finish() {
-            tracing::warn!("{error}");
-        }
+        arrived.finish();
         if let Some(held) = held {
             held.done()?;
         }

@@ -85,11 +85,12 @@ impl Server {
         }
         if let Some((listener, line)) = &self.console {
             files.push(PollFd::new(listener, readable));
-            if let Some(stream) = &self.talking
-                && line.room() > 0
-                && !guest.is_suspended()
-            {
-                files.push(PollFd::new(stream, readable));
+            if line.room() > 0 && !guest.is_suspended() {
+                files.extend(
+                    self.talking
+                        .iter()
+                        .map(|stream| PollFd::new(stream, readable)),
+                );
             }
         }
         loop {

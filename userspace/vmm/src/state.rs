@@ -1,24 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The state of a suspended guest, as bytes: everything but its RAM.
+//! The state of a suspended guest: everything but its RAM.
 //!
-//! ```text
-//! 0    8  magic "LUVMSTAT"
-//! 8    4  version
-//! 12   4  length of the body in bytes
-//! 16   4  CRC-32 of the body
-//! 20   4  CRC-32 of bytes 0 to 19
-//! 24   .  body: `State` in postcard's encoding
-//! ```
-//!
-//! All numbers are little-endian. A change to [`State`] or to what it consists of needs
-//! another version. The structures of KVM are sequences of bytes with their length.
+//! It crosses as a state file of the crate `liveupdate`, in a sealed memfd: with its kind, its
+//! version, and a checksum. A change to [`State`], or to what it consists of, needs another
+//! version. The structures of KVM are strings of bytes.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, OwnedFd};
 
 use kvm_bindings::{kvm_irqchip, kvm_pit_state2};
-use rustix::fs::{MemfdFlags, SealFlags};
+use liveupdate::state;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{ClockState, Policy};
@@ -29,29 +19,16 @@ use crate::serial::SerialState;
 use crate::vcpu::{MAX_MSRS, VcpuState};
 use crate::virtio::VirtioState;
 
-const MAGIC: [u8; 8] = *b"LUVMSTAT";
-const VERSION: u32 = 1;
-const HEADER_SIZE: usize = 24;
-/// A state is smaller than this, so that a damaged length costs no memory.
-const MAX_SIZE: usize = 1 << 20;
 const MAX_DEVICES: usize = 8;
 const MAX_CPUID: usize = 256;
 /// Two PICs and the IOAPIC.
 pub const IRQCHIPS: usize = 3;
 
-/// Why bytes are not a state that this program can use.
+/// Why a file is not a state that this program can use.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    #[error("the state cannot be read: {0}")]
-    Unreadable(#[from] std::io::Error),
-    #[error("the state has {0} bytes, which is not the size of any state")]
-    Size(u64),
-    #[error("this is not the state of a guest")]
-    Foreign,
-    #[error("the state has version {0}, and this program reads version {VERSION}")]
-    Version(u32),
-    #[error("the state is damaged: its {0} does not match its checksum")]
-    Damaged(&'static str),
+    #[error(transparent)]
+    File(#[from] state::Error),
     #[error("the state is not one of this program: {0}")]
     Malformed(&'static str),
 }
@@ -76,71 +53,20 @@ pub struct State {
     pub virtio: Vec<VirtioState>,
 }
 
+impl state::State for State {
+    const KIND: &'static str = "vmm-guest";
+    const VERSION: u32 = 1;
+}
+
 impl State {
-    /// Encodes the state.
-    pub fn encode(&self) -> postcard::Result<Vec<u8>> {
-        let body = postcard::to_stdvec(self)?;
-        if body.len() > MAX_SIZE - HEADER_SIZE {
-            return Err(postcard::Error::SerializeBufferFull);
-        }
-        let mut bytes = Vec::with_capacity(HEADER_SIZE + body.len());
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        bytes.extend_from_slice(&body);
-        Ok(bytes)
+    /// Puts the state into a memfd that nobody can change.
+    pub fn save(&self) -> Result<OwnedFd, state::Error> {
+        state::save(self)
     }
 
-    /// Decodes a state. The values inside KVM's structures are checked by KVM.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
-        let size = Refusal::Size(bytes.len() as u64);
-        let Some((header, body)) = bytes.split_first_chunk::<HEADER_SIZE>() else {
-            return Err(size);
-        };
-        let [m0, m1, m2, m3, m4, m5, m6, m7, rest @ ..] = *header;
-        let [
-            v0,
-            v1,
-            v2,
-            v3,
-            l0,
-            l1,
-            l2,
-            l3,
-            b0,
-            b1,
-            b2,
-            b3,
-            h0,
-            h1,
-            h2,
-            h3,
-        ] = rest;
-        let known = [m0, m1, m2, m3, m4, m5, m6, m7] == MAGIC;
-        let intact =
-            crc32fast::hash(&header[..HEADER_SIZE - 4]) == u32::from_le_bytes([h0, h1, h2, h3]);
-        match (known, intact) {
-            (false, false) => return Err(Refusal::Foreign),
-            (true, true) => {}
-            _ => return Err(Refusal::Damaged("header")),
-        }
-        let version = u32::from_le_bytes([v0, v1, v2, v3]);
-        if version != VERSION {
-            return Err(Refusal::Version(version));
-        }
-        if u32::from_le_bytes([l0, l1, l2, l3]) as usize != body.len() {
-            return Err(size);
-        }
-        if crc32fast::hash(body) != u32::from_le_bytes([b0, b1, b2, b3]) {
-            return Err(Refusal::Damaged("body"));
-        }
-        let (state, rest) = postcard::take_from_bytes::<Self>(body)
-            .map_err(|_| Refusal::Malformed("its encoding is invalid"))?;
-        if !rest.is_empty() {
-            return Err(Refusal::Malformed("bytes follow its end"));
-        }
+    /// Reads a state. The values inside KVM's structures are checked by KVM.
+    pub fn load(file: impl AsFd) -> Result<Self, Refusal> {
+        let state: Self = state::load(file.as_fd())?;
         state.check()?;
         Ok(state)
     }
@@ -174,32 +100,6 @@ impl State {
             None => Ok(()),
         }
     }
-
-    /// Reads a state from a file, from its start. The file's position crosses a kexec, so it
-    /// is not used.
-    pub fn read(file: &File) -> Result<Self, Refusal> {
-        let size = file.metadata()?.len();
-        if size > MAX_SIZE as u64 {
-            return Err(Refusal::Size(size));
-        }
-        let mut bytes = vec![0; size as usize];
-        file.read_exact_at(&mut bytes, 0)?;
-        Self::decode(&bytes)
-    }
-}
-
-/// Puts an encoded state into a memfd that nobody can change.
-pub fn seal(bytes: &[u8]) -> std::io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create(
-        "vmm-state",
-        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-    )?);
-    file.write_all(bytes)?;
-    rustix::fs::fcntl_add_seals(
-        &file,
-        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
-    )?;
-    Ok(file)
 }
 
 #[cfg(test)]
@@ -223,7 +123,7 @@ mod tests {
                 tsc_khz: seed as u32,
                 xsave_size: 4096,
             },
-            clock: postcard::from_bytes(&[1, 2]).unwrap(),
+            clock: ClockState::default(),
             vcpus: (0..vcpus).map(|_| vcpu::tests::example(seed)).collect(),
             irqchips: (0..IRQCHIPS as u32)
                 .map(|chip_id| kvm_irqchip {
@@ -237,130 +137,115 @@ mod tests {
         }
     }
 
-    /// Bytes with a header that fits `body`.
-    fn wrap(body: &[u8]) -> Vec<u8> {
-        let mut bytes = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
-        bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        bytes.extend_from_slice(body);
-        bytes
+    /// What [`State::load`] does with the bytes of a file.
+    fn decode(bytes: &[u8]) -> Result<State, Refusal> {
+        let state: State = state::decode(bytes)?;
+        state.check()?;
+        Ok(state)
+    }
+
+    /// Makes the checksum right again.
+    fn sum(bytes: &mut [u8]) {
+        let sum = crc32fast::hash(&bytes[12..]);
+        bytes[8..12].copy_from_slice(&sum.to_le_bytes());
     }
 
     #[test]
     fn round_trip() {
         for vcpus in [1, 2, MAX_VCPUS as usize] {
-            let bytes = example(7, vcpus).encode().unwrap();
-            let state = State::decode(&bytes).unwrap();
-            assert_eq!(state.encode().unwrap(), bytes);
-            assert_eq!(bytes, wrap(&bytes[HEADER_SIZE..]));
+            let bytes = state::encode(&example(7, vcpus)).unwrap();
+            assert_eq!(state::encode(&decode(&bytes).unwrap()).unwrap(), bytes);
         }
     }
 
     #[test]
-    fn sealed_file() {
-        let bytes = example(7, 2).encode().unwrap();
-        let mut file = seal(&bytes).unwrap();
-        assert!(file.write_all(b"more").is_err());
+    fn a_file_that_nobody_can_change() {
+        let file = std::fs::File::from(example(7, 2).save().unwrap());
         assert!(file.set_len(0).is_err());
-        assert_eq!(State::read(&file).unwrap().encode().unwrap(), bytes);
+        assert_eq!(State::load(&file).unwrap().suspends, 7);
     }
 
     #[test]
     fn every_flipped_bit_is_refused() {
-        let good = example(7, 2).encode().unwrap();
-        let mut bytes = good.clone();
+        let mut bytes = state::encode(&example(7, 2)).unwrap();
         for index in 0..bytes.len() {
             for bit in [0, 3, 7] {
                 bytes[index] ^= 1 << bit;
-                let refusal = State::decode(&bytes).unwrap_err();
-                assert!(
-                    match refusal {
-                        Refusal::Foreign => index < MAGIC.len(),
-                        Refusal::Damaged(_) => index >= MAGIC.len(),
-                        _ => false,
-                    },
-                    "byte {index}, bit {bit}: {refusal}"
-                );
+                assert!(decode(&bytes).is_err(), "byte {index}, bit {bit}");
                 bytes[index] ^= 1 << bit;
             }
         }
-        assert_eq!(bytes, good);
+        assert!(decode(&bytes).is_ok());
     }
 
     #[test]
     fn every_other_length_is_refused() {
-        let good = example(7, 1).encode().unwrap();
+        let good = state::encode(&example(7, 1)).unwrap();
         for length in 0..good.len() {
-            assert!(State::decode(&good[..length]).is_err(), "{length} bytes");
+            assert!(decode(&good[..length]).is_err(), "{length} bytes");
         }
-        assert!(State::decode(&[&good[..], &[0]].concat()).is_err());
-        assert!(matches!(
-            State::read(&seal(&vec![0; MAX_SIZE + 1]).unwrap()),
-            Err(Refusal::Size(_))
-        ));
+        assert!(decode(&[&good[..], &[0]].concat()).is_err());
     }
 
     #[test]
     fn other_versions_and_files_are_refused() {
-        let mut older = example(7, 1).encode().unwrap();
-        older[8] = 0;
-        let crc = crc32fast::hash(&older[..20]).to_le_bytes();
-        older[20..24].copy_from_slice(&crc);
-        assert!(matches!(State::decode(&older), Err(Refusal::Version(0))));
-        assert!(matches!(State::decode(&[7; 4096]), Err(Refusal::Foreign)));
-        assert!(matches!(State::decode(&[]), Err(Refusal::Size(0))));
+        let mut older = state::encode(&example(7, 1)).unwrap();
+        older[48] = 0;
+        sum(&mut older);
+        let refusal = decode(&older).unwrap_err();
+        assert!(refusal.to_string().contains("version 0"), "{refusal}");
+        let mut foreign = state::encode(&example(7, 1)).unwrap();
+        foreign[16] = b'x';
+        sum(&mut foreign);
+        let refusal = decode(&foreign).unwrap_err();
+        assert!(refusal.to_string().contains("xmm-guest"), "{refusal}");
+        assert!(decode(&[7; 4096]).is_err());
     }
 
     #[test]
     fn counts_are_bounded() {
-        let refusal = |change: &dyn Fn(&mut State)| {
+        let refused = |change: &dyn Fn(&mut State)| {
             let mut state = example(7, 1);
             change(&mut state);
             matches!(
-                State::decode(&state.encode().unwrap()),
+                decode(&state::encode(&state).unwrap()),
                 Err(Refusal::Malformed(_))
             )
         };
-        assert!(!refusal(&|_| ()));
-        assert!(refusal(&|state| state.vcpus.clear()));
-        assert!(refusal(&|state| state.vcpus = example(7, 17).vcpus));
-        assert!(refusal(&|state| state.irqchips.truncate(2)));
-        assert!(refusal(&|state| state.irqchips.reverse()));
-        assert!(refusal(&|state| {
+        assert!(!refused(&|_| ()));
+        assert!(refused(&|state| state.vcpus.clear()));
+        assert!(refused(&|state| state.vcpus = example(7, 17).vcpus));
+        assert!(refused(&|state| state.irqchips.truncate(2)));
+        assert!(refused(&|state| state.irqchips.reverse()));
+        assert!(refused(&|state| {
             state.promise.cpuid = vec![kvm_cpuid_entry2::default(); 257];
         }));
-        assert!(refusal(&|state| {
+        assert!(refused(&|state| {
             state.vcpus[0].msrs = vec![Default::default(); MAX_MSRS + 1];
         }));
     }
 
     proptest! {
-        /// Bytes that the checksum does not protect from, because they came with it.
-        #[test]
-        fn any_body_is_decoded_without_panic(body in proptest::collection::vec(any::<u8>(), 0..4096)) {
-            let _ = State::decode(&wrap(&body));
-            let _ = State::decode(&body);
-        }
-
+        /// The checksum does not protect from bytes that came with it.
         #[test]
         fn any_change_with_a_new_checksum_is_decoded_without_panic(
             changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         ) {
-            let mut body = example(7, 2).encode().unwrap().split_off(HEADER_SIZE);
+            let mut bytes = state::encode(&example(7, 2)).unwrap();
             for (index, byte) in changes {
-                let index = index.index(body.len());
-                body[index] = byte;
+                let index = 64 + index.index(bytes.len() - 64);
+                bytes[index] = byte;
             }
-            if let Ok(state) = State::decode(&wrap(&body)) {
-                prop_assert!(state.encode().is_ok());
+            sum(&mut bytes);
+            if let Ok(state) = decode(&bytes) {
+                prop_assert!(state::encode(&state).is_ok());
             }
         }
 
         #[test]
         fn any_state_round_trips(seed: u64, vcpus in 1..8_usize) {
-            let bytes = example(seed, vcpus).encode().unwrap();
-            prop_assert_eq!(State::decode(&bytes).unwrap().encode().unwrap(), bytes);
+            let bytes = state::encode(&example(seed, vcpus)).unwrap();
+            prop_assert_eq!(state::encode(&decode(&bytes).unwrap()).unwrap(), bytes);
         }
     }
 }

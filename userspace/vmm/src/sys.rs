@@ -4,13 +4,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr, kvm_userspace_memory_region, kvm_xsave,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
-use rustix::ioctl::{Opcode, Updater, opcode};
 use rustix::mm::Advice;
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_sys_util::ioctl::ioctl_with_ref;
@@ -123,45 +121,4 @@ pub fn set_tsc_offset(vcpu: &VcpuFd, value: u64) -> io::Result<()> {
 pub fn rdtsc() -> u64 {
     // SAFETY: Every x86-64 processor has this instruction.
     unsafe { std::arch::x86_64::_rdtsc() }
-}
-
-/// The number of an ioctl of `/dev/liveupdate`.
-pub const fn liveupdate_opcode(number: u8) -> Opcode {
-    opcode::none(0xba, number)
-}
-
-/// An argument of an ioctl of `/dev/liveupdate`.
-///
-/// # Safety
-///
-/// - The type is laid out as the UAPI structure of that ioctl, without padding.
-/// - Every bit pattern is a valid value.
-/// - The kernel's `size` field has the size of the type whenever [`liveupdate`] is called.
-pub unsafe trait Argument {}
-
-// SAFETY: As `struct liveupdate_ioctl_create_session`; `retrieve_session` has the same layout.
-// `Named::new` sets `size`.
-unsafe impl Argument for crate::session::Named {}
-// SAFETY: As `struct liveupdate_session_preserve_fd`; `retrieve_fd` has the same layout.
-// `Token::new` sets `size`.
-unsafe impl Argument for crate::session::Token {}
-// SAFETY: As `struct liveupdate_session_finish`. `Finish::new` sets `size`.
-unsafe impl Argument for crate::session::Finish {}
-
-/// Calls the ioctl `OPCODE` of `/dev/liveupdate`, or of a session.
-pub fn liveupdate<const OPCODE: Opcode, T: Argument>(
-    file: impl AsFd,
-    argument: &mut T,
-) -> rustix::io::Result<()> {
-    // SAFETY: By the promise of `Argument`, the kernel writes no more than `argument` has,
-    // and any value that it writes is valid. Another file answers ENOTTY to this type of
-    // ioctl, which nothing else in the kernel uses.
-    unsafe { rustix::ioctl::ioctl(file, Updater::<OPCODE, T>::new(argument)) }
-}
-
-/// Owns a file descriptor that the kernel returned in the argument of an ioctl.
-pub fn owned(fd: i32) -> OwnedFd {
-    // SAFETY: `session.rs` calls this once for each descriptor that a successful call has
-    // made for it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }

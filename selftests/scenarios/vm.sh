@@ -7,11 +7,15 @@
 # VM_CLOCK    jump or stop: what its clocks do meanwhile
 # VM_PAGES    small, thp: the pages of its memory
 # VM_BUSY     1: it writes all over its memory all the time
+# VM_WITHOUT  a feature that the next kernel hides, so that it cannot run the guest
+# VM_BRIEF    1: only what is needed to measure the pause
 
 VM_VCPUS=$(cmdline_value VM_VCPUS 1)
 VM_CLOCK=$(cmdline_value VM_CLOCK jump)
 VM_PAGES=$(cmdline_value VM_PAGES small)
 VM_BUSY=$(cmdline_value VM_BUSY 0)
+VM_WITHOUT=$(cmdline_value VM_WITHOUT)
+VM_BRIEF=$(cmdline_value VM_BRIEF 0)
 CONTROL=/run/vm.control
 SERIAL=/run/vm.serial
 VMM_LOG=/run/vmm.log
@@ -85,6 +89,14 @@ cp $SERIAL $KEPT/serial
 exec kexec -x -e
 END
 chmod +x /run/vm_enter
+
+# vm_hide: the next kernel hides a feature of the processor. next_kernel takes over the
+# command line, and this adds a word to it.
+vm_hide()
+{
+	sed "s/\$/ clearcpuid=$VM_WITHOUT/" /proc/cmdline >/run/cmdline
+	mount -o bind /run/cmdline /proc/cmdline
+}
 
 # vm_go: as "go", with the guest.
 vm_go()
@@ -225,15 +237,40 @@ talks()
 	[ "$answer" = "$STAGE hello from stage $STAGE" ]
 }
 
+# other_processor: the guest is not resumed where it would miss a feature, and is kept.
+other_processor()
+{
+	for _ in 1 2; do
+		# shellcheck disable=SC2086 # two options
+		if vmm resume vm --control $CONTROL --serial $SERIAL $DEVICES >/tmp/refusal 2>&1; then
+			return 1
+		fi
+		sed 's/^/# /' /tmp/refusal
+		grep -q "all of it is kept for another try.*the processor lacks features" \
+			/tmp/refusal || return 1
+	done
+}
+
+# huge_pages: part of the guest's memory is in huge pages.
+huge_pages()
+{
+	grep ShmemHugePages /proc/meminfo | sed 's/^/# /'
+	[ "$(awk '/ShmemHugePages/ { print $2 }' /proc/meminfo)" -gt 8192 ]
+}
+
 load_module
+[ -z "$VM_WITHOUT" ] || [ "$STAGE" = 1 ] || {
+	run vm-other-processor other_processor
+	return 0
+}
 case "$STAGE" in
 1)
 	run vm-start start_guest
-	run vm-kexec-refused refused
-	run vm-client-killed killed
+	[ "$VM_BRIEF" = 1 ] || run vm-kexec-refused refused
+	[ "$VM_BRIEF" = 1 ] || run vm-client-killed killed
 	;;
 *)
-	[ "$STAGE" != 2 ] || run vm-damaged-states damaged_states
+	[ "$STAGE$VM_BRIEF" != 20 ] || run vm-damaged-states damaged_states
 	run "vm-resume-$STAGE" resume_guest
 	run "vm-one-life-$STAGE" one_life
 	run "vm-clock-$STAGE" clock_right
@@ -241,9 +278,11 @@ case "$STAGE" in
 	;;
 esac
 run "vm-console-$STAGE" talks
+[ "$VM_PAGES" != thp ] || run "vm-huge-pages-$STAGE" huge_pages
 if [ "$STAGE" = "$STAGES" ]; then
 	sed 's/^/# /' $SERIAL
 else
+	[ -z "$VM_WITHOUT" ] || vm_hide
 	next_kernel
 	vm_go
 fi

@@ -130,13 +130,18 @@ killed()
 	wait_for_tick $((before + 3)) 20
 }
 
-resume_guest()
+resume_early()
 {
 	cp $KEPT/serial $SERIAL
-	before=$(vm_ticks)
 	# shellcheck disable=SC2086 # two options
-	vmm_start vmm resume vm --control $CONTROL --serial $SERIAL --state-copy $KEPT/state \
-		$DEVICES
+	vmm_start vmm resume vm --wait 10 --control $CONTROL --serial $SERIAL \
+		--state-copy $KEPT/state $DEVICES
+}
+
+resume_guest()
+{
+	[ -f /run/vmm.pid ] || resume_early
+	before=$(sed -n 's/^guest: tick \([0-9]*\) .* disk.*/\1/p' $KEPT/serial | tail -n 1)
 	wait_for_tick $((before + 3)) 30
 	status=$?
 	sed -n 's/^/# vmm: /p' "$VMM_LOG"
@@ -258,6 +263,10 @@ huge_pages()
 	[ "$(awk '/ShmemHugePages/ { print $2 }' /proc/meminfo)" -gt 8192 ]
 }
 
+# The monitor waits for the module that is loaded meanwhile.
+if [ "$STAGE" != 1 ] && [ "$STAGE$VM_BRIEF" != 20 ] && [ -z "$VM_WITHOUT" ]; then
+	resume_early
+fi
 load_module
 [ -z "$VM_WITHOUT" ] || [ "$STAGE" = 1 ] || {
 	run vm-other-processor other_processor

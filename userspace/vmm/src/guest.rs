@@ -40,6 +40,19 @@ pub fn check_name(name: &str) -> Result<String, String> {
     }
 }
 
+/// Opens the device. If it does not exist, waits so long for it.
+fn wait_for_device(wait: Duration) -> Result<Device, Error> {
+    let begin = Instant::now();
+    loop {
+        match open_device() {
+            Err(error) if error.reason() == Reason::DeviceAbsent && begin.elapsed() < wait => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
+}
+
 fn open_device() -> Result<Device, Error> {
     let begin = Instant::now();
     loop {
@@ -59,9 +72,9 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Gets the sessions of the guest `name`.
-    pub fn new(name: &str) -> Result<Self> {
-        let device = open_device()?;
+    /// Gets the sessions of the guest `name`. If there is no device, waits so long for it.
+    pub fn new(name: &str, wait: Duration) -> Result<Self> {
+        let device = wait_for_device(wait)?;
         Ok(Self {
             ram: device.retrieve_session(&session_name(name, "ram")?)?,
             state: device.retrieve_session(&session_name(name, "state")?)?,

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
-use kvm_ioctls::{Cap, Kvm, VcpuFd};
+use kvm_ioctls::{Cap, Kvm};
 use serde::{Deserialize, Serialize};
 
 /// What this program needs of KVM.
@@ -205,13 +205,13 @@ impl Host {
         })
     }
 
-    /// The promise to a guest that starts here, with vCPUs like `vcpu`.
-    pub fn promise(&self, vcpu: &VcpuFd, cpu: Cpu) -> Result<Promise> {
-        Ok(Promise {
+    /// The promise to a guest that starts here, with vCPUs of the rate `tsc_khz`.
+    pub fn promise(&self, tsc_khz: u32, cpu: Cpu) -> Promise {
+        Promise {
             cpuid: model(&self.cpuid, cpu),
-            tsc_khz: vcpu.get_tsc_khz().context("cannot read the TSC rate")?,
+            tsc_khz,
             xsave_size: self.xsave_size,
-        })
+        }
     }
 
     /// Whether a guest with that promise can go on here. `tsc_khz` is the rate of a vCPU

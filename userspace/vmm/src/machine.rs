@@ -30,14 +30,16 @@ const TSS: usize = 0xfffb_d000;
 /// A virtual machine without memory and devices.
 pub struct Bare {
     pub host: Host,
+    /// The rate in kHz of a vCPU whose rate was not set.
+    pub tsc_khz: u32,
     msrs: Vec<u32>,
     fd: VmFd,
     vcpus: Vec<VcpuFd>,
 }
 
 impl Bare {
-    /// Makes a virtual machine with `count` vCPUs.
-    pub fn new(count: u8) -> Result<Self> {
+    /// Makes a virtual machine with one vCPU.
+    pub fn new() -> Result<Self> {
         let kvm = Kvm::new().context("cannot open /dev/kvm")?;
         let host = Host::new(&kvm)?;
         let fd = kvm.create_vm().context("cannot create a virtual machine")?;
@@ -49,21 +51,23 @@ impl Bare {
             ..Default::default()
         })
         .context("cannot create the timer")?;
-        let vcpus = (0..count)
-            .map(|id| fd.create_vcpu(u64::from(id)))
-            .collect::<Result<Vec<_>, _>>()
-            .context("cannot create a vCPU")?;
+        let first = fd.create_vcpu(0).context("cannot create a vCPU")?;
         Ok(Self {
             host,
+            tsc_khz: first.get_tsc_khz().context("cannot read the TSC rate")?,
             msrs: msr_indices(&kvm)?,
             fd,
-            vcpus,
+            vcpus: vec![first],
         })
     }
 
-    /// The first vCPU.
-    pub fn first(&self) -> &VcpuFd {
-        &self.vcpus[0]
+    /// Adds vCPUs until there are `count`.
+    pub fn with_vcpus(mut self, count: usize) -> Result<Self> {
+        for id in self.vcpus.len()..count {
+            let vcpu = self.fd.create_vcpu(id as u64);
+            self.vcpus.push(vcpu.context("cannot create a vCPU")?);
+        }
+        Ok(self)
     }
 
     /// Gives the vCPUs the processor of `promise`, and the machine its memory.

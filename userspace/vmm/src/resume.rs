@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -42,13 +43,18 @@ pub fn resume(options: ResumeOptions) -> Result<()> {
         begin: Instant::now(),
         parts: Vec::new(),
     };
+    // KVM takes as long for a new virtual machine as all of the rest takes.
+    let bare = std::thread::spawn(Bare::new);
     let control = &options.surroundings.control;
     let (held, arrived) = match Held::take(control)? {
         Some((held, arrived)) => (Some(held), arrived),
-        None => (None, Arrived::new(&options.name)?),
+        None => (
+            None,
+            Arrived::new(&options.name, Duration::from_secs(options.wait))?,
+        ),
     };
     times.part("sessions");
-    match prepare(&options, &arrived, &mut times) {
+    match prepare(&options, &arrived, bare, &mut times) {
         Ok(ready) => ready.go(options, held, arrived, times),
         Err(error) => {
             if held.is_none() {
@@ -80,17 +86,25 @@ fn read_state(replacement: Option<&Path>, arrived: &Arrived) -> Result<State> {
 }
 
 /// Does everything that can fail.
-fn prepare(options: &ResumeOptions, arrived: &Arrived, times: &mut Times) -> Result<Ready> {
+fn prepare(
+    options: &ResumeOptions,
+    arrived: &Arrived,
+    bare: JoinHandle<Result<Bare>>,
+    times: &mut Times,
+) -> Result<Ready> {
     let state = read_state(options.state.as_deref(), arrived)?;
-    let mut connected = Connected::open(&options.surroundings)?;
     times.part("state");
+    let mut connected = Connected::open(&options.surroundings)?;
+    times.part("files and sockets");
 
-    let bare = Bare::new(state.vcpus.len() as u8)?;
-    let tsc_khz = bare.first().get_tsc_khz()?;
+    let bare = match bare.join() {
+        Ok(bare) => bare?.with_vcpus(state.vcpus.len())?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
     bare.host
-        .keeps(&state.promise, tsc_khz)
+        .keeps(&state.promise, bare.tsc_khz)
         .context("this host cannot run the guest")?;
-    times.part("new VM");
+    times.part("rest of the new VM");
 
     let ram = Ram::take_over(arrived.ram_file()?, state.ram_bytes, state.pages)?;
     let label = ram.label()?;

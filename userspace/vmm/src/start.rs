@@ -128,8 +128,8 @@ fn announce(count: usize) -> String {
 pub fn run(options: RunOptions) -> Result<()> {
     let mut connected = Connected::open(&options.surroundings)?;
     let control = listen(&options.surroundings.control)?;
-    let bare = Bare::new(options.vcpus)?;
-    let promise = bare.host.promise(bare.first(), options.cpu)?;
+    let bare = Bare::new()?.with_vcpus(options.vcpus.into())?;
+    let promise = bare.host.promise(bare.tsc_khz, options.cpu);
     let ram = Ram::create(&options.name, options.memory, options.pages)?;
     let mut guest = [0; 16];
     rustix::rand::getrandom(&mut guest, rustix::rand::GetRandomFlags::empty())

@@ -219,11 +219,12 @@ impl Guest {
         })
     }
 
-    /// Lets a suspended guest go on in this kernel.
+    /// Lets a suspended guest go on in this kernel. It does so even if its clock cannot be set.
     pub fn go_on(&mut self) -> Result<()> {
         if let Some(suspended) = self.suspended.take() {
-            self.machine.reset_clocks(&suspended.state, self.policy)?;
+            let clocks = self.machine.reset_clocks(&suspended.state, self.policy);
             self.machine.run();
+            clocks?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -70,9 +70,18 @@ pub fn resume(options: ResumeOptions) -> Result<()> {
 struct Ready {
     guest: Guest,
     connected: Connected,
+    control: UnixListener,
     kernel: String,
     stopped_at: u64,
     preserved_at: u64,
+}
+
+/// Where the control socket is until the process that holds the sessions has closed its own.
+/// After the guest runs, nothing may fail.
+fn unused(control: &Path) -> PathBuf {
+    let mut path = control.as_os_str().to_os_string();
+    path.push(".new");
+    path.into()
 }
 
 fn read_state(replacement: Option<&Path>, arrived: &Arrived) -> Result<State> {
@@ -95,6 +104,7 @@ fn prepare(
     let state = read_state(options.state.as_deref(), arrived)?;
     times.part("state");
     let mut connected = Connected::open(&options.surroundings)?;
+    let control = listen(&unused(&options.surroundings.control))?;
     times.part("files and sockets");
 
     let bare = match bare.join() {
@@ -137,6 +147,7 @@ fn prepare(
     Ok(Ready {
         guest,
         connected,
+        control,
         kernel: state.kernel,
         stopped_at: label.stopped_at,
         preserved_at: label.preserved_at,
@@ -157,13 +168,18 @@ impl Ready {
         self.report(now, &times);
         arrived.finish();
         if let Some(held) = held {
-            held.done()?;
+            if let Err(error) = held.done() {
+                tracing::warn!("{error:#}");
+            }
         }
         if let Err(error) = self.guest.preserve_ram() {
             tracing::warn!("the memory is not preserved yet: {error:#}");
         }
-        let control: UnixListener = listen(&options.surroundings.control)?;
-        self.connected.serve(control, &mut self.guest)
+        let path = &options.surroundings.control;
+        if let Err(error) = std::fs::rename(unused(path), path) {
+            tracing::warn!("requests are taken at {}: {error}", unused(path).display());
+        }
+        self.connected.serve(self.control, &mut self.guest)
     }
 
     fn report(&self, now: u64, times: &Times) {

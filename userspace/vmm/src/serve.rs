@@ -17,6 +17,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -114,7 +115,12 @@ impl Server {
                     });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error).context("cannot accept a client"),
+                Err(error) => {
+                    // Too many open files, perhaps. The guest must not end because of it.
+                    tracing::warn!("cannot accept a client: {error}");
+                    std::thread::sleep(Duration::from_millis(100));
+                    return Ok(());
+                }
             }
         }
         let Some(client) = &mut self.client else {
@@ -134,7 +140,9 @@ impl Server {
                 tracing::warn!(
                     "the client that suspended the guest has gone, so the guest goes on"
                 );
-                guest.go_on()?;
+                if let Err(error) = guest.go_on() {
+                    tracing::error!("{error:#}");
+                }
             }
             self.client = None;
         }

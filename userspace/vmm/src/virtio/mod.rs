@@ -4,6 +4,8 @@
 
 pub mod block;
 pub mod console;
+#[cfg(test)]
+mod tests;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};

@@ -101,8 +101,9 @@ impl Bus {
         match port {
             SERIAL..SERIAL_END => {
                 let mut serial = self.serial();
-                data.iter()
-                    .for_each(|byte| serial.write((port - SERIAL) as u8, *byte));
+                for byte in data {
+                    serial.write((port - SERIAL) as u8, *byte);
+                }
             }
             KEYBOARD if data == [KEYBOARD_RESET] => return Next::Reset,
             _ => {}
@@ -114,8 +115,9 @@ impl Bus {
         match port {
             SERIAL..SERIAL_END => {
                 let mut serial = self.serial();
-                data.iter_mut()
-                    .for_each(|byte| *byte = serial.read((port - SERIAL) as u8));
+                for byte in data {
+                    *byte = serial.read((port - SERIAL) as u8);
+                }
             }
             // The keyboard controller is ready for a command.
             KEYBOARD => data.fill(0),

@@ -198,7 +198,7 @@ impl Guest {
             policy: self.policy,
         })?;
         let file = File::from(state.save()?);
-        let save = begin.elapsed() - stop;
+        let save = begin.elapsed().saturating_sub(stop);
         session.preserve(STATE_TOKEN, &file)?;
         self.label.suspends += 1;
         self.label.stopped_at = stopped_at;
@@ -214,7 +214,7 @@ impl Guest {
         Ok(SuspendTimes {
             stop,
             save,
-            preserve: begin.elapsed() - stop - save,
+            preserve: begin.elapsed().saturating_sub(stop + save),
             state_bytes: file.metadata()?.len(),
         })
     }

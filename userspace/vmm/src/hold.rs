@@ -61,7 +61,7 @@ fn receive(stream: &UnixStream) -> Result<Arrived> {
     let Ok([ram, state]) = <[OwnedFd; 2]>::try_from(files) else {
         bail!("the process at the control socket holds no sessions");
     };
-    anyhow::ensure!(bytes[..message.bytes] == *TAKE, "unknown answer");
+    anyhow::ensure!(bytes.get(..message.bytes) == Some(TAKE), "unknown answer");
     Ok(Arrived {
         ram: ram.try_into().map_err(rejected)?,
         state: state.try_into().map_err(rejected)?,

@@ -199,7 +199,10 @@ impl Host {
             .and_then(|text| text.trim().parse().ok());
         Ok(Self {
             cpuid: cpuid.as_slice().to_vec(),
-            xsave_size: kvm.check_extension_raw(KVM_CAP_XSAVE2).max(4096) as u32,
+            xsave_size: kvm
+                .check_extension_raw(KVM_CAP_XSAVE2)
+                .max(4096)
+                .unsigned_abs(),
             tsc_scaling: kvm.check_extension_raw(KVM_CAP_TSC_CONTROL) > 0,
             tsc_tolerance: tolerance.unwrap_or(TSC_TOLERANCE_PPM),
         })

@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
+use crate::boot;
 use crate::bus::{Bus, Next};
 use crate::clock::{ClockState, Policy};
 use crate::host::{Host, Promise, cpuid_of};
@@ -103,9 +104,10 @@ pub struct Still {
 }
 
 impl Still {
-    /// The first vCPU.
-    pub fn first(&self) -> &VcpuFd {
-        &self.vcpus[0]
+    /// Sets the registers with which the first vCPU enters a kernel at `entry`.
+    pub fn set_entry(&self, entry: u64) -> Result<()> {
+        let first = self.vcpus.first().context("no vCPU")?;
+        boot::set_registers(first, entry)
     }
 
     /// Gives vCPUs and KVM's devices the state of the previous kernel. Devices that are not
@@ -172,7 +174,7 @@ impl Still {
     }
 }
 
-/// The signal only interrupts KVM_RUN.
+/// The signal only interrupts `KVM_RUN`.
 extern "C" fn kicked(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
 const STOP: u8 = 0;
@@ -245,7 +247,7 @@ impl Gate {
 /// What a vCPU does next.
 enum Step {
     Run,
-    /// KVM_RUN was interrupted, and no exit is incomplete.
+    /// `KVM_RUN` was interrupted, and no exit is incomplete.
     Interrupted,
     End(String),
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The table of Intel's MultiProcessor specification 1.4, from which a kernel without ACPI
+//! The table of Intel's `MultiProcessor` specification 1.4, from which a kernel without ACPI
 //! learns of processors and of the IOAPIC. Without it, it would use the PIC and the PIT.
 
 use anyhow::Result;
@@ -81,7 +81,10 @@ fn table(vcpus: u8) -> Vec<u8> {
     bytes.extend_from_slice(&APIC_DEFAULT.to_le_bytes());
     bytes.extend_from_slice(&[0; 4]); // no extended table
     bytes.extend_from_slice(&body);
-    bytes[7] = checksum(&bytes);
+    let sum = checksum(&bytes);
+    if let Some(byte) = bytes.get_mut(7) {
+        *byte = sum;
+    }
     bytes
 }
 

@@ -33,12 +33,13 @@ struct Times {
 impl Times {
     fn part(&mut self, name: &'static str) {
         let before: Duration = self.parts.iter().map(|(_, time)| *time).sum();
-        self.parts.push((name, self.begin.elapsed() - before));
+        self.parts
+            .push((name, self.begin.elapsed().saturating_sub(before)));
     }
 }
 
 /// Resumes a guest and serves it.
-pub fn resume(options: ResumeOptions) -> Result<()> {
+pub fn resume(options: &ResumeOptions) -> Result<()> {
     let mut times = Times {
         begin: Instant::now(),
         parts: Vec::new(),
@@ -54,8 +55,8 @@ pub fn resume(options: ResumeOptions) -> Result<()> {
         ),
     };
     times.part("sessions");
-    match prepare(&options, &arrived, bare, &mut times) {
-        Ok(ready) => ready.go(options, held, arrived, times),
+    match prepare(options, &arrived, bare, &mut times) {
+        Ok(ready) => ready.go(options, held, arrived, &times),
         Err(error) => {
             if held.is_none() {
                 hold::start(&arrived, &options.name, control)
@@ -142,7 +143,9 @@ fn prepare(
         state.pages,
         label,
     );
-    guest.state_copy = options.surroundings.state_copy.clone();
+    guest
+        .state_copy
+        .clone_from(&options.surroundings.state_copy);
     times.part("restore");
     Ok(Ready {
         guest,
@@ -158,14 +161,14 @@ impl Ready {
     /// Lets the guest run, finishes its sessions, and preserves it for the next kernel.
     fn go(
         mut self,
-        options: ResumeOptions,
+        options: &ResumeOptions,
         held: Option<Held>,
         arrived: Arrived,
-        times: Times,
+        times: &Times,
     ) -> Result<()> {
         self.guest.machine.run();
         let now = sys::rdtsc();
-        self.report(now, &times);
+        self.report(now, times);
         arrived.finish();
         if let Some(held) = held {
             if let Err(error) = held.done() {

@@ -130,7 +130,7 @@ impl Server {
         let gone = match client.stream.read(&mut bytes) {
             Ok(0) => true,
             Ok(count) => {
-                client.request.extend_from_slice(&bytes[..count]);
+                client.request.extend(bytes.iter().take(count));
                 client.answer(guest).is_err()
             }
             Err(error) => error.kind() != ErrorKind::WouldBlock,

@@ -152,7 +152,7 @@ pub fn run(options: RunOptions) -> Result<()> {
         options.initrd.as_deref(),
         command_line.trim_end(),
     )?;
-    boot::set_registers(still.first(), entry)?;
+    still.set_entry(entry)?;
     let machine = still.machine(bus)?;
     machine.run();
     let mut guest = Guest::new(options.name, machine, options.clock, options.pages, label);

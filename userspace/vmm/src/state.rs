@@ -221,7 +221,7 @@ mod tests {
             state.promise.cpuid = vec![kvm_cpuid_entry2::default(); 257];
         }));
         assert!(refused(&|state| {
-            state.vcpus[0].msrs = vec![Default::default(); MAX_MSRS + 1];
+            state.vcpus[0].msrs = vec![kvm_bindings::kvm_msr_entry::default(); MAX_MSRS + 1];
         }));
     }
 

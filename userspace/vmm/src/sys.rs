@@ -92,7 +92,7 @@ fn tsc_offset_attribute(value: &u64) -> kvm_device_attr {
         flags: 0,
         group: KVM_VCPU_TSC_CTRL,
         attr: u64::from(KVM_VCPU_TSC_OFFSET),
-        addr: value as *const u64 as u64,
+        addr: std::ptr::from_ref(value) as u64,
     }
 }
 

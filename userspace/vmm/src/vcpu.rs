@@ -67,8 +67,8 @@ fn read_msrs(vcpu: &VcpuFd, indices: &[u32]) -> Result<Vec<kvm_msr_entry>> {
             .collect();
         let mut msrs = Msrs::from_entries(&entries).ok().context("too many MSRs")?;
         // KVM stops at the first one that it cannot read.
-        let count = vcpu.get_msrs(&mut msrs)?.min(rest.len());
-        found.extend_from_slice(&msrs.as_slice()[..count]);
+        let count = vcpu.get_msrs(&mut msrs)?;
+        found.extend(msrs.as_slice().iter().take(count));
         rest = rest.get(count + 1..).unwrap_or_default();
     }
     Ok(found)
@@ -95,16 +95,12 @@ fn write_msrs(vcpu: &VcpuFd, wanted: &[kvm_msr_entry]) -> Result<()> {
         .filter(|entry| now.get(&entry.index).copied().unwrap_or(0) != entry.data)
         .copied()
         .collect();
-    let mut rest = changed.as_slice();
-    while !rest.is_empty() {
-        let msrs = Msrs::from_entries(rest).ok().context("too many MSRs")?;
-        let count = vcpu.set_msrs(&msrs)?;
-        if count < rest.len() {
-            return Err(Mismatch::Msr(rest[count].index).into());
-        }
-        rest = &[];
+    let msrs = Msrs::from_entries(&changed).ok().context("too many MSRs")?;
+    // KVM stops at the first one that it cannot write.
+    match changed.get(vcpu.set_msrs(&msrs)?) {
+        Some(entry) => Err(Mismatch::Msr(entry.index).into()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 impl VcpuState {

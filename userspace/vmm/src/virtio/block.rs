@@ -69,25 +69,22 @@ impl Block {
             .checked_sub(1)
             .ok_or(Error::InvalidChain)?;
         let mut status_byte = writer.split_at(room).map_err(|_| Error::InvalidChain)?;
-        let status = match reader.read_exact(&mut header) {
-            Err(_) => STATUS_IOERR,
-            Ok(()) => {
-                let [kind @ .., _, _, _, _, _, _, _, _, _, _, _, _] = header;
-                let [_, _, _, _, _, _, _, _, sector @ ..] = header;
-                let sector = u64::from_le_bytes(sector);
-                match u32::from_le_bytes(kind) {
-                    TYPE_IN => self.read(sector, room, &mut writer),
-                    TYPE_OUT => self.write(sector, reader.available_bytes(), &mut reader),
-                    TYPE_FLUSH => match self.file.sync_data() {
-                        Ok(()) => STATUS_OK,
-                        Err(_) => STATUS_IOERR,
-                    },
-                    TYPE_GET_ID => match writer.write_all(&[0; ID_SIZE][..room.min(ID_SIZE)]) {
-                        Ok(()) => STATUS_OK,
-                        Err(_) => STATUS_IOERR,
-                    },
-                    _ => STATUS_UNSUPPORTED,
-                }
+        let status = if reader.read_exact(&mut header).is_err() {
+            STATUS_IOERR
+        } else {
+            let [kind @ .., _, _, _, _, _, _, _, _, _, _, _, _] = header;
+            let [_, _, _, _, _, _, _, _, sector @ ..] = header;
+            let sector = u64::from_le_bytes(sector);
+            let done = |result: std::io::Result<()>| match result {
+                Ok(()) => STATUS_OK,
+                Err(_) => STATUS_IOERR,
+            };
+            match u32::from_le_bytes(kind) {
+                TYPE_IN => self.read(sector, room, &mut writer),
+                TYPE_OUT => self.write(sector, reader.available_bytes(), &mut reader),
+                TYPE_FLUSH => done(self.file.sync_data()),
+                TYPE_GET_ID => done(writer.write_all(&vec![0; room.min(ID_SIZE)])),
+                _ => STATUS_UNSUPPORTED,
             }
         };
         status_byte
@@ -102,7 +99,8 @@ impl Block {
         };
         let mut chunk = vec![0; CHUNK.min(length)];
         while length > 0 {
-            let part = &mut chunk[..CHUNK.min(length)];
+            chunk.truncate(length);
+            let part = chunk.as_mut_slice();
             if self.file.read_exact_at(part, position).is_err() || to.write_all(part).is_err() {
                 return STATUS_IOERR;
             }
@@ -118,7 +116,8 @@ impl Block {
         };
         let mut chunk = vec![0; CHUNK.min(length)];
         while length > 0 {
-            let part = &mut chunk[..CHUNK.min(length)];
+            chunk.truncate(length);
+            let part = chunk.as_mut_slice();
             if from.read_exact(part).is_err() || self.file.write_all_at(part, position).is_err() {
                 return STATUS_IOERR;
             }

@@ -52,9 +52,9 @@ impl Line {
             let Some(client) = &mut shared.client else {
                 return false;
             };
-            match client.read(&mut bytes[..room]) {
+            match client.take(room as u64).read(&mut bytes) {
                 Ok(0) if room > 0 => shared.client = None,
-                Ok(count) => shared.input.extend(&bytes[..count]),
+                Ok(count) => shared.input.extend(bytes.iter().take(count)),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => shared.client = None,
             }

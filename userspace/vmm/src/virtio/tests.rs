@@ -80,7 +80,7 @@ fn header(kind: u32, sector: u64) -> Part {
 #[test]
 fn a_disk_keeps_what_is_written() {
     let mut disk = disk(64);
-    let data: Vec<u8> = (0..4096).map(|byte| byte as u8).collect();
+    let data: Vec<u8> = (0..4096_u32).map(|byte| byte as u8).collect();
     let parts = [header(1, 7), Part::Out(data.clone()), Part::In(1)];
     let (written, length) = request(&mut disk, 0, &parts).unwrap();
     assert_eq!((written[2][0], length), (0, 1));

@@ -22,7 +22,7 @@ use crate::clock::{ClockState, Policy};
 use crate::host::{Host, Promise, cpuid_of};
 use crate::memory::Ram;
 use crate::state::{IRQCHIPS, State};
-use crate::sys::Vm;
+use crate::sys::{self, Vm};
 use crate::vcpu::{VcpuState, msr_indices};
 
 /// Three pages that Intel's processors need, below the IOAPIC and above all devices.
@@ -272,6 +272,7 @@ fn step(fd: &mut VcpuFd, bus: &Bus) -> Step {
             Step::Run
         }
         Ok(VcpuExit::Intr) => Step::Interrupted,
+        Ok(VcpuExit::InternalError) => Step::End(internal_error(fd)),
         Ok(VcpuExit::Shutdown) => Step::End("the guest ended with a triple fault".to_string()),
         Ok(exit) => Step::End(format!("KVM stopped the guest: {exit:?}")),
         Err(error) => match Errno::from_raw_os_error(error.errno()) {
@@ -280,6 +281,18 @@ fn step(fd: &mut VcpuFd, bus: &Bus) -> Step {
             _ => Step::End(format!("KVM_RUN failed: {error}")),
         },
     }
+}
+
+/// What is known of a guest that KVM cannot run.
+fn internal_error(fd: &mut VcpuFd) -> String {
+    let (kind, data) = sys::internal_error(fd);
+    let registers = fd.get_regs().map(|regs| format!("{regs:x?}"));
+    let events = fd.get_vcpu_events().map(|events| format!("{events:x?}"));
+    format!(
+        "KVM stopped the guest: internal error {kind}, {data:x?}, {}, {}",
+        registers.unwrap_or_default(),
+        events.unwrap_or_default()
+    )
 }
 
 fn vcpu_thread(fd: &Mutex<VcpuFd>, bus: &Bus, gate: &Gate) {

@@ -117,6 +117,14 @@ pub fn set_tsc_offset(vcpu: &VcpuFd, value: u64) -> io::Result<()> {
     }
 }
 
+/// What KVM says about an exit for an internal error: the kind of the error, and its data.
+pub fn internal_error(vcpu: &mut VcpuFd) -> (u32, Vec<u64>) {
+    // SAFETY: All parts of the union are numbers, for which each bit pattern is valid.
+    let internal = unsafe { vcpu.get_kvm_run().__bindgen_anon_1.internal };
+    let data = internal.data.iter().take(internal.ndata as usize);
+    (internal.suberror, data.copied().collect())
+}
+
 /// Reads the host's TSC, which runs on through a kexec.
 pub fn rdtsc() -> u64 {
     // SAFETY: Every x86-64 processor has this instruction.

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Result, ensure};
+use anyhow::{ensure, Result};
 use vm_superio::Trigger;
 
 use crate::serial::SerialPort;

@@ -7,7 +7,7 @@
 //! kvm-clock is set to where it was.
 
 use anyhow::{Context, Result};
-use kvm_bindings::{KVM_CLOCK_HOST_TSC, kvm_clock_data};
+use kvm_bindings::{kvm_clock_data, KVM_CLOCK_HOST_TSC};
 use kvm_ioctls::VcpuFd;
 use serde::{Deserialize, Serialize};
 

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{ensure, Context, Result};
 use liveupdate::{Device, Error, IncomingSession, OutgoingSession, Reason, SessionName, Token};
 
 use crate::clock::Policy;

@@ -4,7 +4,7 @@
 //! because of an erratum that it knows of, or measure another TSC rate.
 
 use anyhow::{Context, Result};
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
+use kvm_bindings::{kvm_cpuid_entry2, CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
 use serde::{Deserialize, Serialize};
 

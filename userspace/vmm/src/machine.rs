@@ -9,21 +9,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kvm_bindings::{
-    KVM_IRQCHIP_IOAPIC, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip, kvm_pit_config, kvm_pit_state2,
+    kvm_irqchip, kvm_pit_config, kvm_pit_state2, kvm_vcpu_events, KVM_INTERNAL_ERROR_DELIVERY_EV,
+    KVM_IRQCHIP_IOAPIC, KVM_PIT_SPEAKER_DUMMY,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
-use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::{register_signal_handler, Killable, SIGRTMIN};
 
 use crate::boot;
 use crate::bus::{Bus, Next};
 use crate::clock::{ClockState, Policy};
-use crate::host::{Host, Promise, cpuid_of};
+use crate::host::{cpuid_of, Host, Promise};
 use crate::memory::Ram;
-use crate::state::{IRQCHIPS, State};
+use crate::state::{State, IRQCHIPS};
 use crate::sys::{self, Vm};
-use crate::vcpu::{VcpuState, msr_indices};
+use crate::vcpu::{msr_indices, VcpuState};
 
 /// Three pages that Intel's processors need, below the IOAPIC and above all devices.
 const TSS: usize = 0xfffb_d000;
@@ -272,7 +273,7 @@ fn step(fd: &mut VcpuFd, bus: &Bus) -> Step {
             Step::Run
         }
         Ok(VcpuExit::Intr) => Step::Interrupted,
-        Ok(VcpuExit::InternalError) => Step::End(internal_error(fd)),
+        Ok(VcpuExit::InternalError) => internal_error(fd),
         Ok(VcpuExit::Shutdown) => Step::End("the guest ended with a triple fault".to_string()),
         Ok(exit) => Step::End(format!("KVM stopped the guest: {exit:?}")),
         Err(error) => match Errno::from_raw_os_error(error.errno()) {
@@ -283,16 +284,34 @@ fn step(fd: &mut VcpuFd, bus: &Bus) -> Step {
     }
 }
 
-/// What is known of a guest that KVM cannot run.
-fn internal_error(fd: &mut VcpuFd) -> String {
+/// Whether KVM stopped for an access to a device while an event is delivered, and there is no
+/// such event.
+///
+/// QEMU's emulation of SVM leaves the type of the last exception that the guest has handled in
+/// `EXITINTINFO`, without the bit that makes it valid. KVM looks at the type only. The next
+/// `VMRUN` clears it, so that the access succeeds when the guest repeats it.
+fn is_false_alarm(fd: &mut VcpuFd) -> bool {
+    let (kind, _) = sys::internal_error(fd);
+    let none = |events: kvm_vcpu_events| {
+        events.exception.injected == 0 && events.interrupt.injected == 0 && events.nmi.injected == 0
+    };
+    kind == KVM_INTERNAL_ERROR_DELIVERY_EV && fd.get_vcpu_events().is_ok_and(none)
+}
+
+/// Says what is known of a guest that KVM cannot run.
+fn internal_error(fd: &mut VcpuFd) -> Step {
+    if is_false_alarm(fd) {
+        tracing::info!("KVM did not emulate an access of the guest, which repeats it");
+        return Step::Run;
+    }
     let (kind, data) = sys::internal_error(fd);
     let registers = fd.get_regs().map(|regs| format!("{regs:x?}"));
     let events = fd.get_vcpu_events().map(|events| format!("{events:x?}"));
-    format!(
+    Step::End(format!(
         "KVM stopped the guest: internal error {kind}, {data:x?}, {}, {}",
         registers.unwrap_or_default(),
         events.unwrap_or_default()
-    )
+    ))
 }
 
 fn vcpu_thread(fd: &Mutex<VcpuFd>, bus: &Bus, gate: &Gate) {

@@ -24,7 +24,7 @@ const LOCAL_INTERRUPT: u8 = 4;
 
 const INT: u8 = 0;
 const NMI: u8 = 1;
-const EXTINT: u8 = 3;
+const EXTERNAL: u8 = 3;
 const ALL_PROCESSORS: u8 = 0xff;
 
 /// The value that makes the bytes of a structure add up to 0.
@@ -66,7 +66,7 @@ fn table(vcpus: u8) -> Vec<u8> {
     for irq in 0..ISA_IRQS {
         entries.push(vec![INTERRUPT, INT, 0, 0, 0, irq, ioapic, irq]);
     }
-    entries.push(vec![LOCAL_INTERRUPT, EXTINT, 0, 0, 0, 0, 0, 0]);
+    entries.push(vec![LOCAL_INTERRUPT, EXTERNAL, 0, 0, 0, 0, 0, 0]);
     entries.push(vec![LOCAL_INTERRUPT, NMI, 0, 0, 0, 0, ALL_PROCESSORS, 1]);
 
     let body: Vec<u8> = entries.concat();

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{ensure, Context, Result};
 
 use crate::clock::nanoseconds;
-use crate::guest::{Arrived, Guest, kernel_release};
+use crate::guest::{kernel_release, Arrived, Guest};
 use crate::hold::{self, Held};
 use crate::machine::Bare;
 use crate::memory::Ram;

@@ -3,10 +3,10 @@
 
 use std::io::Write;
 
-use anyhow::{Result, anyhow};
+use anyhow::{anyhow, Result};
 use serde::{Deserialize, Serialize};
-use vm_superio::Serial;
 use vm_superio::serial::NoEvents;
+use vm_superio::Serial;
 
 use crate::bus::Interrupt;
 
@@ -31,17 +31,8 @@ impl SerialPort {
 
     /// The port of a guest that goes on.
     pub fn restore(state: &SerialState, interrupt: Interrupt, output: Output) -> Result<Self> {
-        let [
-            baud_divisor_low,
-            baud_divisor_high,
-            interrupt_enable,
-            interrupt_identification,
-            line_control,
-            line_status,
-            modem_control,
-            modem_status,
-            scratch,
-        ] = state.registers;
+        let [baud_divisor_low, baud_divisor_high, interrupt_enable, interrupt_identification, line_control, line_status, modem_control, modem_status, scratch] =
+            state.registers;
         let state = vm_superio::SerialState {
             baud_divisor_low,
             baud_divisor_high,

@@ -20,11 +20,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{poll, PollFd, PollFlags};
 
 use crate::guest::Guest;
-use crate::virtio::Kind;
 use crate::virtio::console::{Line, RECEIVE};
+use crate::virtio::Kind;
 
 const MAX_REQUEST: usize = 64;
 

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{ensure, Context, Result};
 
 use crate::boot;
 use crate::bus::{Bus, Interrupt, SERIAL_IRQ, VIRTIO, VIRTIO_IRQ, VIRTIO_SIZE};
@@ -15,7 +15,7 @@ use crate::machine::Bare;
 use crate::memory::{Label, Ram};
 use crate::options::{RunOptions, Surroundings};
 use crate::serial::{Output, SerialPort};
-use crate::serve::{Server, listen};
+use crate::serve::{listen, Server};
 use crate::state::State;
 use crate::sys::Vm;
 use crate::virtio::block::Block;

@@ -16,7 +16,7 @@ use crate::host::Promise;
 use crate::memory::Pages;
 use crate::mptable::MAX_VCPUS;
 use crate::serial::SerialState;
-use crate::vcpu::{MAX_MSRS, VcpuState};
+use crate::vcpu::{VcpuState, MAX_MSRS};
 use crate::virtio::VirtioState;
 
 const MAX_DEVICES: usize = 8;

@@ -6,7 +6,7 @@
 use std::io;
 
 use kvm_bindings::{
-    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr, kvm_userspace_memory_region, kvm_xsave,
+    kvm_device_attr, kvm_userspace_memory_region, kvm_xsave, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
 use rustix::mm::Advice;

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{bail, ensure, Context, Result};
 use virtio_queue::{DescriptorChain, Error, Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
 

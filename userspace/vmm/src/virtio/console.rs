@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{bail, Result};
 use virtio_queue::{Error, Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
 

@@ -13,7 +13,6 @@ import threading
 import time
 
 from qemu.runner.guest import Guest
-from qemu.runner.paths import INITRAMFS, OUT
 from qemu.runner.scenario import Scenario
 
 from . import results
@@ -47,8 +46,6 @@ WALL = ["each:100", "each:1000", "each:10000", "one:100", "one:1000",
 # By wall clock on PARALLEL_CPUS, for which the host should have as many cores.
 PARALLEL = ["in-turn:256", "at-once:256"]
 PARALLEL_CPUS = 4
-
-INITRAMFS["bench"] = OUT / "bench.cpio"
 
 # KHO would first move pages that lie in its scratch areas. These are small,
 # and the kernel uses them last, so no measured page lies there.

@@ -11,6 +11,3 @@ SELFTESTS = TOP / "selftests"
 SCENARIOS = SELFTESTS / "scenarios"
 PROGRAMS = OUT / "selftests" / "ours"
 RUNS = OUT / "runs"
-
-# The guest's whole system; the second one has fewer test programs.
-INITRAMFS = {"": OUT / "initramfs.cpio", "forge": OUT / "initramfs-forge.cpio"}

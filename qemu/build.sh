@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Builds what runs on a kernel: the module, the module with its test hooks, the
-# module that forges state, modules with handlers, and the selftests (the kernel's
-# and ours).
+# module that forges state, modules with handlers, the selftests (the kernel's and
+# ours), and the programs of userspace/ that test its crates.
 #
-# build.sh module | module-test | forge | handlers | selftests   one of these parts
+# build.sh module | module-test | forge | handlers | selftests | userspace
+#                             one of these parts
 # build.sh module-clippy      the module with clippy's checks (LIVEUPDATE_TEST=1
 #                             for the module with test hooks)
 # build.sh prepare [demo]     all parts for the default kernel, and the initramfs;
@@ -73,6 +74,23 @@ build_selftests()
 	step "build selftests" make_selftests "$(source_dir)" "$@"
 }
 
+# make_userspace: in release mode, because the guest copies its programs in every
+# kexec.
+make_userspace()
+{
+	CARGO_TARGET_DIR=$OUT/userspace-target cargo build --release --locked -j"$JOBS" \
+		--manifest-path "$TOP/userspace/Cargo.toml" \
+		-p liveupdate-guest-tests -p liveupdate --all-features --bins --examples
+	mkdir -p "$OUT/userspace"
+	cp -p "$OUT"/userspace-target/release/{crate_stages,examples/agent} \
+		"$OUT/userspace/"
+}
+
+build_userspace()
+{
+	step "build userspace" make_userspace
+}
+
 # The handlers are linked with the module.
 build_handlers_alone()
 {
@@ -121,6 +139,7 @@ prepare()
 		build_handlers
 		build_upstream_flb
 		build_selftests
+		build_userspace
 	fi
 	"$TOP/qemu/initramfs.sh"
 }
@@ -197,6 +216,10 @@ forge) with_kernel build_forge ;;
 handlers) with_kernel build_handlers_alone ;;
 rust-analyzer) with_kernel make_rust_project ;;
 selftests) with_kernel build_selftests ;;
+userspace)
+	lock_out
+	build_userspace
+	;;
 prepare) prepare "${2:-}" ;;
 bench) bench ;;
 remove-cache) remove_cache ;;

@@ -29,8 +29,8 @@ libraries_of()
 # inputs: name, size and time of each file that goes into the image.
 inputs()
 {
-	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT"/forge*/forge.ko
-		"$OUT"/upstream-flb/upstream_flb.ko)
+	local what=("$TOP/selftests/scenarios" "$OUT/selftests" "$OUT/userspace"
+		"$OUT"/forge*/forge.ko "$OUT"/upstream-flb/upstream_flb.ko)
 	local name
 	for name in $HANDLERS; do
 		what+=("$OUT/$name"{,-*}/*.ko)
@@ -57,10 +57,11 @@ assemble()
 		cp "$TOP/bench/guest.sh" "$root/scenarios/bench.sh"
 	else
 		cp -r "$OUT/selftests/." "$root/selftests/"
+		cp -r "$OUT/userspace" "$root/"
 		find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
 		cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
 	fi
-	for lib in $(libraries_of "$KEXEC" "$OUT"/selftests/ours/*); do
+	for lib in $(libraries_of "$KEXEC" "$OUT"/selftests/ours/* "$OUT"/userspace/*); do
 		mkdir -p "$root$(dirname "$lib")"
 		cp -L "$lib" "$root$lib"
 	done
@@ -107,7 +108,7 @@ assemble()
 	mv "$IMAGE.new" "$IMAGE"
 }
 
-mkdir -p "$OUT/selftests" "$OUT/bench"
+mkdir -p "$OUT/selftests" "$OUT/userspace" "$OUT/bench"
 exec 8>"$IMAGE.lock"
 flock 8
 key=$(inputs | hash_of)

@@ -30,6 +30,7 @@ done
 for program in kexec_memfd kexec_seals kexec_sparse kexec_sessions kexec_cargo; do
 	run "$program-$STAGE" "/selftests/ours/$program" "$STAGE"
 done
+run "crate-$STAGE" /userspace/crate_stages "$STAGE"
 if [ "$STAGE" = "$STAGES" ]; then
 	accounting_check handover-accounting
 else

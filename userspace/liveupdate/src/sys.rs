@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The system calls that have no safe wrapper in rustix. All `unsafe` of the crate is here.
+
+#![allow(unsafe_code)]
+// Numbers and sizes of the header: constants, which the assertions below bound.
+#![allow(clippy::cast_possible_truncation)]
+
+use crate::name::FIELD;
+use crate::uapi;
+use rustix::io::{Errno, Result};
+use rustix::ioctl::{self, opcode, Opcode};
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+const TYPE: u8 = uapi::LIVEUPDATE_IOCTL_TYPE as u8;
+
+const fn number(command: u32) -> Opcode {
+    assert!(command <= u8::MAX as u32);
+    opcode::none(TYPE, command as u8)
+}
+
+const CREATE_SESSION: Opcode = number(uapi::LIVEUPDATE_CMD_CREATE_SESSION);
+const RETRIEVE_SESSION: Opcode = number(uapi::LIVEUPDATE_CMD_RETRIEVE_SESSION);
+const PRESERVE_FD: Opcode = number(uapi::LIVEUPDATE_CMD_SESSION_PRESERVE_FD);
+const RETRIEVE_FD: Opcode = number(uapi::LIVEUPDATE_CMD_SESSION_RETRIEVE_FD);
+const FINISH: Opcode = number(uapi::LIVEUPDATE_CMD_SESSION_FINISH);
+const GET_NAME: Opcode = number(uapi::LIVEUPDATE_CMD_SESSION_GET_NAME);
+
+// A guard against bindings that were generated for another ABI.
+const _: () = {
+    assert!(size_of::<uapi::liveupdate_ioctl_create_session>() == 72);
+    assert!(size_of::<uapi::liveupdate_ioctl_retrieve_session>() == 72);
+    assert!(size_of::<uapi::liveupdate_session_preserve_fd>() == 16);
+    assert!(size_of::<uapi::liveupdate_session_retrieve_fd>() == 16);
+    assert!(offset_of!(uapi::liveupdate_session_preserve_fd, token) == 8);
+    assert!(offset_of!(uapi::liveupdate_session_retrieve_fd, token) == 8);
+    assert!(size_of::<uapi::liveupdate_session_finish>() == 8);
+    assert!(size_of::<uapi::liveupdate_session_get_name>() == 72);
+};
+
+/// The argument of a command.
+///
+/// # Safety
+///
+/// The type is `repr(C)`, consists of integers only, and is the struct that the header
+/// declares for the command `OPCODE`. Its field `size`, a `u32`, is its first one.
+unsafe trait Argument {
+    const OPCODE: Opcode;
+}
+
+// SAFETY: The header declares these structs for these commands; bindgen wrote them.
+unsafe impl Argument for uapi::liveupdate_ioctl_create_session {
+    const OPCODE: Opcode = CREATE_SESSION;
+}
+
+// SAFETY: As above.
+unsafe impl Argument for uapi::liveupdate_ioctl_retrieve_session {
+    const OPCODE: Opcode = RETRIEVE_SESSION;
+}
+
+// SAFETY: As above.
+unsafe impl Argument for uapi::liveupdate_session_preserve_fd {
+    const OPCODE: Opcode = PRESERVE_FD;
+}
+
+// SAFETY: As above.
+unsafe impl Argument for uapi::liveupdate_session_retrieve_fd {
+    const OPCODE: Opcode = RETRIEVE_FD;
+}
+
+// SAFETY: As above.
+unsafe impl Argument for uapi::liveupdate_session_finish {
+    const OPCODE: Opcode = FINISH;
+}
+
+// SAFETY: As above.
+unsafe impl Argument for uapi::liveupdate_session_get_name {
+    const OPCODE: Opcode = GET_NAME;
+}
+
+/// An ioctl whose argument the kernel reads and writes.
+struct Call<'a, T>(&'a mut T);
+
+// SAFETY: `as_ptr()` points to an exclusively borrowed struct of the type that the command
+// takes, by the contract of `Argument`. All bytes of its integers are initialized, and every
+// value that the kernel writes there is valid.
+unsafe impl<T: Argument> ioctl::Ioctl for Call<'_, T> {
+    type Output = ();
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        T::OPCODE
+    }
+
+    fn as_ptr(&mut self) -> *mut core::ffi::c_void {
+        std::ptr::from_mut(self.0).cast()
+    }
+
+    unsafe fn output_from_ptr(
+        _: ioctl::IoctlOutput,
+        _: *mut core::ffi::c_void,
+    ) -> Result<Self::Output> {
+        Ok(())
+    }
+}
+
+const fn size_field<T: Argument>() -> u32 {
+    // At most 72, see the assertions above.
+    size_of::<T>() as u32
+}
+
+fn call<T: Argument>(fd: BorrowedFd<'_>, argument: &mut T) -> Result<()> {
+    // SAFETY: A device other than ours that has a command with this number reads and writes
+    // what the number says, and `_IO()` says nothing. The type 0xBA belongs to this device,
+    // see Documentation/userspace-api/ioctl/ioctl-number.rst, and the kernel checks it.
+    unsafe { ioctl::ioctl(fd, Call(argument)) }
+}
+
+/// Takes the file descriptor that the kernel has installed for this process.
+fn own(fd: i32) -> Result<OwnedFd> {
+    if fd < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: The kernel has just installed it, and told only us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(crate) fn create_session(device: BorrowedFd<'_>, name: [u8; FIELD]) -> Result<OwnedFd> {
+    let mut argument = uapi::liveupdate_ioctl_create_session {
+        size: size_field::<uapi::liveupdate_ioctl_create_session>(),
+        fd: -1,
+        name,
+    };
+    call(device, &mut argument)?;
+    own(argument.fd)
+}
+
+pub(crate) fn retrieve_session(device: BorrowedFd<'_>, name: [u8; FIELD]) -> Result<OwnedFd> {
+    let mut argument = uapi::liveupdate_ioctl_retrieve_session {
+        size: size_field::<uapi::liveupdate_ioctl_retrieve_session>(),
+        fd: -1,
+        name,
+    };
+    call(device, &mut argument)?;
+    own(argument.fd)
+}
+
+/// Preserves `file`; without one, the call is made with the file descriptor -1, and fails.
+pub(crate) fn preserve_fd(
+    session: BorrowedFd<'_>,
+    file: Option<BorrowedFd<'_>>,
+    token: u64,
+) -> Result<()> {
+    let mut argument = uapi::liveupdate_session_preserve_fd {
+        size: size_field::<uapi::liveupdate_session_preserve_fd>(),
+        fd: file.map_or(-1, |file| file.as_raw_fd()),
+        token,
+    };
+    call(session, &mut argument)
+}
+
+pub(crate) fn retrieve_fd(session: BorrowedFd<'_>, token: u64) -> Result<OwnedFd> {
+    let mut argument = uapi::liveupdate_session_retrieve_fd {
+        size: size_field::<uapi::liveupdate_session_retrieve_fd>(),
+        fd: -1,
+        token,
+    };
+    call(session, &mut argument)?;
+    own(argument.fd)
+}
+
+pub(crate) fn finish(session: BorrowedFd<'_>) -> Result<()> {
+    let mut argument = uapi::liveupdate_session_finish {
+        size: size_field::<uapi::liveupdate_session_finish>(),
+        reserved: 0,
+    };
+    call(session, &mut argument)
+}
+
+pub(crate) fn get_name(session: BorrowedFd<'_>) -> Result<[u8; FIELD]> {
+    let mut argument = uapi::liveupdate_session_get_name {
+        size: size_field::<uapi::liveupdate_session_get_name>(),
+        reserved: 0,
+        name: [0; FIELD],
+    };
+    call(session, &mut argument)?;
+    Ok(argument.name)
+}
+
+/// A part of a file that is mapped for reading, aligned so that huge pages fit.
+#[cfg(feature = "memory")]
+pub(crate) struct Mapping {
+    /// Where the reserved addresses begin, and how many there are.
+    reserved: *mut core::ffi::c_void,
+    len: usize,
+    /// Where the file's part begins in them.
+    skip: usize,
+    part: std::ops::Range<u64>,
+}
+
+#[cfg(feature = "memory")]
+impl Mapping {
+    /// Maps a part whose ends are multiples of `align`, a power of two.
+    pub(crate) fn new(
+        file: BorrowedFd<'_>,
+        part: std::ops::Range<u64>,
+        align: u64,
+    ) -> Result<Self> {
+        use rustix::mm::{mmap, mmap_anonymous, MapFlags, ProtFlags};
+
+        let align = usize::try_from(align).map_err(|_| Errno::OVERFLOW)?;
+        let size = usize::try_from(part.end - part.start).map_err(|_| Errno::OVERFLOW)?;
+        let len = size.checked_add(align).ok_or(Errno::OVERFLOW)?;
+        // SAFETY: A mapping at an address that the kernel chooses replaces no other one.
+        let reserved = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let skip = reserved.align_offset(align);
+        // From here on, drop() unmaps it.
+        let mapping = Self {
+            reserved,
+            len,
+            skip,
+            part,
+        };
+        let target = reserved.wrapping_byte_add(skip);
+        // SAFETY: `skip < align`, so the `size` bytes at `target` are in the addresses that were
+        // just reserved, where nothing else is.
+        unsafe {
+            mmap(
+                target,
+                size,
+                ProtFlags::READ,
+                MapFlags::SHARED | MapFlags::FIXED,
+                file,
+                mapping.part.start,
+            )
+        }?;
+        Ok(mapping)
+    }
+
+    /// Makes a huge page of these offsets of the file.
+    pub(crate) fn collapse(&self, block: std::ops::Range<u64>) -> Result<()> {
+        if block.start < self.part.start || block.end > self.part.end || block.is_empty() {
+            return Err(Errno::INVAL);
+        }
+        let fits = |bytes| usize::try_from(bytes).map_err(|_| Errno::OVERFLOW);
+        let at = self.skip + fits(block.start - self.part.start)?;
+        let len = fits(block.end - block.start)?;
+        // SAFETY: The block is inside the mapping. MADV_COLLAPSE keeps the content, and nothing
+        // refers to the memory through the mapping.
+        let status = unsafe {
+            libc::madvise(
+                self.reserved.wrapping_byte_add(at),
+                len,
+                libc::MADV_COLLAPSE,
+            )
+        };
+        if status == 0 {
+            return Ok(());
+        }
+        let error = std::io::Error::last_os_error();
+        Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+}
+
+#[cfg(feature = "memory")]
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: Nothing refers to the addresses, and nobody else unmaps them.
+        let _ = unsafe { rustix::mm::munmap(self.reserved, self.len) };
+    }
+}

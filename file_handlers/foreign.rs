@@ -271,7 +271,7 @@ impl CountedFile for PreservedForeign {
         self.file.pages()
     }
 
-    fn take_added(&mut self) -> Added {
-        self.file.take_added()
+    fn freeze_counted(&mut self, session: &dyn OutgoingFiles, added: &mut Added) -> Result<u64> {
+        self.file.freeze_counted(session, added)
     }
 }

@@ -194,7 +194,7 @@ impl PreservedFile for Preserved {
     }
 
     fn freeze(&mut self, _session: &dyn OutgoingFiles) -> Result {
-        Preserved::freeze(self)
+        Preserved::freeze(self, &mut Added::default())
     }
 }
 
@@ -210,8 +210,9 @@ impl CountedFile for Preserved {
         self.folios.pages()
     }
 
-    fn take_added(&mut self) -> Added {
-        core::mem::take(&mut self.added)
+    fn freeze_counted(&mut self, _session: &dyn OutgoingFiles, added: &mut Added) -> Result<u64> {
+        Preserved::freeze(self, added)?;
+        Ok(self.data())
     }
 }
 
@@ -244,8 +245,6 @@ pub(crate) struct Preserved {
     failures: u64,
     /// Count of pages written to the swap area at the last look at the holes.
     swap_writes: u64,
-    /// What [`Preserved::freeze`] has added, and nobody has counted yet.
-    added: Added,
     file: Frozen,
 }
 
@@ -282,14 +281,13 @@ impl Preserved {
             pages_past,
             failures,
             swap_writes,
-            added: Added::default(),
             file,
         };
         Ok(KBox::new(preserved, GFP_KERNEL)?)
     }
 
     /// Writes what may have changed since: the position, seals that were added, and pages that were
-    /// written into holes.
+    /// written into holes. These are added to `added`, also after an error.
     ///
     /// `ENOMEM`; `EOPNOTSUPP`, `EHWPOISON` and `EIO` as [`Preserved::preserve`].
     ///
@@ -297,7 +295,7 @@ impl Preserved {
     ///
     /// May sleep. The inode is not locked: a task that writes to the file can hold that lock for any
     /// time. Because the file is frozen, pages can only be added meanwhile.
-    pub(crate) fn freeze(&mut self) -> Result {
+    pub(crate) fn freeze(&mut self, added: &mut Added) -> Result {
         let failures = memory_failures();
         // The next kernel would not know that memory is broken, and read it.
         if failures != self.failures && self.folios.any_poisoned() {
@@ -305,7 +303,7 @@ impl Preserved {
         }
         let seals = known_seals(&self.file)?;
         if self.folios.has_gaps() {
-            return self.freeze_with_gaps(failures, seals);
+            return self.freeze_with_gaps(failures, seals, added);
         }
         self.failures = failures;
         Header::refresh(self.header.bytes_mut(), self.file.pos(), seals);
@@ -317,7 +315,7 @@ impl Preserved {
     /// The number of pages tells whether a page came, unless a page went. That needs a failure of
     /// memory, or of a read from the swap area after a write to it. Then the holes are looked at: what
     /// shmem keeps in the place of such a page is an error.
-    fn freeze_with_gaps(&mut self, failures: u64, seals: u32) -> Result {
+    fn freeze_with_gaps(&mut self, failures: u64, seals: u32, added: &mut Added) -> Result {
         let expected = self.pages_past.map(|past| past + self.folios.pages());
         let has_all = expected == Some(self.file.pages_in_use());
         // Counted after the pages: a page that is gone was written before.
@@ -332,10 +330,8 @@ impl Preserved {
         // Pages that were added before an error stay. It is too late to refuse for a limit.
         let pages = self.folios.pages() - before;
         self.account.add(pages);
-        self.added.join(Added {
-            pages,
-            pieces: self.folios.most_pieces() - pieces_before,
-        });
+        added.pages += pages;
+        added.pieces += self.folios.most_pieces() - pieces_before;
         describe(&self.file, seals, &mut self.folios).store(self.header.bytes_mut());
         result?;
         (self.failures, self.swap_writes) = (failures, swap_writes);

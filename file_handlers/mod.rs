@@ -91,27 +91,20 @@ pub(crate) trait CountedFile: PreservedFile {
         0
     }
 
-    /// What [`PreservedFile::freeze`] has preserved since this was called last. Called after each
-    /// attempt, also if it failed.
-    fn take_added(&mut self) -> Added {
-        Added::default()
+    /// [`PreservedFile::freeze`], and adds to `added` what was preserved meanwhile, also after an
+    /// error. Returns [`PreservedFile::data`].
+    fn freeze_counted(&mut self, session: &dyn OutgoingFiles, _added: &mut Added) -> Result<u64> {
+        self.freeze(session)?;
+        Ok(self.data())
     }
 }
 
-/// Memory that was preserved for a file when the file was frozen.
+/// Memory that was preserved for files when they were frozen.
 #[derive(Default)]
 pub(crate) struct Added {
     /// Pages of content.
     pub(crate) pages: u64,
     pub(crate) pieces: u64,
-}
-
-impl Added {
-    /// Adds what another file has added.
-    pub(crate) fn join(&mut self, other: Self) {
-        self.pages += other.pages;
-        self.pieces += other.pieces;
-    }
 }
 
 /// A handler that a file uses, found once for the file. The module that has it stays loaded.

@@ -7,10 +7,9 @@
 # modules, the test programs, the scenarios and the guest's init. Does nothing
 # if no input has changed.
 #
-# A kexec reads, hashes and copies the image. So scenarios with very many kexecs
-# have out/initramfs-forge.cpio, which leaves out the programs of the others.
-# "bench" makes out/bench.cpio, with the benchmark and no selftests. "vmm" makes
-# out/vmm.cpio, with the virtual machine monitor, what its guests boot, and no
+# A kexec reads, hashes and copies the image, and the guest's memory holds it a few
+# times over. So "bench" makes out/bench.cpio, with the benchmark and no selftests. "vmm"
+# makes out/vmm.cpio, with the virtual machine monitor, what its guests boot, and no
 # selftests: the pause of a guest includes reading this image.
 
 . "$(dirname "$0")/../tools/common.sh"
@@ -118,19 +117,9 @@ assemble()
 			fi
 		done
 	done
-	pack "$IMAGE"
-	[ "$WHAT" != initramfs ] ||
-		pack "$OUT/initramfs-forge.cpio" '^\./(selftests|userspace)/' '^\./selftests/ours/(forged|soak)$'
-}
-
-# pack IMAGE [WITHOUT BUT]: leave out paths that match WITHOUT and not BUT.
-pack()
-{
-	(cd "$OUT/$WHAT.root" && find . | LC_ALL=C sort |
-		awk -v without="${2:-^$}" -v but="${3:-^$}" \
-			'$0 !~ without || $0 ~ but || /\/ours$/' |
-		cpio --quiet -o -H newc -R 0:0) >"$1.new"
-	mv "$1.new" "$1"
+	(cd "$root" && find . | LC_ALL=C sort |
+		cpio --quiet -o -H newc -R 0:0) >"$IMAGE.new"
+	mv "$IMAGE.new" "$IMAGE"
 }
 
 mkdir -p "$OUT/selftests" "$OUT/userspace" "$OUT/bench"

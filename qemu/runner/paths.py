@@ -11,8 +11,3 @@ SELFTESTS = TOP / "selftests"
 SCENARIOS = SELFTESTS / "scenarios"
 PROGRAMS = OUT / "selftests" / "ours"
 RUNS = OUT / "runs"
-
-# The guest's whole system. The second one has fewer test programs, the third one the
-# virtual machine monitor and none.
-INITRAMFS = {"": OUT / "initramfs.cpio", "forge": OUT / "initramfs-forge.cpio",
-             "vmm": OUT / "vmm.cpio"}

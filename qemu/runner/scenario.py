@@ -41,7 +41,7 @@ class Scenario:
     cpus: int = 2
     timeout: float = 120
     cmdline: str = ""
-    initramfs: str = ""
+    initramfs: str = "initramfs"
     module: str = "liveupdate"
     allow: str = ""
     kunit: bool = False
@@ -68,7 +68,7 @@ class Scenario:
 
     def image(self):
         """The initramfs that the guest boots."""
-        return paths.INITRAMFS[self.initramfs]
+        return paths.OUT / f"{self.initramfs}.cpio"
 
     def variant(self, name, pair=()):
         """The same scenario on the debug kernel, or between a pair of kernels

@@ -12,7 +12,6 @@ use kernel::{
         RBTreeNodeReservation, //
     },
     sync::{
-        aref::ARef,
         atomic::{
             ordering::Relaxed,
             Atomic, //
@@ -22,31 +21,28 @@ use kernel::{
     }, //
 };
 
-use super::super::{
-    blocks::BlockWriter,
-    fdinfo,
-    freeze::{
-        Running, //
-        Stopped,
+use super::{
+    super::{
+        blocks::BlockWriter,
+        fdinfo,
+        freeze::{
+            Running, //
+            Stopped,
+        },
+        name::Name,
+        shared::Shared, //
     },
-    identities::Claim,
-    limits::Share,
-    name::Name,
-    shared::Shared, //
+    file::{
+        token_of,
+        Freezing,
+        OutgoingFile, //
+    },
 };
 use crate::{
     abi::{
-        luo::{
-            padded,
-            FileEntry, //
-        },
+        luo::FileEntry,
         pieces::Pieces,
         PhysAddr, //
-    },
-    file_handlers::{
-        Added,
-        CountedFile,
-        Handler, //
     },
     kapi::{
         anon_file::FdInfo,
@@ -88,56 +84,13 @@ struct Files {
     /// In the order in which they were preserved, which is that of freezing. Unpreserving goes the
     /// other way, because a file may depend on those before it.
     preserved: KVVec<OutgoingFile>,
-    /// How many files are frozen: those at the start.
-    frozen: usize,
+    freezing: Freezing,
     /// Has blocks for all tokens.
     blocks: BlockWriter<FileEntry>,
     /// Those of the files that are preserved, without the blocks.
     pieces: Pieces,
     /// The pages of the files that are preserved.
     pages: u64,
-}
-
-/// A preserved file. Fields are dropped in order: the file is unpreserved before any other session
-/// may claim it, its number is given up while the file that has it still exists, and the module of its
-/// handler may go after all that.
-struct OutgoingFile {
-    token: u64,
-    /// What its entry says.
-    data: u64,
-    preserved: KBox<dyn CountedFile>,
-    _identity: Claim,
-    _share: Share,
-    file: ARef<File>,
-    handler: Handler,
-}
-
-impl OutgoingFile {
-    fn entry(&self) -> FileEntry {
-        FileEntry {
-            compatible: padded(self.handler.compatible()),
-            data: self.data,
-            token: self.token,
-        }
-    }
-}
-
-/// The token of a file among these. `ENOENT` if it is none of them.
-fn token_of<'a>(mut files: impl Iterator<Item = &'a OutgoingFile>, file: &File) -> Result<u64> {
-    let found = files.find(|other| core::ptr::eq(&*other.file, file));
-    Ok(found.ok_or(ENOENT)?.token)
-}
-
-/// The files of a session but the one that is being frozen.
-struct Others<'a> {
-    before: &'a [OutgoingFile],
-    after: &'a [OutgoingFile],
-}
-
-impl OutgoingFiles for Others<'_> {
-    fn token_of(&self, file: &File) -> Result<u64> {
-        token_of(Iterator::chain(self.before.iter(), self.after), file)
-    }
 }
 
 impl OutgoingFiles for FileSet {
@@ -153,6 +106,23 @@ pub(in crate::session) struct Location {
 }
 
 impl Files {
+    fn freeze(&mut self, name: &Name) -> Result {
+        let blocks = &mut self.blocks;
+        let rewrite = |place, entry: &_| blocks.rewrite(place, entry);
+        self.freezing.freeze(&mut self.preserved, name, rewrite)
+    }
+
+    fn unfreeze(&mut self) {
+        self.freezing.unfreeze(&mut self.preserved);
+    }
+
+    /// Counts what was preserved while files were frozen.
+    fn count_added(&mut self) {
+        let added = core::mem::take(&mut self.freezing.added);
+        self.pieces.add_elsewhere(added.pieces);
+        self.pages += added.pages;
+    }
+
     /// All memory of the session.
     fn all_pieces(&mut self) -> Pieces {
         let mut pieces = self.blocks.pieces();
@@ -168,7 +138,7 @@ impl Files {
     /// `frozen` from when a kexec has come to the files, `busy` while a task is preserving one, or
     /// `open`.
     fn state(&self) -> &'static str {
-        if self.frozen > 0 || self.are_out() {
+        if self.freezing.done > 0 || self.are_out() {
             "frozen"
         } else if self.count > self.preserved.len() {
             "busy"
@@ -186,14 +156,12 @@ impl Drop for Files {
     }
 }
 
-/// The files of a session while `reboot(2)` freezes or unfreezes them. Handlers are called without the
-/// lock, which other callbacks of theirs may wait for.
+/// The files of a session while `reboot(2)` freezes or unfreezes them, if one is of another module.
+/// Handlers are called without the lock, which other callbacks of theirs may wait for.
 struct TakenOut<'a> {
     set: &'a FileSet,
     preserved: KVVec<OutgoingFile>,
-    /// As in [`Files`].
-    frozen: usize,
-    added: Added,
+    freezing: Freezing,
 }
 
 impl<'a> TakenOut<'a> {
@@ -202,48 +170,27 @@ impl<'a> TakenOut<'a> {
         Self {
             set,
             preserved: core::mem::take(&mut files.preserved),
-            frozen: files.frozen,
-            added: Added::default(),
+            freezing: core::mem::take(&mut files.freezing),
         }
     }
 
-    /// Freezes the files that are not frozen, up to the first that refuses.
     fn freeze(&mut self, name: &Name) -> Result {
-        while let Some((before, [file, after @ ..])) =
-            self.preserved.split_at_mut_checked(self.frozen)
-        {
-            let others = Others { before, after };
-            let frozen = file.preserved.freeze(&others);
-            // What was preserved stays so, also after an error.
-            self.added.join(file.preserved.take_added());
-            frozen.inspect_err(|err| report_refusal(name, file, *err))?;
-            let data = file.preserved.data();
-            if data != file.data {
-                file.data = data;
-                let mut files = self.set.files.lock();
-                files.blocks.rewrite(self.frozen, &file.entry());
-            }
-            self.frozen += 1;
-        }
-        Ok(())
+        let set = self.set;
+        self.freezing
+            .freeze(&mut self.preserved, name, |place, entry| {
+                set.files.lock().blocks.rewrite(place, entry);
+            })
     }
 
-    /// The reverse of [`TakenOut::freeze`].
     fn unfreeze(&mut self) {
-        let frozen = self.preserved.iter_mut().take(self.frozen);
-        for file in frozen.rev() {
-            file.preserved.unfreeze();
-        }
-        self.frozen = 0;
+        self.freezing.unfreeze(&mut self.preserved);
     }
 
     /// Puts the files back, and locks the set.
     fn put_back(self) -> MutexGuard<'a, Files> {
         let mut files = self.set.files.lock();
         files.preserved = self.preserved;
-        files.frozen = self.frozen;
-        files.pieces.add_elsewhere(self.added.pieces);
-        files.pages += self.added.pages;
+        files.freezing = self.freezing;
         files
     }
 }
@@ -257,7 +204,7 @@ impl FileSet {
                 tokens: RBTree::new(),
                 count: 0,
                 preserved: KVVec::new(),
-                frozen: 0,
+                freezing: Freezing::default(),
                 blocks: BlockWriter::new(kho, Charge::Caller),
                 pieces: Pieces::default(),
                 pages: 0,
@@ -324,9 +271,16 @@ impl FileSet {
         name: &Name,
         pieces: &mut Pieces,
     ) -> Result<Location> {
-        let mut taken = TakenOut::of(self);
-        let result = taken.freeze(name).inspect_err(|_| taken.unfreeze());
-        let mut files = taken.put_back();
+        let (mut files, result);
+        if self.is_slow() {
+            let mut taken = TakenOut::of(self);
+            result = taken.freeze(name).inspect_err(|_| taken.unfreeze());
+            files = taken.put_back();
+        } else {
+            files = self.files.lock();
+            result = files.freeze(name).inspect_err(|_| files.unfreeze());
+        }
+        files.count_added();
         result?;
         pieces.join(&files.all_pieces());
         Ok(Location {
@@ -337,9 +291,13 @@ impl FileSet {
 
     /// The reverse of [`FileSet::freeze`], if the files are frozen.
     pub(super) fn unfreeze(&self) {
-        let mut taken = TakenOut::of(self);
-        taken.unfreeze();
-        drop(taken.put_back());
+        if self.is_slow() {
+            let mut taken = TakenOut::of(self);
+            taken.unfreeze();
+            drop(taken.put_back());
+        } else {
+            self.files.lock().unfreeze();
+        }
     }
 
     /// Whether freezing the files may take any time.
@@ -373,17 +331,6 @@ impl FileSet {
             fdinfo::file(to, file.token, file.handler.compatible(), "preserved");
         }
     }
-}
-
-/// Names the file that refuses the kexec.
-#[cold]
-fn report_refusal(name: &Name, file: &OutgoingFile, err: Error) {
-    pr_err!(
-        "kexec refused: {} file {:#x} of session {name} cannot be frozen: {}\n",
-        file.handler.compatible(),
-        file.token,
-        err.to_errno()
-    );
 }
 
 /// A token that is in use until its file is preserved. Dropping it frees the token.

@@ -27,6 +27,7 @@
 //! - `reboot(2)`: a file that its handler cannot freeze refuses the kexec. The log names the file,
 //!   and every session goes on as before; the next `reboot(2)` begins anew.
 
+mod file;
 mod files;
 mod registry;
 mod session;

@@ -6,6 +6,8 @@
 //! writes what it must know into a memfd, preserves that, and reads it in the next kernel. The
 //! reader may be another version of the program, or another program that was given the wrong
 //! token. So the file says what it is, and every reason not to read it is an error of its own.
+//! A failed [`load`] changes nothing. As long as the session is open, the program can hand it to
+//! one that reads the state.
 //!
 //! ```
 //! use liveupdate::state::{self, State};

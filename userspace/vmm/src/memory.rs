@@ -178,7 +178,7 @@ impl Ram {
 
 fn check_size(bytes: u64) -> Result<u64> {
     ensure!(
-        (16 * MIB..=RAM_LIMIT).contains(&bytes) && bytes.is_multiple_of(2 * MIB),
+        (16 * MIB..=RAM_LIMIT).contains(&bytes) && bytes % (2 * MIB) == 0,
         "a guest's memory is 16 MiB to 3 GiB, in steps of 2 MiB"
     );
     Ok(bytes)

@@ -246,8 +246,11 @@ impl Gate {
 }
 
 /// What a vCPU does next.
+#[derive(Debug)]
 enum Step {
     Run,
+    /// KVM did not emulate an access, and the guest repeats it.
+    Repeat,
     /// `KVM_RUN` was interrupted, and no exit is incomplete.
     Interrupted,
     End(String),
@@ -298,11 +301,45 @@ fn is_false_alarm(fd: &mut VcpuFd) -> bool {
     kind == KVM_INTERNAL_ERROR_DELIVERY_EV && fd.get_vcpu_events().is_ok_and(none)
 }
 
+/// How often in a row a vCPU may repeat an access that KVM did not emulate. One repetition was
+/// enough whenever this was seen.
+const MAX_REPETITIONS: u32 = 16;
+
+/// Counts the repetitions of an access, so that a vCPU which makes no progress ends.
+#[derive(Default)]
+struct Repetitions(u32);
+
+impl Repetitions {
+    /// Looks at what a vCPU does next, and ends the guest when KVM refuses the access again
+    /// and again. A signal between two attempts is no progress.
+    fn bound(&mut self, next: Step) -> Step {
+        match next {
+            Step::Repeat if self.0 == MAX_REPETITIONS => Step::End(format!(
+                "KVM did not emulate an access of the guest, which repeated it {MAX_REPETITIONS} times"
+            )),
+            Step::Repeat => {
+                self.0 += 1;
+                Step::Repeat
+            }
+            Step::Run => {
+                if self.0 > 0 {
+                    tracing::info!(
+                        "KVM did not emulate an access of the guest, which repeated it {} times",
+                        self.0
+                    );
+                }
+                self.0 = 0;
+                Step::Run
+            }
+            next => next,
+        }
+    }
+}
+
 /// Says what is known of a guest that KVM cannot run.
 fn internal_error(fd: &mut VcpuFd) -> Step {
     if is_false_alarm(fd) {
-        tracing::info!("KVM did not emulate an access of the guest, which repeats it");
-        return Step::Run;
+        return Step::Repeat;
     }
     let (kind, data) = sys::internal_error(fd);
     let registers = fd.get_regs().map(|regs| format!("{regs:x?}"));
@@ -315,11 +352,12 @@ fn internal_error(fd: &mut VcpuFd) -> Step {
 }
 
 fn vcpu_thread(fd: &Mutex<VcpuFd>, bus: &Bus, gate: &Gate) {
+    let mut repetitions = Repetitions::default();
     while gate.enter() {
         let mut fd = lock(fd);
         fd.set_kvm_immediate_exit(0);
         loop {
-            let next = step(&mut fd, bus);
+            let next = repetitions.bound(step(&mut fd, bus));
             if let Step::End(why) = next {
                 gate.end(why);
                 break;
@@ -496,4 +534,34 @@ pub struct Head {
     pub kernel: String,
     pub pages: crate::memory::Pages,
     pub policy: Policy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a vCPU that does these steps ends.
+    fn ends(steps: impl IntoIterator<Item = Step>) -> bool {
+        let mut repetitions = Repetitions::default();
+        steps
+            .into_iter()
+            .any(|step| matches!(repetitions.bound(step), Step::End(_)))
+    }
+
+    fn repeats(count: u32) -> impl Iterator<Item = Step> {
+        (0..count).map(|_| Step::Repeat)
+    }
+
+    #[test]
+    fn an_access_is_repeated_so_often() {
+        assert!(!ends(repeats(MAX_REPETITIONS)));
+        assert!(ends(repeats(MAX_REPETITIONS + 1)));
+    }
+
+    #[test]
+    fn only_progress_begins_the_count_again() {
+        let with = |step| repeats(MAX_REPETITIONS).chain([step]).chain(repeats(1));
+        assert!(!ends(with(Step::Run)));
+        assert!(ends(with(Step::Interrupted)));
+    }
 }

@@ -13,7 +13,7 @@ export KDIR KSRC
 # The scripts use all cores by themselves.
 .NOTPARALLEL:
 
-.PHONY: module help demo check check-fast check-handover check-debug soak bench \
+.PHONY: module help demo demo-vm check check-fast check-handover check-debug soak bench \
 	bench-wall lint fmt rust-analyzer paths shell clean distclean
 
 module: ## build liveupdate.ko (the default)
@@ -27,6 +27,10 @@ help: ## print this list
 demo: ## preserve memfds across a kexec in a QEMU guest, and compare them
 	@qemu/build.sh prepare demo
 	@qemu/demo.py
+
+demo-vm: ## update the kernel of a virtual machine's host, while the machine goes on
+	@qemu/build.sh vmm
+	@qemu/demo_vm.py $(if $(SVG),--svg $(SVG)) $(KERNELS)
 
 check: ## run all tests in QEMU guests, the host tests, and lint
 	@tools/packages.sh lint

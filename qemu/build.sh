@@ -184,6 +184,7 @@ ready()
 
 vmm()
 {
+	together install_packages fetch_source
 	kernel_ready
 	lock_out
 	build_default_module

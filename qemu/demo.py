@@ -11,6 +11,7 @@ import sys
 
 from runner import scenario, verdict
 from runner.guest import Guest
+from runner.timeline import Timeline
 
 # The demo compares for both files size, position, seals, frames and content,
 # and three more things about their use in the next kernel.
@@ -22,50 +23,6 @@ MARKS = {
     "reboot": "kexec -e: reboot(LINUX_REBOOT_CMD_KEXEC)",
     "first-byte": "session and memfd retrieved, first byte read",
 }
-
-
-class Timeline:
-    """Prints the lines that tell what happens, as they arrive."""
-
-    def __init__(self):
-        self.start = None
-        self.marks = {}
-        self.boots = 0
-
-    def __call__(self, line):
-        if self.start is None:
-            self.start = line.time
-        if line.port == "console":
-            self.console(line)
-        else:
-            self.tests(line)
-
-    def at(self, line, text):
-        """Print one point of the timeline."""
-        print(f"  {line.time - self.start:6.2f} s  {text}", flush=True)
-
-    def console(self, line):
-        """A line of the kernel log."""
-        if "] Linux version " in line.text:
-            self.boots += 1
-            version = line.text.split("Linux version ")[1].split()[0]
-            which = "first" if self.boots == 1 else "next"
-            self.at(line, f"boot {self.boots}: the {which} kernel, Linux {version}")
-        elif "liveupdate: " in line.text:
-            self.at(line, "kernel: " + line.text.split("] ", 1)[-1])
-
-    def tests(self, line):
-        """A line of the demo program or of the guest's scripts."""
-        mark = re.match(r"MARK (\S+)", line.text)
-        if mark:
-            name = mark.group(1)
-            self.marks[name] = line.time
-            self.at(line, MARKS.get(name, name))
-        elif line.text.startswith("DEMO "):
-            self.at(line, line.text[len("DEMO "):])
-        elif (line.text.startswith(("RESULT fail", "scenario ", "# ")) and
-              not line.text.startswith("# run")):
-            self.at(line, line.text)
 
 
 def frames_in(tests):
@@ -82,7 +39,7 @@ def summary(timeline, guest):
     frames = frames_in(tests)
     marks = timeline.marks
     print()
-    print(f"  boots                 {timeline.boots}")
+    print(f"  boots                 {len(timeline.boots)}")
     print(f"  kept in place         {frames} frames, "
           f"{frames * 4096 / 2**20:.0f} MiB, none copied" if frames else
           "  kept in place         nothing")
@@ -96,7 +53,7 @@ def summary(timeline, guest):
 
 def main():
     """Run the demo; returns the exit status."""
-    timeline = Timeline()
+    timeline = Timeline(MARKS)
     try:
         guest = Guest(scenario.find()["demo"], echo=timeline)
     except FileNotFoundError as error:

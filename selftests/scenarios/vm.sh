@@ -9,13 +9,15 @@
 # VM_BUSY     1: it writes all over its memory all the time
 # VM_WITHOUT  a feature that the next kernel hides, so that it cannot run the guest
 # VM_BRIEF    1: only what is needed to measure the pause
+# VM_DEMO     1: its lines and those of its client are printed as they come
 
-VM_VCPUS=$(cmdline_value VM_VCPUS 1)
-VM_CLOCK=$(cmdline_value VM_CLOCK jump)
-VM_PAGES=$(cmdline_value VM_PAGES small)
-VM_BUSY=$(cmdline_value VM_BUSY 0)
-VM_WITHOUT=$(cmdline_value VM_WITHOUT)
-VM_BRIEF=$(cmdline_value VM_BRIEF 0)
+VM_VCPUS=${VM_VCPUS:-1}
+VM_CLOCK=${VM_CLOCK:-jump}
+VM_PAGES=${VM_PAGES:-small}
+VM_BUSY=${VM_BUSY:-0}
+VM_WITHOUT=${VM_WITHOUT:-}
+VM_BRIEF=${VM_BRIEF:-0}
+VM_DEMO=${VM_DEMO:-0}
 CONTROL=/run/vm.control
 SERIAL=/run/vm.serial
 VMM_LOG=/run/vmm.log
@@ -48,6 +50,27 @@ vm_ticks()
 	sed -n 's/^guest: tick \([0-9]*\) .*/\1/p' "$SERIAL" 2>/dev/null | tail -n 1
 }
 
+# vm_watch: in the demo, print what the guest prints from now on, a line at a time.
+vm_watch()
+{
+	[ "$VM_DEMO" = 1 ] || return 0
+	: >>"$SERIAL"
+	(
+		exec 3<"$SERIAL"
+		while IFS= read -r line <&3; do :; done
+		start=
+		while :; do
+			# At the end of the file, this has the start of an incomplete line.
+			while IFS= read -r line <&3; do
+				echo "GUEST $start$line"
+				start=
+			done
+			start=$start$line
+			sleep 0.1
+		done
+	) &
+}
+
 # wait_for_tick NUMBER SECONDS
 wait_for_tick()
 {
@@ -68,6 +91,7 @@ start_guest()
 	mkdir -p $KEPT
 	dd if=/dev/zero of=$KEPT/disk bs=64k count=8 2>/dev/null
 	vm_image
+	vm_watch
 	[ "$VM_PAGES" != thp ] ||
 		echo advise >/sys/kernel/mm/transparent_hugepage/shmem_enabled
 	# shellcheck disable=SC2086 # two options
@@ -80,15 +104,6 @@ start_guest()
 	grep "guest: begin" $SERIAL | sed 's/^/# /'
 	grep -q "guest: begin.* $VM_VCPUS processors" $SERIAL
 }
-
-# vm_enter: what runs while the guest is suspended. Keeps what the next stage compares.
-cat >/run/vm_enter <<END
-#!/bin/sh
-vmm frames "\$(cat /run/vmm.pid)" >$KEPT/frames.$STAGE
-cp $SERIAL $KEPT/serial
-exec kexec -x -e
-END
-chmod +x /run/vm_enter
 
 # vm_hide: the next kernel hides a feature of the processor. next_kernel takes over the
 # command line, and this adds a word to it.
@@ -130,11 +145,11 @@ killed()
 	wait_for_tick $((before + 3)) 20
 }
 
+# resume_early: start the monitor, which waits for the module.
 resume_early()
 {
-	cp $KEPT/serial $SERIAL
 	# shellcheck disable=SC2086 # two options
-	vmm_start vmm resume vm --wait 10 --control $CONTROL --serial $SERIAL \
+	vmm_start vmm resume vm --wait 30 --control $CONTROL --serial $SERIAL \
 		--state-copy $KEPT/state $DEVICES
 }
 
@@ -242,6 +257,21 @@ talks()
 	[ "$answer" = "$STAGE hello from stage $STAGE" ]
 }
 
+# converses: a client sends a line every second. Each comes back with the number of lines
+# since the guest was started.
+converses()
+{
+	said=$(cat $KEPT/said 2>/dev/null)
+	for _ in 1 2 3; do
+		said=$((${said:-0} + 1))
+		answer=$(vmm talk --console /run/vm.console "hello on $(uname -r)")
+		echo "CLIENT $answer"
+		[ "$answer" = "$said hello on $(uname -r)" ] || return 1
+		echo $said >$KEPT/said
+		sleep 1
+	done
+}
+
 # other_processor: the guest is not resumed where it would miss a feature, and is kept.
 other_processor()
 {
@@ -263,9 +293,27 @@ huge_pages()
 	[ "$(awk '/ShmemHugePages/ { print $2 }' /proc/meminfo)" -gt 8192 ]
 }
 
-# The monitor waits for the module that is loaded meanwhile.
-if [ "$STAGE" != 1 ] && [ "$STAGE$VM_BRIEF" != 20 ] && [ -z "$VM_WITHOUT" ]; then
-	resume_early
+# Each boot reads this script twice. The first time, in vm.early, only the monitor is
+# started: it prepares while the host mounts file systems and loads the module. Until the
+# module is there, it opens no file of the guest.
+if [ "${VM_EARLY:-0}" = 1 ]; then
+	if [ "$STAGE" != 1 ] && [ "$STAGE$VM_BRIEF" != 20 ] && [ -z "$VM_WITHOUT" ]; then
+		resume_early
+	fi
+	return 0
+fi
+# vm_enter: what runs while the guest is suspended. Keeps what the next stage compares.
+cat >/run/vm_enter <<END
+#!/bin/sh
+vmm frames "\$(cat /run/vmm.pid)" >$KEPT/frames.$STAGE
+cp $SERIAL $KEPT/serial
+exec kexec -x -e
+END
+chmod +x /run/vm_enter
+
+if [ "$STAGE" != 1 ]; then
+	cp $KEPT/serial $SERIAL
+	vm_watch
 fi
 load_module
 [ -z "$VM_WITHOUT" ] || [ "$STAGE" = 1 ] || {
@@ -286,10 +334,14 @@ case "$STAGE" in
 	run "vm-frames-$STAGE" same_frames
 	;;
 esac
-run "vm-console-$STAGE" talks
+if [ "$VM_DEMO" = 1 ]; then
+	run "vm-console-$STAGE" converses
+else
+	run "vm-console-$STAGE" talks
+fi
 [ "$VM_PAGES" != thp ] || run "vm-huge-pages-$STAGE" huge_pages
 if [ "$STAGE" = "$STAGES" ]; then
-	sed 's/^/# /' $SERIAL
+	[ "$VM_DEMO" = 1 ] || sed 's/^/# /' $SERIAL
 else
 	[ -z "$VM_WITHOUT" ] || vm_hide
 	next_kernel

@@ -41,7 +41,7 @@ pub fn check_name(name: &str) -> Result<String, String> {
 }
 
 /// Opens the device. If it does not exist, waits so long for it.
-fn wait_for_device(wait: Duration) -> Result<Device, Error> {
+pub fn wait_for_device(wait: Duration) -> Result<Device, Error> {
     let begin = Instant::now();
     loop {
         match open_device() {
@@ -72,9 +72,8 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Gets the sessions of the guest `name`. If there is no device, waits so long for it.
-    pub fn new(name: &str, wait: Duration) -> Result<Self> {
-        let device = wait_for_device(wait)?;
+    /// Gets the sessions of the guest `name`.
+    pub fn new(device: &Device, name: &str) -> Result<Self> {
         Ok(Self {
             ram: device.retrieve_session(&session_name(name, "ram")?)?,
             state: device.retrieve_session(&session_name(name, "state")?)?,

@@ -20,8 +20,9 @@ use vmm_sys_util::signal::{register_signal_handler, Killable, SIGRTMIN};
 use crate::boot;
 use crate::bus::{Bus, Next};
 use crate::clock::{ClockState, Policy};
-use crate::host::{cpuid_of, Host, Promise};
-use crate::memory::Ram;
+use crate::host::{cpuid_of, Cpu, Host, Promise};
+use crate::memory::{Pages, Ram};
+use crate::serial::SerialState;
 use crate::state::{State, IRQCHIPS};
 use crate::sys::{self, Vm};
 use crate::vcpu::{msr_indices, VcpuState};
@@ -63,6 +64,37 @@ impl Bare {
         })
     }
 
+    /// Saves the machine, which is new, and gives it its own state. Nothing changes, but what
+    /// a resume runs, in this program and in KVM, is then in memory and in the caches of the
+    /// processor or the emulator. While the program waits for its sessions, this costs no
+    /// time of the guest's pause.
+    pub fn rehearse(&self) -> Result<()> {
+        let first = self.vcpus.first().context("no vCPU")?;
+        let promise = self.host.promise(self.tsc_khz, Cpu::Host);
+        first.set_cpuid2(&cpuid_of(&promise, 0, 1)?)?;
+        first.set_tsc_khz(promise.tsc_khz)?;
+        let state = State {
+            guest: [0; 16],
+            suspends: 0,
+            kernel: String::new(),
+            ram_bytes: 0,
+            pages: Pages::Small,
+            policy: Policy::Jump,
+            promise,
+            clock: ClockState::default(),
+            vcpus: vec![VcpuState::save(first, &self.msrs)?],
+            irqchips: save_irqchips(&self.fd)?,
+            pit: self.fd.get_pit2()?,
+            serial: SerialState::default(),
+            virtio: Vec::new(),
+        };
+        let state = State::load(state.save()?)?;
+        for saved in &state.vcpus {
+            saved.restore(first, self.host.xsave_size)?;
+        }
+        restore_chips(&self.fd, &state)
+    }
+
     /// Adds vCPUs until there are `count`.
     pub fn with_vcpus(mut self, count: usize) -> Result<Self> {
         for id in self.vcpus.len()..count {
@@ -94,6 +126,28 @@ impl Bare {
     }
 }
 
+fn save_irqchips(fd: &VmFd) -> Result<Vec<kvm_irqchip>> {
+    let mut irqchips = Vec::with_capacity(IRQCHIPS);
+    for chip_id in 0..=KVM_IRQCHIP_IOAPIC {
+        let mut chip = kvm_irqchip {
+            chip_id,
+            ..Default::default()
+        };
+        fd.get_irqchip(&mut chip)
+            .context("cannot save an interrupt controller")?;
+        irqchips.push(chip);
+    }
+    Ok(irqchips)
+}
+
+fn restore_chips(fd: &VmFd, state: &State) -> Result<()> {
+    for chip in &state.irqchips {
+        fd.set_irqchip(chip)
+            .context("cannot set an interrupt controller")?;
+    }
+    fd.set_pit2(&state.pit).context("cannot set the timer")
+}
+
 /// A virtual machine that does not run yet.
 pub struct Still {
     xsave_size: u32,
@@ -118,16 +172,7 @@ impl Still {
             saved.restore(vcpu, self.xsave_size)?;
         }
         // The IOAPIC may pass a pending interrupt on to a LAPIC.
-        for chip in &state.irqchips {
-            self.vm
-                .fd()
-                .set_irqchip(chip)
-                .context("cannot set an interrupt controller")?;
-        }
-        self.vm
-            .fd()
-            .set_pit2(&state.pit)
-            .context("cannot set the timer")?;
+        restore_chips(self.vm.fd(), state)?;
         let offsets = state.vcpus.iter().map(|saved| saved.tsc_offset);
         state.clock.restore(
             &self.vm,
@@ -460,18 +505,7 @@ impl Machine {
             .map(|vcpu| VcpuState::save(&lock(&vcpu.fd), &self.msrs))
             .collect::<Result<_>>()
             .context("cannot save a vCPU")?;
-        let mut irqchips = Vec::with_capacity(IRQCHIPS);
-        for chip_id in 0..=KVM_IRQCHIP_IOAPIC {
-            let mut chip = kvm_irqchip {
-                chip_id,
-                ..Default::default()
-            };
-            self.vm
-                .fd()
-                .get_irqchip(&mut chip)
-                .context("cannot save an interrupt controller")?;
-            irqchips.push(chip);
-        }
+        let irqchips = save_irqchips(self.vm.fd())?;
         let pit: kvm_pit_state2 = self.vm.fd().get_pit2().context("cannot save the timer")?;
         Ok(State {
             guest: head.guest,
@@ -532,7 +566,7 @@ pub struct Head {
     pub guest: [u8; 16],
     pub suspends: u64,
     pub kernel: String,
-    pub pages: crate::memory::Pages,
+    pub pages: Pages,
     pub policy: Policy,
 }
 

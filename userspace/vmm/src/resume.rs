@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 
 use crate::clock::nanoseconds;
-use crate::guest::{kernel_release, Arrived, Guest};
+use crate::guest::{kernel_release, wait_for_device, Arrived, Guest};
 use crate::hold::{self, Held};
 use crate::machine::Bare;
 use crate::memory::Ram;
@@ -45,14 +45,21 @@ pub fn resume(options: &ResumeOptions) -> Result<()> {
         parts: Vec::new(),
     };
     // KVM takes as long for a new virtual machine as all of the rest takes.
-    let bare = std::thread::spawn(Bare::new);
+    let bare = std::thread::spawn(|| {
+        let bare = Bare::new()?;
+        if let Err(error) = bare.rehearse() {
+            tracing::debug!("the resume was not rehearsed: {error:#}");
+        }
+        Ok(bare)
+    });
     let control = &options.surroundings.control;
-    let (held, arrived) = match Held::take(control)? {
-        Some((held, arrived)) => (Some(held), arrived),
-        None => (
-            None,
-            Arrived::new(&options.name, Duration::from_secs(options.wait))?,
-        ),
+    let (held, arrived) = if let Some((held, arrived)) = Held::take(control)? {
+        (Some(held), arrived)
+    } else {
+        let device = wait_for_device(Duration::from_secs(options.wait))?;
+        // Until now, the host was booting.
+        times.begin = Instant::now();
+        (None, Arrived::new(&device, &options.name)?)
     };
     times.part("sessions");
     match prepare(options, &arrived, bare, &mut times) {
@@ -85,16 +92,6 @@ fn unused(control: &Path) -> PathBuf {
     path.into()
 }
 
-fn read_state(replacement: Option<&Path>, arrived: &Arrived) -> Result<State> {
-    let file = match replacement {
-        Some(path) => {
-            File::open(path).with_context(|| format!("cannot open {}", path.display()))?
-        }
-        None => arrived.state_file()?,
-    };
-    Ok(State::load(&file)?)
-}
-
 /// Does everything that can fail.
 fn prepare(
     options: &ResumeOptions,
@@ -102,7 +99,14 @@ fn prepare(
     bare: JoinHandle<Result<Bare>>,
     times: &mut Times,
 ) -> Result<Ready> {
-    let state = read_state(options.state.as_deref(), arrived)?;
+    let file = match &options.state {
+        Some(path) => {
+            File::open(path).with_context(|| format!("cannot open {}", path.display()))?
+        }
+        None => arrived.state_file()?,
+    };
+    times.part("state file");
+    let state = State::load(&file)?;
     times.part("state");
     let mut connected = Connected::open(&options.surroundings)?;
     let control = listen(&unused(&options.surroundings.control))?;
@@ -133,8 +137,11 @@ fn prepare(
 
     let policy = options.clock.unwrap_or(state.policy);
     let still = bare.promise(state.promise.clone(), ram)?;
+    times.part("CPUID and memory slot");
     let bus = connected.devices(&still.vm, Some(&state))?;
+    times.part("devices");
     still.restore(&state, policy)?;
+    times.part("vCPUs");
     let machine = still.machine(bus)?;
     let mut guest = Guest::new(
         options.name.clone(),
@@ -146,7 +153,7 @@ fn prepare(
     guest
         .state_copy
         .clone_from(&options.surroundings.state_copy);
-    times.part("restore");
+    times.part("threads");
     Ok(Ready {
         guest,
         connected,

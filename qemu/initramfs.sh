@@ -61,7 +61,7 @@ assemble()
 		cp "$TOP/bench/guest.sh" "$root/scenarios/bench.sh"
 	elif [ "$WHAT" = vmm ]; then
 		cp "$VMM" "$root/bin/vmm"
-		cp "$TOP"/selftests/scenarios/vm{.early,*.sh} "$root/scenarios/"
+		cp "$TOP"/selftests/scenarios/vm*.sh "$root/scenarios/"
 		cp "$TOP/selftests/scenarios/vm_guest" "$root/lib/"
 	else
 		cp -r "$OUT/selftests/." "$root/selftests/"

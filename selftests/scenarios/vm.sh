@@ -293,7 +293,7 @@ huge_pages()
 	[ "$(awk '/ShmemHugePages/ { print $2 }' /proc/meminfo)" -gt 8192 ]
 }
 
-# Each boot reads this script twice. The first time, in vm.early, only the monitor is
+# Each boot reads this script twice. The first time, in vm_early.sh, only the monitor is
 # started: it prepares while the host mounts file systems and loads the module. Until the
 # module is there, it opens no file of the guest.
 if [ "${VM_EARLY:-0}" = 1 ]; then

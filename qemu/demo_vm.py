@@ -77,7 +77,7 @@ class GuestTimeline(Timeline):
         last = self.ticks[-1][1] if self.ticks else 0
         self.damaged += memory != "ok" or tick != last + 1
         # The first ticks in each kernel tell that the guest goes on.
-        quiet = self.ticks and self.ticks[-1][0] > max([0, *self.kexecs[-1:]])
+        quiet = bool(self.ticks) and self.ticks[-1][0] > max([0, *self.kexecs[-1:]])
         self.ticks.append((line.time - self.start, tick, uptime))
         if not quiet or memory != "ok":
             self.at(line, f"guest: tick {tick}, up for {uptime:.2f} s, memory {memory}")

@@ -24,14 +24,18 @@ NO_SOURCE = 77
 
 
 def run_guest(scenario):
-    """Run a guest; a first boot that hangs is started again, once."""
+    """Run a guest; what QEMU itself made fail is started again, once."""
     guest = Guest(scenario)
     guest.run()
-    if not guest.stuck_in_boot:
+    if guest.stuck_in_boot:
+        note = "QEMU hung in the first boot: started again"
+    elif guest.lost_a_cpu:
+        note = "QEMU ran a stopped CPU on, after a kexec: started again"
+    else:
         return guest, []
     guest = Guest(scenario)
     guest.run()
-    return guest, ["QEMU hung in the first boot: started again"]
+    return guest, [note]
 
 
 def run_scenario(scenario):

@@ -105,7 +105,7 @@ class Guest:
         # was seen, very rarely, to wait for its other CPU for ever. Scenarios
         # with one boot do not kexec; the demo takes the risk, because its
         # hashing needs both CPUs. With one host thread, a kexec can end in a
-        # reset, see `lost_a_cpu`: a scenario with very many kexecs should have
+        # reset, see `was_reset`: a scenario with very many kexecs should have
         # one CPU.
         one_boot = self.scenario.stages == 1 and not self.scenario.on_debug
         thread = "multi" if one_boot or self.scenario.host_threads else "single"
@@ -165,12 +165,13 @@ class Guest:
                                       encoding="utf-8", errors="replace")
 
     @property
-    def lost_a_cpu(self):
+    def was_reset(self):
         """Whether the machine was reset before the next kernel said a word.
 
-        A CPU that is stopped for a kexec reports so, and then halts. If QEMU
-        runs the other CPU in between, the memory that the halt is in becomes
-        that of the next kernel, and then the CPU goes on there.
+        This was seen only with two CPUs in one host thread. No trace shows the
+        cause; this would explain it: a CPU that is stopped for a kexec reports
+        so, and then halts. If QEMU runs the other CPU in between, the memory
+        that the halt is in becomes that of the next kernel.
         """
         last = self.text("console")[-1:] or [""]
         return (not self.timed_out and self.scenario.cpus > 1

@@ -24,13 +24,14 @@ NO_SOURCE = 77
 
 
 def run_guest(scenario):
-    """Run a guest; what QEMU itself made fail is started again, once."""
+    """Run a guest; one that hung or was reset outside of kernels is started
+    again, once."""
     guest = Guest(scenario)
     guest.run()
     if guest.stuck_in_boot:
         note = "QEMU hung in the first boot: started again"
-    elif guest.lost_a_cpu:
-        note = "QEMU ran a stopped CPU on, after a kexec: started again"
+    elif guest.was_reset:
+        note = "reset between two kernels, cause unknown: started again"
     else:
         return guest, []
     guest = Guest(scenario)

@@ -199,26 +199,26 @@ class Schedule(unittest.TestCase):
 
 
 class Restarts(unittest.TestCase):
-    """What the runner starts again, because QEMU made it fail."""
+    """What the runner starts again."""
 
     JUMP = "[    3.153982] kexec_core: Starting new kernel"
 
-    def lost_a_cpu(self, *console, cpus=2, timed_out=False):
+    def was_reset(self, *console, cpus=2, timed_out=False):
         """What a guest that ended with these lines says."""
         guest = Guest.__new__(Guest)
         guest.scenario = Scenario("fake", cpus=cpus)
         guest.timed_out = timed_out
         guest.lines = [Line(0.0, "console", text) for text in console]
-        return guest.lost_a_cpu
+        return guest.was_reset
 
     def test_a_reset_before_the_next_kernel_says_a_word(self):
-        self.assertTrue(self.lost_a_cpu("boot", self.JUMP))
+        self.assertTrue(self.was_reset("boot", self.JUMP))
 
     def test_what_may_be_the_fault_of_a_kernel(self):
-        self.assertFalse(self.lost_a_cpu())
-        self.assertFalse(self.lost_a_cpu(self.JUMP, "Linux version"))
-        self.assertFalse(self.lost_a_cpu(self.JUMP, cpus=1))
-        self.assertFalse(self.lost_a_cpu(self.JUMP, timed_out=True))
+        self.assertFalse(self.was_reset())
+        self.assertFalse(self.was_reset(self.JUMP, "Linux version"))
+        self.assertFalse(self.was_reset(self.JUMP, cpus=1))
+        self.assertFalse(self.was_reset(self.JUMP, timed_out=True))
 
 
 class Matrix(unittest.TestCase):

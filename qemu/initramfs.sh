@@ -47,7 +47,7 @@ inputs()
 
 assemble()
 {
-	local root=$OUT/$WHAT.root lib applet file folder kernel name programs
+	local root=$OUT/$WHAT.root lib applet file folder kernel name programs=()
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -63,16 +63,13 @@ assemble()
 		cp "$VMM" "$root/bin/vmm"
 		cp "$TOP"/selftests/scenarios/vm*.sh "$root/scenarios/"
 		cp "$TOP/selftests/scenarios/vm_guest" "$root/lib/"
+		programs=("$VMM")
 	else
 		cp -r "$OUT/selftests/." "$root/selftests/"
 		cp -r "$OUT/userspace" "$root/"
 		find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
 		cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
-	fi
-	if [ "$WHAT" = vmm ]; then
-		programs=("$VMM")
-	else
-		programs=("$OUT"/{selftests/ours,userspace}/*)
+		programs=("$root"/{selftests/ours,userspace}/*)
 	fi
 	for lib in $(libraries_of "$KEXEC" "${programs[@]}"); do
 		mkdir -p "$root$(dirname "$lib")"

@@ -43,7 +43,7 @@ inputs()
 
 assemble()
 {
-	local root=$OUT/$WHAT.root lib applet file folder kernel name
+	local root=$OUT/$WHAT.root lib applet file folder kernel name programs=()
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,sbin,lib,lib64,selftests,scenarios} \
 		"$root"/{dev,proc,sys,tmp,host,root,run}
@@ -60,8 +60,9 @@ assemble()
 		cp -r "$OUT/userspace" "$root/"
 		find "$root/selftests" '(' -name '*.o' -o -name '*.d' ')' -delete
 		cp "$TOP"/selftests/scenarios/*.sh "$root/scenarios/"
+		programs=("$root"/{selftests/ours,userspace}/*)
 	fi
-	for lib in $(libraries_of "$KEXEC" "$OUT"/selftests/ours/* "$OUT"/userspace/*); do
+	for lib in $(libraries_of "$KEXEC" "${programs[@]}"); do
 		mkdir -p "$root$(dirname "$lib")"
 		cp -L "$lib" "$root$lib"
 	done

@@ -24,14 +24,19 @@ NO_SOURCE = 77
 
 
 def run_guest(scenario):
-    """Run a guest; a first boot that hangs is started again, once."""
+    """Run a guest; one that hung or was reset outside of kernels is started
+    again, once."""
     guest = Guest(scenario)
     guest.run()
-    if not guest.stuck_in_boot:
+    if guest.stuck_in_boot:
+        note = "QEMU hung in the first boot: started again"
+    elif guest.was_reset:
+        note = "reset between two kernels, cause unknown: started again"
+    else:
         return guest, []
     guest = Guest(scenario)
     guest.run()
-    return guest, ["QEMU hung in the first boot: started again"]
+    return guest, [note]
 
 
 def run_scenario(scenario):

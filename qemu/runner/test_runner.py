@@ -10,6 +10,7 @@ import time
 import unittest
 
 from . import kernels, matrix, paths, scenario, schedule
+from .guest import Guest, Line
 from .scenario import Scenario
 from .verdict import Verdict, judge, report
 
@@ -195,6 +196,29 @@ class Schedule(unittest.TestCase):
             raise OSError("no qemu")
         with self.assertRaises(OSError):
             list(schedule.run_all([schedule.Job((), fail)], 2))
+
+
+class Restarts(unittest.TestCase):
+    """What the runner starts again."""
+
+    JUMP = "[    3.153982] kexec_core: Starting new kernel"
+
+    def was_reset(self, *console, cpus=2, timed_out=False):
+        """What a guest that ended with these lines says."""
+        guest = Guest.__new__(Guest)
+        guest.scenario = Scenario("fake", cpus=cpus)
+        guest.timed_out = timed_out
+        guest.lines = [Line(0.0, "console", text) for text in console]
+        return guest.was_reset
+
+    def test_a_reset_before_the_next_kernel_says_a_word(self):
+        self.assertTrue(self.was_reset("boot", self.JUMP))
+
+    def test_what_may_be_the_fault_of_a_kernel(self):
+        self.assertFalse(self.was_reset())
+        self.assertFalse(self.was_reset(self.JUMP, "Linux version"))
+        self.assertFalse(self.was_reset(self.JUMP, cpus=1))
+        self.assertFalse(self.was_reset(self.JUMP, timed_out=True))
 
 
 class Matrix(unittest.TestCase):

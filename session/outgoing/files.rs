@@ -264,22 +264,23 @@ impl FileSet {
     /// session, for the log.
     ///
     /// An error is that of the first file that cannot be frozen: see
-    /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze).
+    /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze). Files before it stay
+    /// frozen until [`FileSet::unfreeze`].
     pub(super) fn freeze(
         &self,
         _stopped: &Stopped<'_>,
         name: &Name,
         pieces: &mut Pieces,
     ) -> Result<Location> {
-        let (mut files, result);
-        if self.is_slow() {
+        let (mut files, result) = if self.is_slow() {
             let mut taken = TakenOut::of(self);
-            result = taken.freeze(name).inspect_err(|_| taken.unfreeze());
-            files = taken.put_back();
+            let result = taken.freeze(name);
+            (taken.put_back(), result)
         } else {
-            files = self.files.lock();
-            result = files.freeze(name).inspect_err(|_| files.unfreeze());
-        }
+            let mut files = self.files.lock();
+            let result = files.freeze(name);
+            (files, result)
+        };
         files.count_added();
         result?;
         pieces.join(&files.all_pieces());
@@ -289,7 +290,7 @@ impl FileSet {
         })
     }
 
-    /// The reverse of [`FileSet::freeze`], if the files are frozen.
+    /// The reverse of [`FileSet::freeze`], for those files that are frozen.
     pub(super) fn unfreeze(&self) {
         if self.is_slow() {
             let mut taken = TakenOut::of(self);

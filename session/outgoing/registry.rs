@@ -55,10 +55,11 @@ pub(in crate::session) struct Registry<S> {
 /// What the registry knows about a session.
 pub(in crate::session) trait Freeze {
     /// Freezes all files of the session, and adds all its memory to `pieces`. Errors are those of
-    /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze).
+    /// [`PreservedFile::freeze`](crate::file_handlers::PreservedFile::freeze). After an error, some
+    /// files are frozen.
     fn freeze(&self, stopped: &Stopped<'_>, pieces: &mut Pieces) -> Result<Location>;
 
-    /// The reverse of [`Freeze::freeze`], if the files are frozen.
+    /// The reverse of [`Freeze::freeze`], for those files that are frozen.
     fn unfreeze(&self);
 
     /// Whether freezing it may take any time, because another module does part of it.

@@ -278,7 +278,7 @@ impl From<Error> for io::Error {
 /// A call that takes an object and failed: the error, and the object.
 ///
 /// [`IncomingSession::finish`] and the conversions from [`OwnedFd`] return it. Dropping a
-/// session has consequences, so a failure must not do it behind the caller's back. An
+/// session gives up its files, so the caller decides what becomes of the object. An
 /// [`Error`] can be made of it; that drops the object.
 ///
 /// [`IncomingSession::finish`]: crate::IncomingSession::finish

@@ -82,8 +82,10 @@ make_userspace()
 	CARGO_TARGET_DIR=$OUT/userspace-target cargo build --release --locked -j"$JOBS" \
 		--manifest-path "$TOP/userspace/Cargo.toml" \
 		-p liveupdate-guest-tests -p liveupdate --all-features --bins --examples
+	CARGO_TARGET_DIR=$OUT/userspace-target cargo build --profile small --locked \
+		-j"$JOBS" --manifest-path "$TOP/userspace/Cargo.toml" -p lu
 	mkdir -p "$OUT/userspace"
-	cp -p "$OUT"/userspace-target/release/{crate_stages,examples/agent} \
+	cp -p "$OUT"/userspace-target/{release/{crate_stages,examples/agent},small/lu} \
 		"$OUT/userspace/"
 }
 

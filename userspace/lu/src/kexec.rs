@@ -72,6 +72,14 @@ impl Words {
     /// Runs the command to its end. Its own words are part of the error.
     fn run(&self, doing: &str) -> Result<()> {
         let mut child = self.start()?;
+        // A child that prints more than a pipe holds waits for its reader.
+        let reader = child.stderr.take().map(|mut stderr| {
+            thread::spawn(move || {
+                let mut words = Vec::new();
+                let _ = stderr.read_to_end(&mut words);
+                String::from_utf8_lossy(&words).into_owned()
+            })
+        });
         let begin = Instant::now();
         let mut progress = None;
         let status = loop {
@@ -86,10 +94,9 @@ impl Words {
         if let Some(progress) = progress {
             progress.finish_and_clear();
         }
-        let mut words = String::new();
-        if let Some(mut stderr) = child.stderr.take() {
-            stderr.read_to_string(&mut words).unwrap_or_default();
-        }
+        let words = reader
+            .and_then(|reader| reader.join().ok())
+            .unwrap_or_default();
         if status.success() {
             eprint!("{words}");
             return Ok(());

@@ -11,7 +11,8 @@
 #                             for the module with test hooks)
 # build.sh prepare [demo]     all parts for the default kernel, and the initramfs;
 #                             "demo": only what the demo needs
-# build.sh ready KERNEL       another kernel, its modules, and the initramfs; the
+# build.sh ready KERNEL [vmm] another kernel, its modules, and the initramfs ("vmm":
+#                             that of virtual machines, without test modules); the
 #                             exit status is 77 if no archive has its source
 # build.sh vmm                the virtual machine monitor, and the initramfs for it
 # build.sh bench              the benchmark and both of its kernels
@@ -163,10 +164,10 @@ prepare()
 	"$TOP/qemu/initramfs.sh"
 }
 
-# ready KERNEL: leave a note for the runner if the source is in no archive.
+# ready KERNEL [vmm]: leave a note for the runner if the source is in no archive.
 ready()
 {
-	local name=$1 status=0 note=$OUT/kernels/$1.missing
+	local name=$1 image=${2:-initramfs} status=0 note=$OUT/kernels/$1.missing
 	mkdir -p "$OUT/kernels"
 	rm -f "$note"
 	"$TOP/qemu/kernel.sh" build "$name" || status=$?
@@ -178,10 +179,10 @@ ready()
 	lock_out
 	if takes_module "$name"; then
 		build_module "$(module_of "$name")" "$name"
-		build_handlers "$name"
+		[ "$image" = vmm ] || build_handlers "$name"
 	fi
 	[ "$name" != "$DEBUG_KERNEL" ] || build_debug_modules
-	"$TOP/qemu/initramfs.sh"
+	"$TOP/qemu/initramfs.sh" "$image"
 }
 
 vmm()
@@ -255,13 +256,13 @@ bench) bench ;;
 remove-cache) remove_cache ;;
 source) source_dir ;;
 paths) print_paths ;;
-ready | kernel)
-	[ $# -eq 2 ] || die "usage: build.sh $1 NAME"
-	if [ "$1" = ready ]; then
-		ready "$2"
-	else
-		image "$2"
-	fi
+ready)
+	[ $# -ge 2 ] || die "usage: build.sh ready NAME [vmm]"
+	ready "$2" "${3:-}"
+	;;
+kernel)
+	[ $# -eq 2 ] || die "usage: build.sh kernel NAME"
+	image "$2"
 	;;
 *)
 	sed -n 's/^# \(build\.sh .*\)/\1/p' "$0" >&2

@@ -19,6 +19,7 @@ import sys
 
 from runner import kernels, paths, picture, scenario, verdict
 from runner.guest import Guest
+from runner.schedule import NO_SOURCE
 from runner.timeline import Timeline
 
 TICK = re.compile(r"GUEST guest: tick (\d+) uptime (\d+) gap \d+ memory (\w+)")
@@ -111,11 +112,17 @@ def summary(timeline, guest):
     print(f"  full logs             {guest.log('console')}, {guest.log('tests')}")
 
 
-def ready(names):
-    """Build the kernels of the chain that are not built, with their modules."""
-    for name in sorted(set(names) - {kernels.DEFAULT}):
-        subprocess.run([paths.QEMU / "build.sh", "ready", name], check=True)
-    subprocess.run([paths.QEMU / "initramfs.sh", "vmm"], check=True)
+def ready(chain):
+    """Build the kernels of the chain that are not built, with their modules. Returns
+    the chain without those whose source is in no archive."""
+    missing = set()
+    for name in sorted(set(chain) - {kernels.DEFAULT}):
+        status = subprocess.call([paths.QEMU / "build.sh", "ready", name, "vmm"])
+        if status == NO_SOURCE:
+            missing.add(name)
+        elif status:
+            sys.exit(f"error: kernel {name} was not built")
+    return [name for name in chain if name not in missing]
 
 
 def main():
@@ -125,10 +132,11 @@ def main():
     parser.add_argument("kernel", nargs="*", help="the kernels to go through")
     options = parser.parse_args()
     run = scenario.find()["demo_vm"]
-    chain = options.kernel or run.kernels
+    chain = ready(options.kernel or run.kernels)
+    if len(chain) < 2:
+        sys.exit("error: an update needs two kernels")
     run = dataclasses.replace(run, kernels=chain, stages=len(chain),
                               timeout=run.timeout / len(run.kernels) * len(chain))
-    ready(chain)
     timeline = GuestTimeline()
     try:
         guest = Guest(run, echo=timeline)

@@ -8,6 +8,7 @@
 # VM_PAGES    small, thp: the pages of its memory
 # VM_BUSY     1: it writes all over its memory all the time
 # VM_WITHOUT  a feature that the next kernel hides, so that it cannot run the guest
+# VM_DAMAGED  1: the next kernel tries states that do not fit before the right one
 # VM_BRIEF    1: only what is needed to measure the pause
 # VM_DEMO     1: its lines and those of its client are printed as they come
 
@@ -16,6 +17,7 @@ VM_CLOCK=${VM_CLOCK:-jump}
 VM_PAGES=${VM_PAGES:-small}
 VM_BUSY=${VM_BUSY:-0}
 VM_WITHOUT=${VM_WITHOUT:-}
+VM_DAMAGED=${VM_DAMAGED:-0}
 VM_BRIEF=${VM_BRIEF:-0}
 VM_DEMO=${VM_DEMO:-0}
 CONTROL=/run/vm.control
@@ -297,7 +299,7 @@ huge_pages()
 # started: it prepares while the host mounts file systems and loads the module. Until the
 # module is there, it opens no file of the guest.
 if [ "${VM_EARLY:-0}" = 1 ]; then
-	if [ "$STAGE" != 1 ] && [ "$STAGE$VM_BRIEF" != 20 ] && [ -z "$VM_WITHOUT" ]; then
+	if [ "$STAGE" != 1 ] && [ "$STAGE$VM_DAMAGED" != 21 ] && [ -z "$VM_WITHOUT" ]; then
 		resume_early
 	fi
 	return 0
@@ -327,7 +329,7 @@ case "$STAGE" in
 	[ "$VM_BRIEF" = 1 ] || run vm-client-killed killed
 	;;
 *)
-	[ "$STAGE$VM_BRIEF" != 20 ] || run vm-damaged-states damaged_states
+	[ "$STAGE$VM_DAMAGED" != 21 ] || run vm-damaged-states damaged_states
 	run "vm-resume-$STAGE" resume_guest
 	run "vm-one-life-$STAGE" one_life
 	run "vm-clock-$STAGE" clock_right

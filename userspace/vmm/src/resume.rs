@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
+use liveupdate::{Device, Error};
 
 use crate::clock::nanoseconds;
 use crate::guest::{kernel_release, wait_for_device, Arrived, Guest};
@@ -56,7 +57,7 @@ pub fn resume(options: &ResumeOptions) -> Result<()> {
     let (held, arrived) = if let Some((held, arrived)) = Held::take(control)? {
         (Some(held), arrived)
     } else {
-        let device = wait_for_device(Duration::from_secs(options.wait))?;
+        let device = wait_for_host(options)?;
         // Until now, the host was booting.
         times.begin = Instant::now();
         (None, Arrived::new(&device, &options.name)?)
@@ -72,6 +73,19 @@ pub fn resume(options: &ResumeOptions) -> Result<()> {
             Err(error.context("the guest was not resumed, and all of it is kept for another try"))
         }
     }
+}
+
+/// Waits for the disk, then for the device. A host that boots may have the device first, and
+/// then the guest's sessions must not be taken yet.
+fn wait_for_host(options: &ResumeOptions) -> Result<Device, Error> {
+    let begin = Instant::now();
+    let wait = Duration::from_secs(options.wait);
+    if let Some(disk) = &options.surroundings.disk {
+        while !disk.exists() && begin.elapsed() < wait {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    wait_for_device(wait.saturating_sub(begin.elapsed()))
 }
 
 /// A guest that can run.

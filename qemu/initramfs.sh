@@ -82,7 +82,7 @@ assemble()
 		strip --strip-debug -o "$root/lib/liveupdate.ko" \
 			"$OUT/module/liveupdate.ko"
 	fi
-	if [ "$WHAT" != bench ] && [ -f "$OUT/module-test/liveupdate.ko" ]; then
+	if [ "$WHAT" = initramfs ] && [ -f "$OUT/module-test/liveupdate.ko" ]; then
 		strip --strip-debug -o "$root/lib/liveupdate-test.ko" \
 			"$OUT/module-test/liveupdate.ko"
 	fi

@@ -9,6 +9,7 @@
 # VM_BUSY     1: it writes all over its memory all the time
 # VM_WITHOUT  a feature that the next kernel hides, so that it cannot run the guest
 # VM_DAMAGED  1: the next kernel tries states that do not fit before the right one
+# VM_FAST     0: without what shortens the pause, to measure how much it does
 # VM_BRIEF    1: only what is needed to measure the pause
 # VM_DEMO     1: its lines and those of its client are printed as they come
 
@@ -18,6 +19,7 @@ VM_PAGES=${VM_PAGES:-small}
 VM_BUSY=${VM_BUSY:-0}
 VM_WITHOUT=${VM_WITHOUT:-}
 VM_DAMAGED=${VM_DAMAGED:-0}
+VM_FAST=${VM_FAST:-1}
 VM_BRIEF=${VM_BRIEF:-0}
 VM_DEMO=${VM_DEMO:-0}
 CONTROL=/run/vm.control
@@ -107,12 +109,20 @@ start_guest()
 	grep -q "guest: begin.* $VM_VCPUS processors" $SERIAL
 }
 
-# vm_hide: the next kernel hides a feature of the processor. next_kernel takes over the
-# command line, and this adds a word to it.
-vm_hide()
+# vm_words WORD...: next_kernel takes over the command line, and this adds words to it.
+vm_words()
 {
-	sed "s/\$/ clearcpuid=$VM_WITHOUT/" /proc/cmdline >/run/cmdline
+	sed "s/\$/ $*/" /proc/cmdline >/run/cmdline
 	mount -o bind /run/cmdline /proc/cmdline
+}
+
+# vm_fast: the next kernel need not measure again how fast the processor is, and prints
+# less.
+vm_fast()
+{
+	grep -q tsc=reliable /proc/cmdline && return 0
+	vm_words quiet tsc=reliable "$(dmesg | sed -n 's/.*BogoMIPS (\(lpj=[0-9]*\)).*/\1/p' |
+		head -n 1)"
 }
 
 # vm_go: as "go", with the guest.
@@ -120,6 +130,7 @@ vm_go()
 {
 	[ "$FAILED" = 0 ] || return 1
 	sed 's/^/# vmm: /' "$VMM_LOG"
+	vmm frames "$(cat /run/vmm.pid)" >"$KEPT/frames.$STAGE"
 	echo "=== stage $STAGE kexec"
 	flush
 	vmm suspend-to-session --control $CONTROL -- /run/vm_enter
@@ -296,18 +307,18 @@ huge_pages()
 }
 
 # Each boot reads this script twice. The first time, in vm_early.sh, only the monitor is
-# started: it prepares while the host mounts file systems and loads the module. Until the
-# module is there, it opens no file of the guest.
+# started and the module loaded. The monitor prepares until the module is there.
 if [ "${VM_EARLY:-0}" = 1 ]; then
-	if [ "$STAGE" != 1 ] && [ "$STAGE$VM_DAMAGED" != 21 ] && [ -z "$VM_WITHOUT" ]; then
+	if [ "$STAGE" != 1 ] && [ "$STAGE$VM_DAMAGED" != 21 ] && [ -z "$VM_WITHOUT" ] &&
+		[ "$VM_FAST" = 1 ]; then
 		resume_early
+		load_module
 	fi
 	return 0
 fi
-# vm_enter: what runs while the guest is suspended. Keeps what the next stage compares.
+# vm_enter: what runs while the guest is suspended. Keeps what the guest has printed.
 cat >/run/vm_enter <<END
 #!/bin/sh
-vmm frames "\$(cat /run/vmm.pid)" >$KEPT/frames.$STAGE
 cp $SERIAL $KEPT/serial
 exec kexec -x -e
 END
@@ -345,7 +356,9 @@ fi
 if [ "$STAGE" = "$STAGES" ]; then
 	[ "$VM_DEMO" = 1 ] || sed 's/^/# /' $SERIAL
 else
-	[ -z "$VM_WITHOUT" ] || vm_hide
+	# The next kernel hides a feature of the processor.
+	[ -z "$VM_WITHOUT" ] || vm_words "clearcpuid=$VM_WITHOUT"
+	[ "$VM_FAST" = 0 ] || vm_fast
 	next_kernel
 	vm_go
 fi

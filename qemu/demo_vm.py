@@ -31,8 +31,9 @@ FRAMES = re.compile(r"# (\d+) of (\d+) frames are where they were, (\d+) must no
 class GuestTimeline(Timeline):
     """The timeline of a host, and of the guest that runs on it."""
 
-    def __init__(self):
+    def __init__(self, chain):
         super().__init__({})
+        self.chain = chain  # the names of the kernels
         self.ticks = []     # (seconds, tick, uptime) of each line of the guest
         self.damaged = 0    # checks of the guest that failed
         self.begun = 0      # how often the guest was started
@@ -40,6 +41,9 @@ class GuestTimeline(Timeline):
         self.pauses = []    # (seconds, parts)
         self.frames = []    # (same, all, wrong) of each kexec
         self.kexecs = []    # when the host left a kernel
+
+    def kernel(self, number, version):
+        return f"Linux {version} ({self.chain[number - 1]})"
 
     def tests(self, line):
         text = line.text
@@ -78,7 +82,7 @@ class GuestTimeline(Timeline):
         last = self.ticks[-1][1] if self.ticks else 0
         self.damaged += memory != "ok" or tick != last + 1
         # The first ticks in each kernel tell that the guest goes on.
-        quiet = bool(self.ticks) and self.ticks[-1][0] > max([0, *self.kexecs[-1:]])
+        quiet = bool(self.ticks) and self.ticks[-1][0] > self.boots[-1][0]
         self.ticks.append((line.time - self.start, tick, uptime))
         if not quiet or memory != "ok":
             self.at(line, f"guest: tick {tick}, up for {uptime:.2f} s, memory {memory}")
@@ -95,7 +99,7 @@ def summary(timeline, guest):
     """Print the numbers."""
     print()
     print("  host                  " +
-          " -> ".join(version for _, version in timeline.boots))
+          " -> ".join(kernel for _, kernel in timeline.boots))
     if timeline.ticks:
         (_, first, _), (_, last, uptime) = timeline.ticks[0], timeline.ticks[-1]
         print(f"  guest                 started {timeline.begun} time, ticks {first} "
@@ -137,7 +141,7 @@ def main():
         sys.exit("error: an update needs two kernels")
     run = dataclasses.replace(run, kernels=chain, stages=len(chain),
                               timeout=run.timeout / len(run.kernels) * len(chain))
-    timeline = GuestTimeline()
+    timeline = GuestTimeline(chain)
     try:
         guest = Guest(run, echo=timeline)
     except FileNotFoundError as error:

@@ -37,26 +37,24 @@ def draw(timeline):
              f'<rect class="sheet" width="{WIDTH}" height="190"/>',
              f'<text x="5" y="{HOST + 18}">host</text>',
              f'<text x="5" y="{GUEST + 18}">guest</text>']
-    # A kernel lasts until the next one prints its first line.
-    ends = [*timeline.kexecs, end]
-    for (begin, version), until in zip(timeline.boots, ends):
-        parts += block("host", (at(begin), at(until)), HOST, f"Linux {version}")
-    ticks = timeline.ticks
-    runs = []  # first and last tick in each kernel
-    for number, until in enumerate(ends):
-        begin = ends[number - 1] if number else 0
-        inside = [tick for tick in ticks if begin < tick[0] <= until]
+    boots = [*timeline.boots, (end, "")]
+    lives = []  # first and last tick in each kernel, and when the guest was suspended
+    for number, (begin, name) in enumerate(timeline.boots):
+        until = boots[number + 1][0]
+        left = [seconds for seconds in timeline.kexecs if begin < seconds < until]
+        parts += block("host", (at(begin), at(left[0] if left else until)), HOST, name)
+        inside = [tick for tick in timeline.ticks if begin < tick[0] <= until]
         if inside:
-            runs.append((inside[0], inside[-1], until))
-    for number, (first, last, until) in enumerate(runs):
+            lives.append((inside[0], inside[-1], max([inside[-1][0], *left])))
+    for number, (first, last, until) in enumerate(lives):
         parts += block("guest", (at(first[0]), at(until)), GUEST,
-                     f"up {first[2]:.0f} to {last[2]:.0f} s")
-        if number < len(timeline.pauses) and number + 1 < len(runs):
-            parts += block("pause", (at(until), at(runs[number + 1][0][0])), GUEST,
-                         f"{timeline.pauses[number][0]:.1f} s")
+                       f"up {first[2]:.0f} to {last[2]:.0f} s")
+        if number < len(timeline.pauses) and number + 1 < len(lives):
+            parts += block("pause", (at(until), at(lives[number + 1][0][0])), GUEST,
+                           f"{timeline.pauses[number][0]:.1f} s")
     parts += [f'<line class="tick" x1="{at(seconds):.1f}" x2="{at(seconds):.1f}" '
               f'y1="{GUEST + BAR + 2}" y2="{GUEST + BAR + 8}"/>'
-              for seconds, _, _ in ticks]
+              for seconds, _, _ in timeline.ticks]
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" '
                  f'y1="{AXIS}" y2="{AXIS}"/>')
     parts += [f'<text x="{at(seconds):.1f}" y="{AXIS + 20}" text-anchor="middle">'

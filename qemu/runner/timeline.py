@@ -15,7 +15,7 @@ class Timeline:
         self.texts = marks
         self.start = None
         self.marks = {}
-        self.boots = []  # (seconds, version) of each kernel
+        self.boots = []  # (seconds, name) of each kernel
 
     def __call__(self, line):
         if self.start is None:
@@ -25,6 +25,10 @@ class Timeline:
         else:
             self.tests(line)
 
+    def kernel(self, _number, version):
+        """What a kernel is called: the one of that boot, counted from 1."""
+        return f"Linux {version}"
+
     def at(self, line, text):
         """Print one point of the timeline."""
         print(f"  {line.time - self.start:6.2f} s  {text}", flush=True)
@@ -33,10 +37,11 @@ class Timeline:
         """A line of the kernel log."""
         if "] Linux version " in line.text:
             version = line.text.split("Linux version ")[1].split()[0]
-            self.boots.append((line.time - self.start, version))
-            which = "first" if len(self.boots) == 1 else "next"
-            self.at(line, f"boot {len(self.boots)}: the {which} kernel, "
-                          f"Linux {version}")
+            number = len(self.boots) + 1
+            name = self.kernel(number, version)
+            self.boots.append((line.time - self.start, name))
+            which = "first" if number == 1 else "next"
+            self.at(line, f"boot {number}: the {which} kernel, {name}")
         elif "liveupdate: " in line.text:
             self.at(line, "kernel: " + line.text.split("] ", 1)[-1])
 

@@ -21,7 +21,7 @@ use crate::memory::{Pages, Ram};
 use crate::run;
 use crate::serial::SerialState;
 use crate::state::{State, IRQCHIPS};
-use crate::sys::Vm;
+use crate::sys::{Vm, XsaveSize};
 use crate::vcpu::{msr_indices, VcpuState};
 
 /// Three pages that Intel's processors need, below the IOAPIC and above all devices.
@@ -147,7 +147,7 @@ fn restore_chips(fd: &VmFd, state: &State) -> Result<()> {
 
 /// A virtual machine that does not run yet.
 pub struct Still {
-    xsave_size: u32,
+    xsave_size: XsaveSize,
     msrs: Vec<u32>,
     pub vm: Arc<Vm>,
     vcpus: Vec<VcpuFd>,

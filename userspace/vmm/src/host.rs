@@ -8,6 +8,7 @@ use kvm_bindings::{kvm_cpuid_entry2, CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Rate;
 use crate::sys::XsaveSize;
 
 /// What this program needs of KVM.
@@ -221,6 +222,12 @@ impl Host {
         }
     }
 
+    /// How the TSC of a guest with that promise counts here. `tsc_khz` is the rate of a vCPU
+    /// whose rate was not set.
+    pub fn rate(&self, promise: &Promise, tsc_khz: u32) -> Rate {
+        Rate::new(tsc_khz, promise.tsc_khz, self.tsc_tolerance)
+    }
+
     /// Whether a guest with that promise can go on here. `tsc_khz` is the rate of a vCPU
     /// whose rate was not set.
     pub fn keeps(&self, promise: &Promise, tsc_khz: u32) -> Result<(), Mismatch> {
@@ -254,10 +261,7 @@ impl Host {
                 guest: promise.xsave_size,
             });
         }
-        let (here, guest) = (u64::from(tsc_khz), u64::from(promise.tsc_khz));
-        if here.abs_diff(guest) * 1_000_000 > self.tsc_tolerance.saturating_mul(here)
-            && !self.tsc_scaling
-        {
+        if self.rate(promise, tsc_khz).is_scaled() && !self.tsc_scaling {
             return Err(Mismatch::Tsc {
                 here: tsc_khz,
                 guest: promise.tsc_khz,

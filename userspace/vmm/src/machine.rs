@@ -14,7 +14,7 @@ use vmm_sys_util::signal::{register_signal_handler, Killable, SIGRTMIN};
 
 use crate::boot;
 use crate::bus::Bus;
-use crate::clock::{ClockState, Policy};
+use crate::clock::{ClockState, Policy, Rate};
 use crate::gate::{lock, Gate, Wanted};
 use crate::host::{cpuid_of, Cpu, Host, Promise};
 use crate::memory::{Pages, Ram};
@@ -114,6 +114,7 @@ impl Bare {
             Vm::new(self.fd, ram.memory().clone()).context("cannot give KVM the guest's memory")?;
         Ok(Still {
             xsave_size: self.host.xsave_size,
+            rate: self.host.rate(&promise, self.tsc_khz),
             msrs: self.msrs,
             vm: Arc::new(vm),
             vcpus: self.vcpus,
@@ -148,6 +149,7 @@ fn restore_chips(fd: &VmFd, state: &State) -> Result<()> {
 /// A virtual machine that does not run yet.
 pub struct Still {
     xsave_size: XsaveSize,
+    rate: Rate,
     msrs: Vec<u32>,
     pub vm: Arc<Vm>,
     vcpus: Vec<VcpuFd>,
@@ -171,12 +173,9 @@ impl Still {
         // The IOAPIC may pass a pending interrupt on to a LAPIC.
         restore_chips(self.vm.fd(), state)?;
         let offsets = state.vcpus.iter().map(|saved| saved.tsc_offset);
-        state.clock.restore(
-            &self.vm,
-            self.vcpus.iter().zip(offsets),
-            policy,
-            self.promise.tsc_khz,
-        )?;
+        state
+            .clock
+            .restore(&self.vm, self.vcpus.iter().zip(offsets), policy, self.rate)?;
         for (vcpu, saved) in self.vcpus.iter().zip(&state.vcpus) {
             saved.restore_timer(vcpu)?;
             // The guest's watchdogs then ignore the gap. It fails if the guest does not use
@@ -195,6 +194,7 @@ impl Still {
             bus: Arc::new(bus),
             msrs: self.msrs,
             promise: self.promise,
+            rate: self.rate,
             vm: self.vm,
             ram: self.ram,
         };
@@ -227,6 +227,7 @@ pub struct Machine {
     bus: Arc<Bus>,
     msrs: Vec<u32>,
     promise: Promise,
+    rate: Rate,
     vm: Arc<Vm>,
     ram: Ram,
 }
@@ -240,8 +241,8 @@ impl Machine {
         &self.bus
     }
 
-    pub fn tsc_khz(&self) -> u32 {
-        self.promise.tsc_khz
+    pub fn rate(&self) -> Rate {
+        self.rate
     }
 
     pub fn vcpu_count(&self) -> usize {
@@ -295,7 +296,7 @@ impl Machine {
             pages: head.pages,
             policy: head.policy,
             promise: self.promise.clone(),
-            clock: ClockState::save(&self.vm)?,
+            clock: ClockState::save(&self.vm, self.rate)?,
             vcpus,
             irqchips,
             pit,
@@ -315,9 +316,7 @@ impl Machine {
         let vcpus = fds.iter().map(|fd| &**fd).zip(offsets);
         if policy == Policy::Stop {
             // For "jump", the clocks are right: they went on by themselves.
-            state
-                .clock
-                .restore(&self.vm, vcpus, policy, self.promise.tsc_khz)?;
+            state.clock.restore(&self.vm, vcpus, policy, self.rate)?;
             for (fd, saved) in fds.iter().zip(&state.vcpus) {
                 saved.restore_timer(fd)?;
             }

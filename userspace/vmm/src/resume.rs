@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 
-use crate::clock::nanoseconds;
 use crate::guest::{kernel_release, wait_for_device, Arrived, Guest};
 use crate::hold::{self, Held};
 use crate::machine::Bare;
@@ -193,9 +192,9 @@ impl Ready {
     }
 
     fn report(&self, now: u64, times: &Times) {
-        let khz = self.guest.machine.tsc_khz();
+        let rate = self.guest.machine.rate();
         let between =
-            |from: u64, to: u64| Duration::from_nanos(nanoseconds(to.wrapping_sub(from), khz));
+            |from: u64, to: u64| Duration::from_nanos(rate.nanoseconds(to.wrapping_sub(from)));
         let total: Duration = times.parts.iter().map(|(_, time)| *time).sum();
         let away = between(self.preserved_at, now).saturating_sub(total);
         let parts: Vec<_> = times

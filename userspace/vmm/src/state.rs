@@ -55,7 +55,7 @@ pub struct State {
 
 impl state::State for State {
     const KIND: &'static str = "vmm-guest";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 }
 
 impl State {

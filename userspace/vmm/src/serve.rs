@@ -86,7 +86,7 @@ impl Server {
         }
         if let Some((listener, line)) = &self.console {
             files.push(PollFd::new(listener, readable));
-            if line.room() > 0 && !guest.is_suspended() {
+            if line.free() > 0 && !guest.is_suspended() {
                 files.extend(
                     self.talking
                         .iter()

@@ -17,7 +17,7 @@ use crate::bus::Bus;
 use crate::clock::{ClockState, Policy, Rate};
 use crate::gate::{lock, Gate, Wanted};
 use crate::host::{cpuid_of, Cpu, Host, Promise};
-use crate::memory::{Pages, Ram};
+use crate::memory::{Pages, Ram, RAM_MIN};
 use crate::run;
 use crate::serial::SerialState;
 use crate::state::{State, IRQCHIPS};
@@ -74,7 +74,7 @@ impl Bare {
             guest: [0; 16],
             suspends: 0,
             kernel: String::new(),
-            ram_bytes: 0,
+            ram_bytes: RAM_MIN,
             pages: Pages::Small,
             policy: Policy::Jump,
             promise,

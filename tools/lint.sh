@@ -149,7 +149,10 @@ lint_clippy_userspace()
 lint_doc_userspace()
 {
 	RUSTDOCFLAGS="-D warnings" userspace_cargo doc --quiet --no-deps \
-		--all-features
+		--all-features || return 1
+	# The documentation of a program is for readers of its code.
+	RUSTDOCFLAGS="-D warnings" userspace_cargo doc --quiet --no-deps -p vmm \
+		--document-private-items
 }
 
 # lint_unsafe_userspace: the compiler denies unsafe code where no file allows it.

@@ -76,7 +76,6 @@ impl State {
     }
 
     /// Reads a state from the bytes of a file, as [`State::load`].
-    #[cfg(test)]
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
         check_bytes(bytes.len() as u64)?;
         let state: Self = state::decode(bytes)?;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A virtual machine monitor whose guests outlive the kernel of their host.
 //!
-//! Read in this order: [`memory`], [`machine`], [`vcpu`], [`clock`], [`host`], [`state`],
-//! [`guest`] and [`resume`]; then the devices ([`bus`], [`serial`], [`virtio`]) and the rest.
+//! Read in this order: [`memory`], [`machine`], [`gate`], [`run`](mod@run), [`vcpu`], [`clock`],
+//! [`host`], [`state`], [`guest`] and [`resume`]; then the devices ([`bus`], [`serial`], [`virtio`]) and the rest.
 //!
 //! The program is a library, so that its tests and fuzz targets can be programs of their own.
 // KVM's interface has 32 bits where a size or an index is known to be small, and this program

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A virtual machine in KVM: its vCPUs, each with a thread, and how they stop and go on.
+//! A virtual machine in KVM, in three steps: [`Bare`], [`Prepared`] with a processor and memory,
+//! and [`Machine`] with devices and a thread for each vCPU.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -102,7 +103,7 @@ impl Bare {
     }
 
     /// Gives the vCPUs the processor of `promise`, and the machine its memory.
-    pub fn promise(self, promise: Promise, ram: Ram) -> Result<Still> {
+    pub fn promise(self, promise: Promise, ram: Ram) -> Result<Prepared> {
         let count = self.vcpus.len() as u8;
         for (id, vcpu) in (0..).zip(&self.vcpus) {
             vcpu.set_cpuid2(&cpuid_of(&promise, id, count)?)
@@ -112,7 +113,7 @@ impl Bare {
         }
         let vm =
             Vm::new(self.fd, ram.memory().clone()).context("cannot give KVM the guest's memory")?;
-        Ok(Still {
+        Ok(Prepared {
             xsave_size: self.host.xsave_size,
             rate: self.host.rate(&promise, self.tsc_khz),
             msrs: self.msrs,
@@ -147,7 +148,7 @@ fn restore_chips(fd: &VmFd, state: &State) -> Result<()> {
 }
 
 /// A virtual machine that does not run yet.
-pub struct Still {
+pub struct Prepared {
     xsave_size: XsaveSize,
     rate: Rate,
     msrs: Vec<u32>,
@@ -157,7 +158,7 @@ pub struct Still {
     pub ram: Ram,
 }
 
-impl Still {
+impl Prepared {
     /// Sets the registers with which the first vCPU enters a kernel at `entry`.
     pub fn set_entry(&self, entry: u64) -> Result<()> {
         let first = self.vcpus.first().context("no vCPU")?;

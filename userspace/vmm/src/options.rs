@@ -116,7 +116,7 @@ pub struct ResumeOptions {
     /// What the guest's clocks did while it was suspended (default: as it was started).
     #[arg(long, value_enum)]
     pub clock: Option<Policy>,
-    /// Wait so many seconds for /dev/liveupdate. The guest goes on sooner if this program is
+    /// Wait at most this many seconds for /dev/liveupdate. The guest goes on sooner if this program is
     /// started before the module is loaded.
     #[arg(long, default_value_t = 0)]
     pub wait: u64,

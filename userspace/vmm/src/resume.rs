@@ -163,13 +163,13 @@ fn prepare(
     times.part("memory");
 
     let policy = options.clock.unwrap_or(state.policy);
-    let still = bare.promise(state.promise.clone(), ram)?;
+    let prepared = bare.promise(state.promise.clone(), ram)?;
     times.part("CPUID and memory slot");
-    let bus = outside.connected.devices(&still.vm, Some(&state))?;
+    let bus = outside.connected.devices(&prepared.vm, Some(&state))?;
     times.part("devices");
-    still.restore(&state, policy)?;
+    prepared.restore(&state, policy)?;
     times.part("vCPUs");
-    let machine = still.machine(bus)?;
+    let machine = prepared.machine(bus)?;
     let mut guest = Guest::new(
         options.name.clone(),
         machine,

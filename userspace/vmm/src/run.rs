@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_access_is_repeated_so_often() {
+    fn an_access_is_repeated_16_times() {
         assert!(!ends(repeats(MAX_REPETITIONS)));
         assert!(ends(repeats(MAX_REPETITIONS + 1)));
     }

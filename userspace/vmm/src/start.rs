@@ -136,23 +136,23 @@ pub fn run(options: RunOptions) -> Result<()> {
     let label = Label::new(guest);
     ram.write_label(&label)?;
 
-    let still = bare.promise(promise, ram)?;
-    let bus = connected.devices(&still.vm, None)?;
+    let prepared = bare.promise(promise, ram)?;
+    let bus = connected.devices(&prepared.vm, None)?;
     let command_line = format!(
         "{COMMAND_LINE}{} {}",
         announce(bus.virtio().count()),
         options.append
     );
     let entry = boot::load(
-        still.ram.memory(),
-        still.ram.bytes(),
+        prepared.ram.memory(),
+        prepared.ram.bytes(),
         options.vcpus,
         &options.kernel,
         options.initrd.as_deref(),
         command_line.trim_end(),
     )?;
-    still.set_entry(entry)?;
-    let machine = still.machine(bus)?;
+    prepared.set_entry(entry)?;
+    let machine = prepared.machine(bus)?;
     machine.run();
     let mut guest = Guest::new(options.name, machine, options.clock, options.pages, label);
     guest.state_copy = options.surroundings.state_copy;

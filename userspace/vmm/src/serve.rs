@@ -10,6 +10,8 @@
 //! | `suspend` | `ok` after everything is preserved, or `error` and why the guest runs on |
 //! | `continue` | `ok` when the guest runs again |
 //!
+//! One client is served at a time, so one that asks for nothing is closed after a while.
+//!
 //! A guest is suspended for as long as the client that asked for it is connected. If that
 //! client ends, because the kexec was refused or because it was killed, the guest goes on.
 
@@ -17,7 +19,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -31,10 +33,18 @@ const MAX_REQUEST: usize = 64;
 
 /// How long to wait before another try to accept a client.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may take for a request, while others wait for it to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often to look whether the guest has taken input, so that more can be read.
 const INPUT_PAUSE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 20_000_000,
+};
+
+/// How often to look whether the client has used up its time.
+const CLIENT_PAUSE: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
 };
 
 /// A socket that this program listens at. Dropping it removes its file.
@@ -107,6 +117,8 @@ struct Client {
     request: Vec<u8>,
     /// Whether this client has suspended the guest.
     suspender: bool,
+    /// When it connected, or made its last request.
+    since: Instant,
 }
 
 /// What the main thread waits for.
@@ -147,6 +159,13 @@ impl Server {
             None => files.push(PollFd::new(&self.control.listener, readable)),
         }
         let mut timeout = None;
+        if self
+            .client
+            .as_ref()
+            .is_some_and(|client| !client.may_wait(guest))
+        {
+            timeout = Some(&CLIENT_PAUSE);
+        }
         if let Some((socket, line)) = &self.console {
             files.push(PollFd::new(&socket.listener, readable));
             if let Some(stream) = self.talking.as_ref().filter(|_| !guest.is_suspended()) {
@@ -178,7 +197,10 @@ impl Server {
                 client.request.extend(bytes.iter().take(count));
                 client.answer(guest).is_err()
             }
-            Err(error) => error.kind() != ErrorKind::WouldBlock,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                !client.may_wait(guest) && client.since.elapsed() > PATIENCE
+            }
+            Err(_) => true,
         };
         if gone {
             if client.suspender && guest.is_suspended() {
@@ -230,13 +252,20 @@ impl Client {
             stream,
             request: Vec::new(),
             suspender: false,
+            since: Instant::now(),
         })
+    }
+
+    /// Whether the client need not make a request soon: the guest is suspended for it.
+    fn may_wait(&self, guest: &Guest) -> bool {
+        self.suspender && guest.is_suspended()
     }
 
     /// Answers all complete requests. Fails if the client cannot be served any more.
     fn answer(&mut self, guest: &mut Guest) -> Result<()> {
         while let Some(end) = self.request.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.request.drain(..=end).collect();
+            self.since = Instant::now();
             let answer = match line.trim_ascii() {
                 b"status" => Ok(status(guest)),
                 b"suspend" => guest.suspend().map(|times| {

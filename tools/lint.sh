@@ -41,7 +41,7 @@ check()
 	if [ "$status" -eq 0 ]; then
 		echo "ok $NUMBER $name"
 	elif [ "$status" -eq "$SKIPPED" ]; then
-		echo "ok $NUMBER $name # SKIP not possible on this machine"
+		echo "ok $NUMBER $name # SKIP ${output:-not possible on this machine}"
 	else
 		echo "not ok $NUMBER $name"
 		printf '%s\n' "$output" | sed 's/^/# /'
@@ -149,7 +149,10 @@ lint_clippy_userspace()
 lint_doc_userspace()
 {
 	RUSTDOCFLAGS="-D warnings" userspace_cargo doc --quiet --no-deps \
-		--all-features
+		--all-features || return 1
+	# The documentation of a program is for readers of its code.
+	RUSTDOCFLAGS="-D warnings" userspace_cargo doc --quiet --no-deps -p vmm \
+		--document-private-items
 }
 
 # lint_unsafe_userspace: the compiler denies unsafe code where no file allows it.
@@ -201,6 +204,23 @@ lint_msrv_userspace()
 	esac
 }
 
+# lint_licenses_userspace: those of userspace/deny.toml, and no other registry.
+lint_licenses_userspace()
+{
+	userspace_cargo metadata --format-version 1 | tools/licenses.py userspace/deny.toml
+}
+
+# lint_deny_userspace: all of userspace/deny.toml, with the advisories of RustSec, if
+# cargo-deny is installed. It takes longer to build than all the rest.
+lint_deny_userspace()
+{
+	command -v cargo-deny >/dev/null || {
+		echo "cargo-deny is not installed: cargo install --locked cargo-deny"
+		return "$SKIPPED"
+	}
+	cargo deny --locked --manifest-path userspace/Cargo.toml check
+}
+
 lint_patches()
 {
 	# From outside of this repository: checkpatch takes a file that git knows for
@@ -243,7 +263,7 @@ lint_python()
 {
 	local status=0
 	PYTHONDONTWRITEBYTECODE=1 pylint --rcfile="$TOP/tools/pylintrc" bench \
-		|| status=1
+		tools/licenses.py || status=1
 	(cd qemu && PYTHONDONTWRITEBYTECODE=1 pylint --rcfile="$TOP/tools/pylintrc" \
 		runner run.py demo.py) || status=1
 	return "$status"
@@ -309,6 +329,8 @@ check unsafe-userspace lint_unsafe_userspace
 check bindings-userspace lint_bindings_userspace
 check publish-userspace lint_publish_userspace
 check msrv-userspace lint_msrv_userspace
+check licenses-userspace lint_licenses_userspace
+check deny-userspace lint_deny_userspace
 check checkpatch-patches lint_patches
 check checkpatch-c lint_c
 check shellcheck lint_shell

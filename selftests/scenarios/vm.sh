@@ -146,7 +146,7 @@ refused()
 	wait_for_tick $((before + 3)) 20 && vmm status --control $CONTROL | grep running
 }
 
-# killed: who suspended the guest is killed, so it goes on.
+# killed: the client that suspended the guest is killed, so the guest goes on.
 killed()
 {
 	before=$(vm_ticks)

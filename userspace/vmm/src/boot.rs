@@ -28,7 +28,8 @@ const GDT: u64 = 0x500;
 const ZERO_PAGE: u64 = 0x7000;
 const PML4: u64 = 0x9000;
 const COMMAND_LINE: u64 = 0x20000;
-const COMMAND_LINE_ROOM: usize = 4096;
+/// Size of the command line in bytes, with a zero at its end.
+const COMMAND_LINE_SIZE: usize = 4096;
 const HIGH_MEMORY: u64 = 0x10_0000;
 
 const ENTRY_64: u64 = 0x200;
@@ -47,6 +48,7 @@ const RAMDISK_IMAGE: usize = 0x218;
 const RAMDISK_SIZE: usize = 0x21c;
 const COMMAND_LINE_POINTER: usize = 0x228;
 const XLOADFLAGS: usize = 0x236;
+const PREFERRED_ADDRESS: usize = 0x258;
 const INIT_SIZE: usize = 0x260;
 const HEADER_LIMIT: usize = 0x290;
 const E820_TABLE: usize = 0x2d0;
@@ -139,8 +141,11 @@ fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<(ZeroPage, u64)>
     memory
         .read_exact_volatile_from(GuestAddress(HIGH_MEMORY), &mut file, size as usize)
         .context("cannot read it into the guest's memory")?;
+    // It unpacks itself at the address that it prefers, which is not lower.
+    let begin = HIGH_MEMORY.max(u64::from_le_bytes(page.get(PREFERRED_ADDRESS)));
     let unpacked = u64::from(u32::from_le_bytes(page.get(INIT_SIZE)));
-    Ok((page, HIGH_MEMORY + size.max(unpacked)))
+    let end = begin.saturating_add(unpacked).max(HIGH_MEMORY + size);
+    Ok((page, end))
 }
 
 /// Loads kernel and initramfs, and returns the address at which the first vCPU begins.
@@ -156,9 +161,13 @@ pub fn load(
         .with_context(|| format!("cannot load the kernel {}", kernel.display()))?;
 
     ensure!(
-        command_line.len() < COMMAND_LINE_ROOM,
+        kernel_end <= ram_bytes,
+        "the kernel needs {kernel_end} bytes of memory to unpack itself"
+    );
+    ensure!(
+        command_line.len() < COMMAND_LINE_SIZE,
         "the kernel command line is longer than {} bytes",
-        COMMAND_LINE_ROOM - 1
+        COMMAND_LINE_SIZE - 1
     );
     memory.write_slice(command_line.as_bytes(), GuestAddress(COMMAND_LINE))?;
     memory.write_obj(0_u8, GuestAddress(COMMAND_LINE + command_line.len() as u64))?;
@@ -303,6 +312,7 @@ mod tests {
         head.set(VERSION, &VERSION_2_12.to_le_bytes());
         head.set(LOADFLAGS, &[LOADED_HIGH]);
         head.set(XLOADFLAGS, &XLF_KERNEL_64.to_le_bytes());
+        head.set(PREFERRED_ADDRESS, &0x20_0000_u64.to_le_bytes());
         head.set(INIT_SIZE, &0x30_0000_u32.to_le_bytes());
         head
     }
@@ -338,9 +348,11 @@ mod tests {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 16 << 20)]).unwrap();
         let loaded = load_kernel(&memory, &path);
         let entry = load(&memory, 16 << 20, 1, &path, Some(&path), "quiet");
+        let small = load(&memory, 4 << 20, 1, &path, None, "quiet");
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(loaded.unwrap().1, HIGH_MEMORY + 0x30_0000);
+        assert_eq!(loaded.unwrap().1, 0x50_0000);
         assert_eq!(entry.unwrap(), HIGH_MEMORY + ENTRY_64);
+        assert!(small.is_err());
         let last = HIGH_MEMORY + PAGE as u64 + 100 - 3 * 512 - 1;
         let byte = |address| memory.read_obj::<u8>(GuestAddress(address)).unwrap();
         assert_eq!((byte(last), byte(last + 1)), (7, 0));

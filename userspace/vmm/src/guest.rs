@@ -40,7 +40,7 @@ pub fn check_name(name: &str) -> Result<String, String> {
     }
 }
 
-/// Opens the device. If it does not exist, waits so long for it.
+/// Opens the device. If it does not exist, waits at most `wait` for it.
 pub fn wait_for_device(wait: Duration) -> Result<Device, Error> {
     let begin = Instant::now();
     loop {
@@ -74,10 +74,10 @@ pub struct Arrived {
 impl Arrived {
     /// Gets the sessions of the guest `name`.
     pub fn new(device: &Device, name: &str) -> Result<Self> {
-        Ok(Self {
-            ram: device.retrieve_session(&session_name(name, "ram")?)?,
-            state: device.retrieve_session(&session_name(name, "state")?)?,
-        })
+        // A guest that was not suspended has no state. Its memory then stays with the kernel.
+        let state = device.retrieve_session(&session_name(name, "state")?)?;
+        let ram = device.retrieve_session(&session_name(name, "ram")?)?;
+        Ok(Self { ram, state })
     }
 
     pub fn ram_file(&self) -> Result<File, Error> {
@@ -179,9 +179,18 @@ impl Guest {
         let session = open_device()?.create_session(&session_name(&self.name, "state")?)?;
         let result = self.suspend_into(session);
         if result.is_err() {
+            if let Err(error) = self.mark_running() {
+                tracing::error!("{error:#}");
+            }
             self.machine.run();
         }
         result
+    }
+
+    /// Says in the memory's label that the guest runs, so that no state belongs to it.
+    pub fn mark_running(&mut self) -> Result<()> {
+        self.label.stopped_at = 0;
+        self.machine.ram().write_label(&self.label)
     }
 
     fn suspend_into(&mut self, session: OutgoingSession) -> Result<SuspendTimes> {
@@ -189,9 +198,11 @@ impl Guest {
         self.machine.stop();
         let stopped_at = sys::rdtsc();
         let stop = begin.elapsed();
+        // It may have ended on the way.
+        ensure!(self.machine.why_ended().is_none(), "the guest has ended");
         let state = self.machine.save(Head {
             guest: self.label.guest,
-            suspends: self.label.suspends + 1,
+            suspends: self.label.suspends.wrapping_add(1),
             kernel: kernel_release(),
             pages: self.pages,
             policy: self.policy,
@@ -199,7 +210,7 @@ impl Guest {
         let file = File::from(state.save()?);
         let save = begin.elapsed().saturating_sub(stop);
         session.preserve(STATE_TOKEN, &file)?;
-        self.label.suspends += 1;
+        self.label.suspends = self.label.suspends.wrapping_add(1);
         self.label.stopped_at = stopped_at;
         self.label.preserved_at = sys::rdtsc();
         self.machine.ram().write_label(&self.label)?;
@@ -218,12 +229,13 @@ impl Guest {
         })
     }
 
-    /// Lets a suspended guest go on in this kernel. It does so even if its clock cannot be set.
+    /// Lets a suspended guest go on in this kernel, even if its clock cannot be set.
     pub fn go_on(&mut self) -> Result<()> {
         if let Some(suspended) = self.suspended.take() {
+            let marked = self.mark_running();
             let clocks = self.machine.reset_clocks(&suspended.state, self.policy);
             self.machine.run();
-            clocks?;
+            marked.and(clocks)?;
         }
         Ok(())
     }

@@ -8,6 +8,9 @@ use kvm_bindings::{kvm_cpuid_entry2, CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Rate;
+use crate::sys::XsaveSize;
+
 /// What this program needs of KVM.
 const CAPABILITIES: [(Cap, &str); 13] = [
     (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
@@ -24,7 +27,6 @@ const CAPABILITIES: [(Cap, &str); 13] = [
     (Cap::GetTscKhz, "KVM_CAP_GET_TSC_KHZ"),
     (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
 ];
-const KVM_CAP_XSAVE2: u64 = 208;
 const KVM_CAP_TSC_CONTROL: u64 = 60;
 
 /// KVM's default of its parameter `tsc_tolerance_ppm`.
@@ -62,22 +64,29 @@ impl Register {
 }
 
 /// The registers in which each bit is a feature.
-const FEATURES: [(u32, u32, Register); 15] = [
+const FEATURES: [(u32, u32, Register); 22] = [
     (0x1, 0, Ecx),
     (0x1, 0, Edx),
     (0x7, 0, Ebx),
     (0x7, 0, Ecx),
     (0x7, 0, Edx),
     (0x7, 1, Eax),
+    (0x7, 1, Ebx),
+    (0x7, 1, Ecx),
+    (0x7, 1, Edx),
+    (0x7, 2, Edx),
     (0xd, 0, Eax),
     (0xd, 0, Edx),
     (0xd, 1, Eax),
+    (0xd, 1, Ecx),
+    (0xd, 1, Edx),
     (0x4000_0001, 0, Eax),
     (0x8000_0001, 0, Ecx),
     (0x8000_0001, 0, Edx),
     (0x8000_0007, 0, Edx),
     (0x8000_0008, 0, Ebx),
     (0x8000_0021, 0, Eax),
+    (0x8000_0021, 0, Ecx),
 ];
 
 /// What no guest gets: nested virtualization and topology extensions, because their state or
@@ -177,8 +186,7 @@ pub struct Promise {
 /// This host.
 pub struct Host {
     cpuid: Vec<kvm_cpuid_entry2>,
-    /// Size of the FPU state in bytes.
-    pub xsave_size: u32,
+    pub xsave_size: XsaveSize,
     tsc_scaling: bool,
     tsc_tolerance: u64,
 }
@@ -199,10 +207,7 @@ impl Host {
             .and_then(|text| text.trim().parse().ok());
         Ok(Self {
             cpuid: cpuid.as_slice().to_vec(),
-            xsave_size: kvm
-                .check_extension_raw(KVM_CAP_XSAVE2)
-                .max(4096)
-                .unsigned_abs(),
+            xsave_size: XsaveSize::of(kvm),
             tsc_scaling: kvm.check_extension_raw(KVM_CAP_TSC_CONTROL) > 0,
             tsc_tolerance: tolerance.unwrap_or(TSC_TOLERANCE_PPM),
         })
@@ -213,8 +218,14 @@ impl Host {
         Promise {
             cpuid: model(&self.cpuid, cpu),
             tsc_khz,
-            xsave_size: self.xsave_size,
+            xsave_size: self.xsave_size.get(),
         }
+    }
+
+    /// How the TSC of a guest with that promise counts here. `tsc_khz` is the rate of a vCPU
+    /// whose rate was not set.
+    pub fn rate(&self, promise: &Promise, tsc_khz: u32) -> Rate {
+        Rate::new(tsc_khz, promise.tsc_khz, self.tsc_tolerance)
     }
 
     /// Whether a guest with that promise can go on here. `tsc_khz` is the rate of a vCPU
@@ -244,16 +255,13 @@ impl Host {
                 });
             }
         }
-        if self.xsave_size != promise.xsave_size {
+        if self.xsave_size.get() != promise.xsave_size {
             return Err(Mismatch::XsaveSize {
-                here: self.xsave_size,
+                here: self.xsave_size.get(),
                 guest: promise.xsave_size,
             });
         }
-        let (here, guest) = (u64::from(tsc_khz), u64::from(promise.tsc_khz));
-        if here.abs_diff(guest) * 1_000_000 > self.tsc_tolerance.saturating_mul(here)
-            && !self.tsc_scaling
-        {
+        if self.rate(promise, tsc_khz).is_scaled() && !self.tsc_scaling {
             return Err(Mismatch::Tsc {
                 here: tsc_khz,
                 guest: promise.tsc_khz,
@@ -348,7 +356,7 @@ mod tests {
                 entry(0xd, 0, [7, 0, 0, 0]),
                 entry(0x8000_0001, 0, [0, 0, u32::MAX, 0]),
             ],
-            xsave_size: 4096,
+            xsave_size: XsaveSize::example(),
             tsc_scaling: false,
             tsc_tolerance: 250,
         }
@@ -358,7 +366,7 @@ mod tests {
         Promise {
             cpuid: model(&host.cpuid, cpu),
             tsc_khz: 2_000_000,
-            xsave_size: host.xsave_size,
+            xsave_size: host.xsave_size.get(),
         }
     }
 

@@ -9,29 +9,29 @@
 //! +----------------------------------+----------------+
 //! ```
 //!
-//! The label says which guest the memory belongs to and how often it was suspended. The
-//! state of another guest, or of an earlier suspend, does not fit this memory, and running
-//! with it would corrupt the guest.
+//! The guest cannot write to the label. It says which guest the memory belongs to, how often
+//! it was suspended, and whether it has run since. The state of another guest, or of an
+//! earlier suspend, does not fit this memory, and running with it would corrupt the guest.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 use anyhow::{ensure, Context, Result};
-use rustix::fs::MemfdFlags;
+use liveupdate::memory::{Options, PageSize};
 use serde::{Deserialize, Serialize};
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
 use crate::sys;
 
 const MIB: u64 = 1 << 20;
-const LABEL_ROOM: u64 = 4096;
 const LABEL_SIZE: usize = 48;
 const LABEL_MAGIC: [u8; 8] = *b"LUVMRAM\0";
 
+/// The smallest size of a guest's RAM in bytes.
+pub const RAM_MIN: u64 = 16 * MIB;
 /// The guest's devices begin at this address, so RAM must end before it.
 pub const RAM_LIMIT: u64 = 3 << 30;
 
-/// Which pages the memory consists of.
+/// The pages that the memory consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 pub enum Pages {
     /// Pages of 4 KiB.
@@ -43,6 +43,16 @@ pub enum Pages {
     Hugetlb,
 }
 
+impl Pages {
+    /// Size of a page in bytes, in which the file grows.
+    fn size(self) -> u64 {
+        match self {
+            Self::Small | Self::Thp => 4096,
+            Self::Hugetlb => 2 * MIB,
+        }
+    }
+}
+
 /// What the memory says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
@@ -50,8 +60,9 @@ pub struct Label {
     pub guest: [u8; 16],
     /// Number of suspends since then.
     pub suspends: u64,
-    /// The host's TSC when the vCPUs had stopped, and when all was preserved.
+    /// The host's TSC when the vCPUs had stopped; 0 while the guest runs.
     pub stopped_at: u64,
+    /// The host's TSC when all was preserved.
     pub preserved_at: u64,
 }
 
@@ -97,6 +108,8 @@ impl Label {
 pub struct Ram {
     file: File,
     map: GuestMemoryMmap,
+    /// The last page of the file. It is mapped, because hugetlb files cannot be written to.
+    label: GuestMemoryMmap,
     bytes: u64,
 }
 
@@ -104,18 +117,14 @@ impl Ram {
     /// Makes the memory of a new guest, of `mib` MiB.
     pub fn create(name: &str, mib: u64, pages: Pages) -> Result<Self> {
         let bytes = check_size(mib.saturating_mul(MIB))?;
-        let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let mut label = LABEL_ROOM;
-        if pages == Pages::Hugetlb {
-            flags |= MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
-            label = 2 * MIB;
-        }
-        let file = File::from(
-            rustix::fs::memfd_create(name, flags).context("cannot create the memory's memfd")?,
-        );
-        file.set_len(bytes + label)
-            .context("cannot set the memory's size")?;
-        Self::map(file, bytes, pages)
+        let file = Options::new(name)
+            .size(bytes + pages.size())
+            .pages(match pages {
+                Pages::Small | Pages::Thp => PageSize::Base,
+                Pages::Hugetlb => PageSize::Huge2M,
+            })
+            .create()?;
+        Self::map(file.into(), bytes, pages)
     }
 
     /// Takes the memory over from the previous kernel. `bytes` is the guest's RAM according
@@ -123,25 +132,30 @@ impl Ram {
     pub fn take_over(file: File, bytes: u64, pages: Pages) -> Result<Self> {
         let bytes = check_size(bytes)?;
         let size = file.metadata()?.len();
+        // With another size, the label would be read from memory that the guest can write to.
         ensure!(
-            size >= bytes + LABEL_ROOM,
+            size == bytes + pages.size(),
             "the preserved memory has {size} bytes, but the state is that of a guest with {bytes}"
         );
         Self::map(file, bytes, pages)
     }
 
     fn map(file: File, bytes: u64, pages: Pages) -> Result<Self> {
-        let range = (
-            GuestAddress(0),
-            bytes as usize,
-            Some(FileOffset::new(file.try_clone()?, 0)),
-        );
-        let map = GuestMemoryMmap::from_ranges_with_files([range])
-            .context("cannot map the guest's memory")?;
+        let map = |begin: u64, length: u64| {
+            let part = Some(FileOffset::new(file.try_clone()?, begin));
+            GuestMemoryMmap::from_ranges_with_files([(GuestAddress(0), length as usize, part)])
+                .context("cannot map the guest's memory")
+        };
+        let (label, map) = (map(bytes, pages.size())?, map(0, bytes)?);
         if pages == Pages::Thp {
             sys::advise_huge_pages(&map).context("cannot ask for huge pages")?;
         }
-        Ok(Self { file, map, bytes })
+        Ok(Self {
+            file,
+            map,
+            label,
+            bytes,
+        })
     }
 
     /// The memfd, to preserve it.
@@ -159,18 +173,18 @@ impl Ram {
         self.bytes
     }
 
-    /// Writes the label. The file's position is not used, because it crosses the kexec.
+    /// Writes the label.
     pub fn write_label(&self, label: &Label) -> Result<()> {
-        self.file
-            .write_all_at(&label.encode(), self.bytes)
+        self.label
+            .write_slice(&label.encode(), GuestAddress(0))
             .context("cannot write the memory's label")
     }
 
     /// Reads the label.
     pub fn label(&self) -> Result<Label> {
         let mut bytes = [0; LABEL_SIZE];
-        self.file
-            .read_exact_at(&mut bytes, self.bytes)
+        self.label
+            .read_slice(&mut bytes, GuestAddress(0))
             .context("cannot read the memory's label")?;
         Label::decode(bytes).context("the preserved memory has no label: it is not that of a guest")
     }
@@ -178,10 +192,15 @@ impl Ram {
 
 fn check_size(bytes: u64) -> Result<u64> {
     ensure!(
-        (16 * MIB..=RAM_LIMIT).contains(&bytes) && bytes % (2 * MIB) == 0,
+        is_size(bytes),
         "a guest's memory is 16 MiB to 3 GiB, in steps of 2 MiB"
     );
     Ok(bytes)
+}
+
+/// Whether a guest may have that many bytes of RAM.
+pub fn is_size(bytes: u64) -> bool {
+    (RAM_MIN..=RAM_LIMIT).contains(&bytes) && bytes % (2 * MIB) == 0
 }
 
 #[cfg(test)]
@@ -205,9 +224,21 @@ mod tests {
         assert!(Ram::create("test", 0, Pages::Small).is_err());
         assert!(Ram::create("test", 17, Pages::Small).is_err());
         assert!(Ram::create("test", u64::MAX, Pages::Small).is_err());
-        let small = Ram::create("test", 16, Pages::Small).unwrap();
-        let file = small.file().try_clone().unwrap();
-        let error = Ram::take_over(file, 32 * MIB, Pages::Small).err().unwrap();
-        assert!(error.to_string().contains("33554432"), "{error}");
+        let ram = Ram::create("test", 32, Pages::Small).unwrap();
+        let refusal = |bytes: u64, pages| {
+            let file = ram.file().try_clone().unwrap();
+            Ram::take_over(file, bytes, pages)
+                .err()
+                .map(|error| error.to_string())
+        };
+        assert_eq!(refusal(32 * MIB, Pages::Thp), None);
+        assert!(refusal(64 * MIB, Pages::Small)
+            .unwrap()
+            .contains("67108864"));
+        // Where the label would be, the guest can write.
+        assert!(refusal(16 * MIB, Pages::Small)
+            .unwrap()
+            .contains("16777216"));
+        assert!(refusal(32 * MIB, Pages::Hugetlb).is_some());
     }
 }

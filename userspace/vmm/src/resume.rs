@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest of the previous kernel goes on.
 //!
-//! First the state is read and compared with this host. Only then the memory is retrieved and
-//! a virtual machine gets both. Nothing is finished before its vCPUs run, so each step before
-//! that can fail and be tried again, with another state or another version of this program.
+//! First everything outside is opened, then the state is read and compared with this host. Only
+//! then is the memory retrieved, and a virtual machine gets both. Nothing is finished before its
+//! vCPUs run, so each step before that can fail and be tried again, with another state or
+//! another version of this program.
 
 use std::fs::File;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use liveupdate::{Device, Error};
 
-use crate::clock::nanoseconds;
 use crate::guest::{kernel_release, wait_for_device, Arrived, Guest};
 use crate::hold::{self, Held};
 use crate::machine::Bare;
 use crate::memory::Ram;
-use crate::options::ResumeOptions;
-use crate::serve::listen;
+use crate::options::{ResumeOptions, Surroundings};
+use crate::serve::Socket;
 use crate::start::Connected;
 use crate::state::State;
 use crate::sys;
@@ -54,23 +53,32 @@ pub fn resume(options: &ResumeOptions) -> Result<()> {
         Ok(bare)
     });
     let control = &options.surroundings.control;
-    let (held, arrived) = if let Some((held, arrived)) = Held::take(control)? {
-        (Some(held), arrived)
-    } else {
+    let taken = Held::take(control)?;
+    let device = if taken.is_none() {
         let device = wait_for_host(options)?;
         // Until now, the host was booting.
         times.begin = Instant::now();
-        (None, Arrived::new(&device, &options.name)?)
+        Some(device)
+    } else {
+        None
+    };
+    // Before the sessions are taken, because a process that cannot listen cannot hold them.
+    let outside = Outside::open(&options.surroundings).context(KEPT)?;
+    times.part("files and sockets");
+    let (held, arrived) = match (taken, device) {
+        (Some((held, arrived)), _) => (Some(held), arrived),
+        (None, Some(device)) => (None, Arrived::new(&device, &options.name)?),
+        (None, None) => bail!("no session"),
     };
     times.part("sessions");
-    match prepare(options, &arrived, bare, &mut times) {
+    match prepare(options, &arrived, outside, bare, &mut times) {
         Ok(ready) => ready.go(options, held, arrived, &times),
         Err(error) => {
+            let error = error.context(KEPT);
             if held.is_none() {
-                hold::start(&arrived, &options.name, control)
-                    .context("the guest is lost, because nobody holds its sessions")?;
+                hold::keep(&arrived, &options.name, control, &error);
             }
-            Err(error.context("the guest was not resumed, and all of it is kept for another try"))
+            Err(error)
         }
     }
 }
@@ -88,11 +96,27 @@ fn wait_for_host(options: &ResumeOptions) -> Result<Device, Error> {
     wait_for_device(wait.saturating_sub(begin.elapsed()))
 }
 
+const KEPT: &str = "the guest was not resumed, and all of it is kept for another try";
+
+/// What is open outside the guest.
+struct Outside {
+    connected: Connected,
+    control: Socket,
+}
+
+impl Outside {
+    fn open(surroundings: &Surroundings) -> Result<Self> {
+        Ok(Self {
+            connected: Connected::open(surroundings)?,
+            control: Socket::listen(&unused(&surroundings.control))?,
+        })
+    }
+}
+
 /// A guest that can run.
 struct Ready {
     guest: Guest,
-    connected: Connected,
-    control: UnixListener,
+    outside: Outside,
     kernel: String,
     stopped_at: u64,
     preserved_at: u64,
@@ -110,6 +134,7 @@ fn unused(control: &Path) -> PathBuf {
 fn prepare(
     options: &ResumeOptions,
     arrived: &Arrived,
+    mut outside: Outside,
     bare: JoinHandle<Result<Bare>>,
     times: &mut Times,
 ) -> Result<Ready> {
@@ -122,13 +147,10 @@ fn prepare(
     times.part("state file");
     let state = State::load(&file)?;
     times.part("state");
-    let mut connected = Connected::open(&options.surroundings)?;
-    let control = listen(&unused(&options.surroundings.control))?;
-    times.part("files and sockets");
 
     let bare = match bare.join() {
         Ok(bare) => bare?.with_vcpus(state.vcpus.len())?,
-        Err(panic) => std::panic::resume_unwind(panic),
+        Err(_) => bail!("the thread that makes the virtual machine panicked"),
     };
     bare.host
         .keeps(&state.promise, bare.tsc_khz)
@@ -147,16 +169,21 @@ fn prepare(
         state.suspends,
         label.suspends
     );
+    ensure!(
+        label.stopped_at != 0,
+        "the guest ran after suspend {}, so its state does not fit its memory",
+        label.suspends
+    );
     times.part("memory");
 
     let policy = options.clock.unwrap_or(state.policy);
-    let still = bare.promise(state.promise.clone(), ram)?;
+    let prepared = bare.promise(state.promise.clone(), ram)?;
     times.part("CPUID and memory slot");
-    let bus = connected.devices(&still.vm, Some(&state))?;
+    let bus = outside.connected.devices(&prepared.vm, Some(&state))?;
     times.part("devices");
-    still.restore(&state, policy)?;
+    prepared.restore(&state, policy)?;
     times.part("vCPUs");
-    let machine = still.machine(bus)?;
+    let machine = prepared.machine(bus)?;
     let mut guest = Guest::new(
         options.name.clone(),
         machine,
@@ -167,11 +194,11 @@ fn prepare(
     guest
         .state_copy
         .clone_from(&options.surroundings.state_copy);
+    guest.mark_running()?;
     times.part("threads");
     Ok(Ready {
         guest,
-        connected,
-        control,
+        outside,
         kernel: state.kernel,
         stopped_at: label.stopped_at,
         preserved_at: label.preserved_at,
@@ -200,16 +227,23 @@ impl Ready {
             tracing::warn!("the memory is not preserved yet: {error:#}");
         }
         let path = &options.surroundings.control;
-        if let Err(error) = std::fs::rename(unused(path), path) {
-            tracing::warn!("requests are taken at {}: {error}", unused(path).display());
+        let Outside {
+            connected,
+            mut control,
+        } = self.outside;
+        if let Err(error) = control.rename(path) {
+            tracing::warn!(
+                "requests are taken at {}: {error}",
+                control.path().display()
+            );
         }
-        self.connected.serve(self.control, &mut self.guest)
+        connected.serve(control, &mut self.guest)
     }
 
     fn report(&self, now: u64, times: &Times) {
-        let khz = self.guest.machine.tsc_khz();
+        let rate = self.guest.machine.rate();
         let between =
-            |from: u64, to: u64| Duration::from_nanos(nanoseconds(to.wrapping_sub(from), khz));
+            |from: u64, to: u64| Duration::from_nanos(rate.nanoseconds(to.wrapping_sub(from)));
         let total: Duration = times.parts.iter().map(|(_, time)| *time).sum();
         let away = between(self.preserved_at, now).saturating_sub(total);
         let parts: Vec<_> = times
@@ -225,8 +259,8 @@ impl Ready {
             self.guest.suspends()
         );
         tracing::info!(
-            "pause {:.1?}: save and preserve {:.1?}, kexec and boot {away:.1?}, resume {total:.1?} ({})",
-            between(self.stopped_at, now),
+            "pause {:.1}s: save and preserve {:.1?}, kexec and boot {away:.1?}, resume {total:.1?} ({})",
+            between(self.stopped_at, now).as_secs_f64(),
             between(self.stopped_at, self.preserved_at),
             parts.join(", ")
         );

@@ -3,7 +3,6 @@
 
 use std::fmt::Write;
 use std::fs::{File, OpenOptions};
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use anyhow::{ensure, Context, Result};
@@ -15,7 +14,7 @@ use crate::machine::Bare;
 use crate::memory::{Label, Ram};
 use crate::options::{RunOptions, Surroundings};
 use crate::serial::{Output, SerialPort};
-use crate::serve::{listen, Server};
+use crate::serve::{Server, Socket};
 use crate::state::State;
 use crate::sys::Vm;
 use crate::virtio::block::Block;
@@ -29,7 +28,7 @@ const COMMAND_LINE: &str = "console=ttyS0 acpi=off pci=off reboot=k panic=-1 no_
 pub struct Connected {
     output: Output,
     disk: Option<File>,
-    console: Option<(UnixListener, Line)>,
+    console: Option<(Socket, Line)>,
 }
 
 impl Connected {
@@ -55,7 +54,7 @@ impl Connected {
             None => None,
         };
         let console = match &surroundings.console {
-            Some(path) => Some((listen(path)?, Line::default())),
+            Some(path) => Some((Socket::listen(path)?, Line::default())),
             None => None,
         };
         Ok(Self {
@@ -104,7 +103,7 @@ impl Connected {
     }
 
     /// Serves a guest that runs until it has ended.
-    pub fn serve(self, control: UnixListener, guest: &mut Guest) -> Result<()> {
+    pub fn serve(self, control: Socket, guest: &mut Guest) -> Result<()> {
         let why = Server::new(control, self.console).run(guest)?;
         tracing::info!("guest {}: {why}", guest.name);
         Ok(())
@@ -127,7 +126,7 @@ fn announce(count: usize) -> String {
 /// Starts a guest and serves it.
 pub fn run(options: RunOptions) -> Result<()> {
     let mut connected = Connected::open(&options.surroundings)?;
-    let control = listen(&options.surroundings.control)?;
+    let control = Socket::listen(&options.surroundings.control)?;
     let bare = Bare::new()?.with_vcpus(options.vcpus.into())?;
     let promise = bare.host.promise(bare.tsc_khz, options.cpu);
     let ram = Ram::create(&options.name, options.memory, options.pages)?;
@@ -137,23 +136,23 @@ pub fn run(options: RunOptions) -> Result<()> {
     let label = Label::new(guest);
     ram.write_label(&label)?;
 
-    let still = bare.promise(promise, ram)?;
-    let bus = connected.devices(&still.vm, None)?;
+    let prepared = bare.promise(promise, ram)?;
+    let bus = connected.devices(&prepared.vm, None)?;
     let command_line = format!(
         "{COMMAND_LINE}{} {}",
         announce(bus.virtio().count()),
         options.append
     );
     let entry = boot::load(
-        still.ram.memory(),
-        still.ram.bytes(),
+        prepared.ram.memory(),
+        prepared.ram.bytes(),
         options.vcpus,
         &options.kernel,
         options.initrd.as_deref(),
         command_line.trim_end(),
     )?;
-    still.set_entry(entry)?;
-    let machine = still.machine(bus)?;
+    prepared.set_entry(entry)?;
+    let machine = prepared.machine(bus)?;
     machine.run();
     let mut guest = Guest::new(options.name, machine, options.clock, options.pages, label);
     guest.state_copy = options.surroundings.state_copy;

@@ -6,9 +6,10 @@
 use std::io;
 
 use kvm_bindings::{
-    kvm_device_attr, kvm_userspace_memory_region, kvm_xsave, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET,
+    kvm_device_attr, kvm_userspace_memory_region, kvm_xsave, KVM_CAP_XSAVE2, KVM_VCPU_TSC_CTRL,
+    KVM_VCPU_TSC_OFFSET,
 };
-use kvm_ioctls::{VcpuFd, VmFd};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use rustix::mm::Advice;
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_sys_util::ioctl::ioctl_with_ref;
@@ -21,9 +22,9 @@ ioctl_iow_nr!(KVM_GET_DEVICE_ATTR, 0xae, 0xe2, kvm_device_attr);
 ///
 /// # Invariants
 ///
-/// KVM knows no guest memory but `memory`, which is unmapped after `fd` is closed here, and
-/// which no vCPU can use then: a vCPU runs only while a thread of this program holds it, and
-/// [`crate::machine::Machine`] ends these threads first.
+/// KVM knows no guest memory but `memory`, which stays mapped until the process ends. So a
+/// vCPU, whose file keeps the virtual machine alive, never writes to memory that was mapped
+/// again for something else.
 pub struct Vm {
     fd: VmFd,
     memory: GuestMemoryMmap,
@@ -32,6 +33,8 @@ pub struct Vm {
 impl Vm {
     /// Gives `memory` to the virtual machine `fd`, which must have none yet.
     pub fn new(fd: VmFd, memory: GuestMemoryMmap) -> Result<Self, kvm_ioctls::Error> {
+        // A process has one guest, so this costs nothing that its end does not give back.
+        std::mem::forget(memory.clone());
         for (slot, region) in memory.iter().enumerate() {
             let region = kvm_userspace_memory_region {
                 slot: slot as u32,
@@ -40,8 +43,9 @@ impl Vm {
                 memory_size: region.len(),
                 userspace_addr: region.as_ptr() as u64,
             };
-            // SAFETY: The range is mapped, and the guest is the only user of its content that
-            // is not volatile. `Vm` keeps the mapping while KVM uses it, by its invariant.
+            // SAFETY: The range is mapped, and stays so until the process ends, because a clone
+            // of `memory` is never dropped. It holds no Rust object: this program accesses it
+            // through `GuestMemoryMmap` only, which expects the guest to write to it.
             unsafe { fd.set_user_memory_region(region)? };
         }
         Ok(Self { fd, memory })
@@ -73,16 +77,46 @@ pub fn advise_huge_pages(memory: &GuestMemoryMmap) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Restores the FPU state. `xsave_size` is what `KVM_CAP_XSAVE2` answers on this host.
+/// Size of the FPU state of a vCPU on this host, in bytes.
+///
+/// # Invariants
+///
+/// KVM reads at most this many bytes for `KVM_SET_XSAVE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XsaveSize(u32);
+
+impl XsaveSize {
+    /// Asks KVM. The answer does not change, because this program enables no feature of the
+    /// FPU for guests.
+    pub fn of(kvm: &Kvm) -> Self {
+        let size = kvm.check_extension_raw(KVM_CAP_XSAVE2.into());
+        // A kernel without the capability reads the structure as it was before.
+        let size = u32::try_from(size).unwrap_or(0);
+        Self(size.max(size_of::<kvm_xsave>() as u32))
+    }
+
+    /// The size in bytes.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    #[cfg(test)]
+    pub fn example() -> Self {
+        Self(size_of::<kvm_xsave>() as u32)
+    }
+}
+
+/// Restores the FPU state.
 ///
 /// Fails with `E2BIG` if KVM would read more than `xsave` has.
-pub fn set_xsave(vcpu: &VcpuFd, xsave: &kvm_xsave, xsave_size: u32) -> io::Result<()> {
-    if xsave_size as usize > size_of::<kvm_xsave>() {
+pub fn set_xsave(vcpu: &VcpuFd, xsave: &kvm_xsave, size: XsaveSize) -> io::Result<()> {
+    if size.get() as usize > size_of::<kvm_xsave>() {
         return Err(io::Error::from_raw_os_error(
             rustix::io::Errno::TOOBIG.raw_os_error(),
         ));
     }
-    // SAFETY: KVM reads `KVM_CAP_XSAVE2` bytes, and `xsave` is not shorter.
+    // SAFETY: KVM reads at most `size` bytes, by the invariant of `XsaveSize`, and `xsave` has
+    // that many.
     unsafe { vcpu.set_xsave(xsave)? };
     Ok(())
 }
@@ -101,7 +135,8 @@ pub fn tsc_offset(vcpu: &VcpuFd) -> io::Result<u64> {
     let mut value = 0_u64;
     let mut attribute = tsc_offset_attribute(&value);
     attribute.addr = &raw mut value as u64;
-    // SAFETY: The attribute is 8 bytes long, which `value` has room for.
+    // SAFETY: KVM reads `attribute`, and writes the 8 bytes of this attribute to its address,
+    // which is that of `value`.
     match unsafe { ioctl_with_ref(vcpu, KVM_GET_DEVICE_ATTR(), &attribute) } {
         0 => Ok(value),
         _ => Err(io::Error::last_os_error()),
@@ -110,7 +145,8 @@ pub fn tsc_offset(vcpu: &VcpuFd) -> io::Result<u64> {
 
 /// Sets what KVM adds to the host's TSC for this vCPU.
 pub fn set_tsc_offset(vcpu: &VcpuFd, value: u64) -> io::Result<()> {
-    // SAFETY: The attribute is 8 bytes long, and KVM reads them from `value`.
+    // SAFETY: KVM reads the structure, and the 8 bytes of this attribute from its address,
+    // which is that of `value`.
     match unsafe { ioctl_with_ref(vcpu, KVM_SET_DEVICE_ATTR(), &tsc_offset_attribute(&value)) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -6,20 +6,20 @@ use std::collections::BTreeMap;
 use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
     kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs,
-    kvm_vcpu_events, kvm_xcrs, kvm_xsave, Msrs,
+    kvm_vcpu_events, kvm_xcrs, kvm_xsave, Msrs, KVM_MAX_MSR_ENTRIES,
 };
 use kvm_ioctls::{Kvm, VcpuFd};
 use serde::{Deserialize, Serialize};
 
 use crate::host::Mismatch;
-use crate::sys;
+use crate::sys::{self, XsaveSize};
 
 const MSR_IA32_TSC: u32 = 0x10;
 const MSR_IA32_TSC_ADJUST: u32 = 0x3b;
 const MSR_IA32_TSC_DEADLINE: u32 = 0x6e0;
 
-/// A guest has at most this many registers of each kind.
-pub const MAX_MSRS: usize = 1024;
+/// A vCPU has at most this many MSRs: KVM does not read or write more at once.
+pub const MAX_MSRS: usize = KVM_MAX_MSR_ENTRIES;
 
 /// All of a vCPU that is not in guest RAM. CPUID is in [`crate::host::Promise`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ impl VcpuState {
 
     /// Gives the state to a new vCPU, whose CPUID and TSC rate are set. After the clock was
     /// set, [`VcpuState::restore_timer`] must follow.
-    pub fn restore(&self, vcpu: &VcpuFd, xsave_size: u32) -> Result<()> {
+    pub fn restore(&self, vcpu: &VcpuFd, xsave_size: XsaveSize) -> Result<()> {
         // KVM takes the LAPIC's address and mode from the segment registers' call. It refuses
         // to run a vCPU that is not runnable with a pending event, so events come late.
         vcpu.set_sregs(&self.sregs).context("segment registers")?;

@@ -64,11 +64,11 @@ impl Block {
         let mut reader = chain.clone().reader(memory)?;
         let mut writer = chain.clone().writer(memory)?;
         let mut header = [0; HEADER_SIZE];
-        let room = writer
+        let length = writer
             .available_bytes()
             .checked_sub(1)
             .ok_or(Error::InvalidChain)?;
-        let mut status_byte = writer.split_at(room).map_err(|_| Error::InvalidChain)?;
+        let mut status_byte = writer.split_at(length).map_err(|_| Error::InvalidChain)?;
         let status = if reader.read_exact(&mut header).is_err() {
             STATUS_IOERR
         } else {
@@ -80,10 +80,10 @@ impl Block {
                 Err(_) => STATUS_IOERR,
             };
             match u32::from_le_bytes(kind) {
-                TYPE_IN => self.read(sector, room, &mut writer),
+                TYPE_IN => self.read(sector, length, &mut writer),
                 TYPE_OUT => self.write(sector, reader.available_bytes(), &mut reader),
                 TYPE_FLUSH => done(self.file.sync_data()),
-                TYPE_GET_ID => done(writer.write_all(&vec![0; room.min(ID_SIZE)])),
+                TYPE_GET_ID => done(writer.write_all(&vec![0; length.min(ID_SIZE)])),
                 _ => STATUS_UNSUPPORTED,
             }
         };
@@ -152,7 +152,10 @@ impl Device for Block {
         memory: &GuestMemoryMmap,
     ) -> Result<bool, Error> {
         let mut used = false;
-        while let Some(chain) = queue.pop_descriptor_chain(memory) {
+        for _ in 0..queue.size() {
+            let Some(chain) = queue.pop_descriptor_chain(memory) else {
+                break;
+            };
             let written = self.serve(&chain, memory)?;
             queue.add_used(memory, chain.head_index(), written)?;
             used = true;

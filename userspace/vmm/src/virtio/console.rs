@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{bail, Result};
 use virtio_queue::{Error, Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
 
 use super::{Device, DeviceState, Kind};
+use crate::gate::lock;
 
 pub const RECEIVE: usize = 0;
 const QUEUE_SIZES: [u16; 2] = [64, 64];
@@ -29,7 +30,7 @@ struct Shared {
 
 impl Line {
     fn with<R>(&self, act: impl FnOnce(&mut Shared) -> R) -> R {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut lock(&self.0))
     }
 
     /// Connects the console to a program, which replaces an earlier one.
@@ -37,8 +38,8 @@ impl Line {
         self.with(|shared| shared.client = Some(client));
     }
 
-    /// How much input there is still room for.
-    pub fn room(&self) -> usize {
+    /// How many bytes of input can still be taken.
+    pub fn free(&self) -> usize {
         self.with(|shared| MAX_INPUT.saturating_sub(shared.input.len()))
     }
 
@@ -46,14 +47,14 @@ impl Line {
     pub fn receive(&self) -> bool {
         self.with(|shared| {
             let mut bytes = [0; 512];
-            let room = MAX_INPUT
+            let free = MAX_INPUT
                 .saturating_sub(shared.input.len())
                 .min(bytes.len());
             let Some(client) = &mut shared.client else {
                 return false;
             };
-            match client.take(room as u64).read(&mut bytes) {
-                Ok(0) if room > 0 => shared.client = None,
+            match client.take(free as u64).read(&mut bytes) {
+                Ok(0) if free > 0 => shared.client = None,
                 Ok(count) => shared.input.extend(bytes.iter().take(count)),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => shared.client = None,
@@ -99,7 +100,10 @@ impl Device for Console {
     ) -> Result<bool, Error> {
         let mut used = false;
         self.line.with(|shared| {
-            while index != RECEIVE || !shared.input.is_empty() {
+            for _ in 0..queue.size() {
+                if index == RECEIVE && shared.input.is_empty() {
+                    break;
+                }
                 let Some(chain) = queue.pop_descriptor_chain(memory) else {
                     break;
                 };
@@ -136,8 +140,7 @@ impl Device for Console {
         let DeviceState::Console { input } = state else {
             bail!("it is no console in the state");
         };
-        self.line
-            .with(|shared| shared.input.extend(input.iter().take(MAX_INPUT)));
+        self.line.with(|shared| shared.input.extend(input));
         Ok(())
     }
 }

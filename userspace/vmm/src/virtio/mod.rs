@@ -5,7 +5,7 @@
 pub mod block;
 pub mod console;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use anyhow::{ensure, Context, Result};
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,10 @@ pub trait Device: Send {
     fn queue_sizes(&self) -> &'static [u16];
 
     /// Does what the driver asks for in queue `index`, and returns whether any buffer was used.
+    ///
+    /// Takes at most as many requests as the queue has entries. More are there only if the
+    /// driver has added them meanwhile, and it will notify the device of those. A guest that
+    /// adds requests all the time can thus not keep its vCPU from being stopped.
     fn process(
         &mut self,
         index: usize,
@@ -140,7 +144,11 @@ pub struct VirtioState {
 impl VirtioState {
     /// Whether the numbers are those that a device can have.
     pub fn is_valid(&self) -> bool {
-        self.rings.len() <= MAX_QUEUES
+        let input = match &self.device {
+            DeviceState::Console { input } => input.len(),
+            DeviceState::Block { .. } => 0,
+        };
+        self.rings.len() <= MAX_QUEUES && input <= console::MAX_INPUT
     }
 }
 
@@ -182,6 +190,11 @@ impl Transport {
             "a virtio device has {} queues in the state, not {}",
             state.rings.len(),
             sizes.len()
+        );
+        let lacking = state.registers.driver_features & !self.features();
+        ensure!(
+            lacking == 0 || state.registers.status & STATUS_FEATURES_OK == 0,
+            "the driver uses features {lacking:#x} of a virtio device, which this one lacks"
         );
         self.device.restore(&state.device)?;
         self.registers = state.registers;

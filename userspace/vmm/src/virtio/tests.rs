@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The devices against a driver that is played here.
 
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use virtio_queue::desc::{split::Descriptor, RawDescriptor};
@@ -12,13 +16,31 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::block::Block;
 use super::console::{Console, Line};
-use super::{Device, DeviceState, Ring};
+use super::{
+    Device, DeviceState, Registers, Ring, Transport, VirtioState, INTERRUPT_CONFIG,
+    INTERRUPT_QUEUE, STATUS_NEEDS_RESET,
+};
+use crate::bus::Interrupt;
+
+/// A state that no device made.
+pub fn example() -> VirtioState {
+    VirtioState {
+        registers: Registers {
+            status: 0xf,
+            ..Default::default()
+        },
+        rings: vec![Ring::save(&Queue::new(64).unwrap()); 2],
+        device: DeviceState::Console {
+            input: b"input".to_vec(),
+        },
+    }
+}
 
 const DESCRIPTOR_WRITE: u16 = 2;
 const DATA: u64 = 0x10_0000;
 const STEP: u64 = 0x1_0000;
 
-/// A part of a request: bytes for the device, or room that it may write to.
+/// A part of a request: bytes for the device, or the size of a buffer that it may write to.
 #[derive(Clone, Debug)]
 enum Part {
     Out(Vec<u8>),
@@ -64,10 +86,14 @@ fn request(device: &mut dyn Device, index: usize, parts: &[Part]) -> Option<(Vec
     Some((written.collect(), used.len()))
 }
 
-fn disk(sectors: u64) -> Block {
+fn disk_file(sectors: u64) -> File {
     let file = rustix::fs::memfd_create("disk", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&file, sectors * 512 + 100).unwrap();
-    Block::new(file.into()).unwrap()
+    file.into()
+}
+
+fn disk(sectors: u64) -> Block {
+    Block::new(disk_file(sectors)).unwrap()
 }
 
 fn header(kind: u32, sector: u64) -> Part {
@@ -142,7 +168,7 @@ fn a_console_passes_bytes_on() {
 
     client.write_all(b"answer").unwrap();
     assert!(line.receive());
-    // What the guest has no room for crosses the kexec.
+    // What does not fit into the guest's buffers crosses the kexec.
     let (written, length) = request(&mut console, 0, &[Part::In(2)]).unwrap();
     assert_eq!((written[0].as_slice(), length), (&b"an"[..], 2));
     let state = console.save().unwrap();
@@ -168,53 +194,256 @@ fn rings_are_checked() {
     assert!(ring.restore(64).is_err());
 }
 
-fn part() -> impl Strategy<Value = Part> {
+/// A driver that uses the registers, and memory as it likes.
+struct Driver {
+    transport: Transport,
+    interrupts: Arc<AtomicUsize>,
+    memory: GuestMemoryMmap,
+}
+
+const TABLE: u64 = 0x1000;
+const AVAILABLE: u64 = 0x2000;
+const USED: u64 = 0x3000;
+const MEMORY_SIZE: usize = 0x1_0000;
+
+impl Driver {
+    fn new(device: impl Device + 'static) -> Self {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_SIZE)]).unwrap();
+        let interrupts = Arc::default();
+        let interrupt = Interrupt::counter(&interrupts);
+        Self {
+            transport: Transport::new(Box::new(device), interrupt, memory.clone()).unwrap(),
+            interrupts,
+            memory,
+        }
+    }
+
+    fn set(&mut self, offset: u64, value: u32) {
+        self.transport.write(offset, &value.to_le_bytes());
+    }
+
+    fn get(&mut self, offset: u64) -> u32 {
+        let mut bytes = [0; 4];
+        self.transport.read(offset, &mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    /// Brings the device up, with 16 entries in queue `index`.
+    fn start(&mut self, index: u32, available: u64) {
+        for (offset, value) in [
+            (0x70, 1),
+            (0x70, 2),
+            (0x24, 1),
+            (0x20, 1),
+            (0x70, 8),
+            (0x30, index),
+            (0x38, 16),
+            (0x80, TABLE as u32),
+            (0x90, available as u32),
+            (0xa0, USED as u32),
+            (0x44, 1),
+            (0x70, 4),
+        ] {
+            self.set(offset, value);
+        }
+        assert_eq!(self.get(0x70), 0xf);
+    }
+
+    fn write(&self, address: u64, bytes: &[u8]) {
+        self.memory
+            .write_slice(bytes, GuestAddress(address))
+            .unwrap();
+    }
+
+    fn descriptor(&self, index: u64, (address, length, flags, next): (u64, u32, u16, u16)) {
+        let (address, length) = (address.to_le_bytes(), length.to_le_bytes());
+        let rest = [flags.to_le_bytes(), next.to_le_bytes()].concat();
+        self.write(TABLE + 16 * index, &[&address[..], &length, &rest].concat());
+    }
+
+    fn used(&self) -> u16 {
+        self.memory.read_obj(GuestAddress(USED + 2)).unwrap()
+    }
+}
+
+/// Where a request is.
+const REQUEST: u64 = 0x8000;
+
+/// Each request reads the next one from the disk, and makes it available.
+#[test]
+fn a_queue_that_fills_itself_does_not_keep_the_device_busy() {
+    let file = disk_file(1000);
+    let request = |sector: u64, available: u64| {
+        let header = [&[0; 8][..], &sector.to_le_bytes()].concat();
+        [&header[..], &[0; 2], &(available as u16).to_le_bytes()].concat()
+    };
+    for sector in 0..1000 {
+        let next = request(sector + 1, sector + 2);
+        file.write_all_at(&next, sector * 512).unwrap();
+    }
+    let mut driver = Driver::new(Block::new(file).unwrap());
+    driver.start(0, REQUEST + 16);
+    driver.descriptor(0, (REQUEST, 16, 1, 1));
+    driver.descriptor(1, (REQUEST, 512, 3, 2));
+    driver.descriptor(2, (0x9000, 1, DESCRIPTOR_WRITE, 0));
+    driver.write(REQUEST, &request(0, 1));
+    driver.set(0x50, 0);
+    assert_eq!(driver.used(), 16);
+    driver.set(0x50, 0);
+    assert_eq!(driver.used(), 32);
+    assert_eq!(driver.interrupts.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_device_stops_at_a_damaged_queue_until_it_is_reset() {
+    let mut driver = Driver::new(disk(64));
+    let good = |driver: &mut Driver| {
+        driver.start(0, AVAILABLE);
+        driver.descriptor(0, (0x4000, 16, 1, 1));
+        driver.descriptor(1, (0x5000, 1, DESCRIPTOR_WRITE, 0));
+        driver.write(0x4000, &[4, 0, 0, 0]);
+        driver.write(AVAILABLE, &[0, 0, 1, 0]);
+        driver.write(USED, &[0; 4]);
+    };
+    for damage in [
+        (u64::MAX - 10, 100, DESCRIPTOR_WRITE, 0),
+        (MEMORY_SIZE as u64 - 1, 2, DESCRIPTOR_WRITE, 0),
+        (0x5000, 1, 0, 0),
+        (0x5000, 0, DESCRIPTOR_WRITE, 0),
+    ] {
+        let before = driver.interrupts.load(Ordering::SeqCst);
+        good(&mut driver);
+        driver.descriptor(1, damage);
+        driver.set(0x50, 0);
+        assert_eq!(driver.get(0x70), 0xf | STATUS_NEEDS_RESET, "{damage:?}");
+        assert_eq!(driver.get(0x60), INTERRUPT_CONFIG);
+        // What comes next is not served.
+        driver.descriptor(1, (0x5000, 1, DESCRIPTOR_WRITE, 0));
+        driver.write(AVAILABLE, &[0, 0, 2, 0, 0, 0, 0, 0]);
+        driver.set(0x50, 0);
+        assert_eq!(driver.used(), 0);
+        assert_eq!(driver.interrupts.load(Ordering::SeqCst), before + 1);
+
+        driver.set(0x70, 0);
+        good(&mut driver);
+        driver.set(0x50, 0);
+        assert_eq!(driver.get(0x60), INTERRUPT_QUEUE);
+        driver.set(0x64, INTERRUPT_QUEUE);
+        assert_eq!(driver.get(0x60), 0);
+        driver.set(0x70, 0);
+    }
+}
+
+#[test]
+fn registers_cross() {
+    let mut driver = Driver::new(disk(64));
+    driver.start(0, AVAILABLE);
+    let state = driver.transport.save().unwrap();
+    let mut other = Driver::new(disk(64));
+    other.transport.restore(&state).unwrap();
+    assert_eq!(
+        format!("{:?}", other.transport.save().unwrap()),
+        format!("{state:?}")
+    );
+    assert_eq!(other.get(0x70), 0xf);
+
+    let refused = |change: &dyn Fn(&mut VirtioState)| {
+        let mut state = state.clone();
+        change(&mut state);
+        Driver::new(disk(64)).transport.restore(&state).is_err()
+    };
+    assert!(!refused(&|_| ()));
+    assert!(refused(&|state| state.rings.clear()));
+    assert!(refused(&|state| state.rings[0].size = 3));
+    assert!(refused(&|state| state.registers.driver_features |= 1 << 5));
+    assert!(refused(&|state| state.device = example().device));
+}
+
+#[test]
+fn states_are_bounded() {
+    assert!(example().is_valid());
+    let mut state = example();
+    state.rings.push(state.rings[0]);
+    assert!(!state.is_valid());
+    state.rings.clear();
+    state.device = DeviceState::Console {
+        input: vec![0; super::console::MAX_INPUT + 1],
+    };
+    assert!(!state.is_valid());
+}
+
+/// What a driver may do.
+#[derive(Clone, Debug)]
+enum Act {
+    Set(u64, u32),
+    Get(u64, usize),
+    Descriptor(u64, (u64, u32, u16, u16)),
+    Available(u16, Vec<u8>),
+    Header(u8, u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let address = || prop_oneof![8 => 0..0x1_1000_u64, 1 => any::<u64>()];
+    let length = prop_oneof![8 => 0..0x3000_u32, 1 => any::<u32>()];
+    let value = prop_oneof![
+        4 => 0..16_u32,
+        2 => (0..0x1000_u32).prop_map(|page| page << 4),
+        1 => any::<u32>(),
+    ];
     prop_oneof![
-        proptest::collection::vec(any::<u8>(), 1..600).prop_map(Part::Out),
-        (1..600_usize).prop_map(Part::In),
+        2 => ((0..0x42_u64).prop_map(|register| 4 * register), value)
+            .prop_map(|(offset, value)| Act::Set(offset, value)),
+        3 => (0..3_u32).prop_map(|queue| Act::Set(0x50, queue)),
+        1 => (0..0x200_u64, 0..9_usize).prop_map(|(offset, length)| Act::Get(offset, length)),
+        4 => (0..16_u64, (address(), length, 0..8_u16, 0..18_u16))
+            .prop_map(|(index, parts)| Act::Descriptor(index, parts)),
+        2 => (0..64_u16, proptest::collection::vec(0..18_u8, 16))
+            .prop_map(|(index, heads)| Act::Available(index, heads)),
+        1 => (0..10_u8, 0..70_u64).prop_map(|(kind, sector)| Act::Header(kind, sector)),
     ]
 }
 
 proptest! {
-    /// A driver may send anything.
+    /// A driver may do anything, at any time.
     #[test]
-    fn no_request_makes_a_device_panic(
-        begin in prop_oneof![
-            (0..10_u32, 0..70_u64).prop_map(|(kind, sector)| header(kind, sector)),
-            part(),
-        ],
-        rest in proptest::collection::vec(part(), 0..5),
+    fn no_driver_makes_a_device_panic(
+        block: bool,
+        queue in 0..2_u32,
+        acts in proptest::collection::vec(act(), 1..60),
     ) {
-        let parts = [&[begin][..], &rest].concat();
-        // The parts that a device reads come first.
-        let (mut outs, ins): (Vec<_>, Vec<_>) =
-            parts.into_iter().partition(|part| matches!(part, Part::Out(_)));
-        outs.extend(ins);
-        let mut disk = disk(64);
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 2 << 20)]).unwrap();
-        let driver = MockSplitQueue::new(&memory, 16);
-        let descriptors: Vec<RawDescriptor> = (0..)
-            .zip(&outs)
-            .map(|(number, part)| {
-                let address = DATA + number * STEP;
-                match part {
-                    Part::Out(bytes) => {
-                        memory.write_slice(bytes, GuestAddress(address)).unwrap();
-                        Descriptor::new(address, bytes.len() as u32, 0, 0).into()
-                    }
-                    Part::In(length) =>
-                        Descriptor::new(address, *length as u32, DESCRIPTOR_WRITE, 0).into(),
-                }
-            })
-            .collect();
-        driver.build_desc_chain(&descriptors).unwrap();
-        for index in [0, 1] {
-            let mut queue: Queue = driver.create_queue().unwrap();
-            let _ = disk.process(0, &mut queue, &memory);
+        let mut driver = if block {
+            Driver::new(disk(64))
+        } else {
             let mut console = Console::new(Line::default());
-            console.restore(&DeviceState::Console { input: vec![7; 100] }).unwrap();
-            let mut queue: Queue = driver.create_queue().unwrap();
-            let _ = console.process(index, &mut queue, &memory);
+            console.restore(&DeviceState::Console { input: vec![7; 1000] }).unwrap();
+            Driver::new(console)
+        };
+        driver.start(queue, AVAILABLE);
+        for act in acts {
+            match act {
+                Act::Set(offset, value) => driver.set(offset, value),
+                Act::Get(offset, length) => driver.transport.read(offset, &mut vec![0; length]),
+                Act::Descriptor(index, parts) => driver.descriptor(index, parts),
+                Act::Available(index, heads) => {
+                    driver.write(AVAILABLE + 2, &index.to_le_bytes());
+                    for (entry, head) in (0..).zip(heads) {
+                        driver.write(AVAILABLE + 4 + 2 * entry, &[head, 0]);
+                    }
+                }
+                Act::Header(kind, sector) => {
+                    driver.write(REQUEST, &[&[kind, 0, 0, 0, 0, 0, 0, 0][..], &sector.to_le_bytes()].concat());
+                    driver.descriptor(0, (REQUEST, 16, 1, 1));
+                }
+            }
         }
+        // What it has become can cross.
+        let state = driver.transport.save().unwrap();
+        let mut next = if block {
+            Driver::new(disk(64))
+        } else {
+            Driver::new(Console::new(Line::default()))
+        };
+        prop_assert!(next.transport.restore(&state).is_ok());
+        next.set(0x50, queue);
     }
 }

@@ -193,7 +193,7 @@ damaged_states()
 	done
 	head -c $((size / 2)) /tmp/state >/tmp/damaged
 	refuse_state /tmp/damaged "bytes, and needs" || return 1
-	refuse_state /bin/busybox "is not a state file" || return 1
+	refuse_state /lib/guest.sh "is not a state file" || return 1
 	# That of an earlier suspend, whose memory has changed since then.
 	[ ! -f $KEPT/state.refused ] ||
 		refuse_state $KEPT/state.refused "the state is that of suspend"

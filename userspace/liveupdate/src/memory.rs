@@ -82,6 +82,10 @@ impl Options {
 
     /// Makes the memfd. It can be sealed, cannot be executed, and has no data yet.
     ///
+    /// Its mode forbids to execute it, and no seal: the C orchestrator of Linux 7.3 adds
+    /// `F_SEAL_EXEC` to a new memfd whose mode allows it, and then the kernel seals the memory
+    /// against writing too. Only where `vm.memfd_noexec` is 2 the memfd has that seal.
+    ///
     /// # Errors
     ///
     /// Those of `memfd_create(2)` and `ftruncate(2)`.
@@ -91,11 +95,18 @@ impl Options {
             PageSize::Huge2M => MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB,
             PageSize::Huge1G => MemfdFlags::HUGETLB | MemfdFlags::HUGE_1GB,
         };
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
-        let fd = rustix::fs::memfd_create(self.name.as_str(), flags | huge)
-            .map_err(|errno| Error::new(Operation::CreateMemory, errno))?;
-        rustix::fs::ftruncate(&fd, self.size)
-            .map_err(|errno| Error::new(Operation::CreateMemory, errno))?;
+        let create = |executable| {
+            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | executable | huge;
+            rustix::fs::memfd_create(self.name.as_str(), flags)
+        };
+        let error = |errno| Error::new(Operation::CreateMemory, errno);
+        let fd = match create(MemfdFlags::EXEC) {
+            Err(Errno::ACCESS) => create(MemfdFlags::NOEXEC_SEAL),
+            result => result,
+        }
+        .map_err(error)?;
+        rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR).map_err(error)?;
+        rustix::fs::ftruncate(&fd, self.size).map_err(error)?;
         Ok(fd)
     }
 }

@@ -278,3 +278,87 @@ impl Drop for Mapping {
         let _ = unsafe { rustix::mm::munmap(self.reserved, self.len) };
     }
 }
+
+/// Reads an option of a socket whose value is a number.
+#[cfg(feature = "agent")]
+fn peer_option(
+    socket: BorrowedFd<'_>,
+    option: core::ffi::c_int,
+    value: *mut core::ffi::c_void,
+    len: usize,
+) -> Result<usize> {
+    let mut len = libc::socklen_t::try_from(len).map_err(|_| Errno::INVAL)?;
+    // SAFETY: The callers pass a buffer of `len` bytes that nothing else refers to. The kernel
+    // writes at most these, and the new length to `len`.
+    let status = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            value,
+            &raw mut len,
+        )
+    };
+    if status == 0 {
+        return Ok(len as usize);
+    }
+    let error = std::io::Error::last_os_error();
+    Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// Returns the supplementary groups that the peer of a Unix socket had when it connected.
+#[cfg(feature = "agent")]
+pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> Result<Vec<u32>> {
+    // NGROUPS_MAX, which no process can exceed.
+    let mut groups = vec![0_u32; 65536];
+    let bytes = peer_option(
+        socket,
+        libc::SO_PEERGROUPS,
+        groups.as_mut_ptr().cast(),
+        groups.len() * size_of::<u32>(),
+    )?;
+    groups.truncate(bytes / size_of::<u32>());
+    Ok(groups)
+}
+
+/// Returns a pidfd of the process that connected a Unix socket.
+#[cfg(feature = "agent")]
+pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let mut fd: i32 = -1;
+    peer_option(
+        socket,
+        libc::SO_PEERPIDFD,
+        (&raw mut fd).cast(),
+        size_of::<i32>(),
+    )?;
+    own(fd)
+}
+
+/// Takes the file descriptors that a service manager has passed to this process, as
+/// `sd_listen_fds(3)` tells. None of them is taken twice: every call after the first one returns
+/// nothing.
+#[cfg(feature = "agent")]
+pub(crate) fn take_inherited(count: i32) -> Vec<OwnedFd> {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    /// `SD_LISTEN_FDS_START`
+    const FIRST: i32 = 3;
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    (FIRST..FIRST.saturating_add(count))
+        .map_while(|fd| {
+            // SAFETY: This only asks for flags of a number; a number that is not open fails.
+            let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+            if flags < 0 {
+                return None;
+            }
+            // SAFETY: The environment says that these were passed to this very process for it
+            // to take, they are open, and this code runs once.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
+            Some(fd)
+        })
+        .collect()
+}

@@ -84,10 +84,12 @@ fn retrieve_list(
             return Ok(Owners::none());
         }
     };
-    let Some(owners) = Owners::load(fd) else {
+    let Some(mut owners) = Owners::load(fd) else {
         tracing::error!("the list of owners is damaged: all sessions belong to root");
         return Ok(Owners::none());
     };
+    // What an agent kept in the previous kernel, this one has not retrieved yet.
+    owners.set_kept(None, false)?;
     if let Some(file) = owners.file() {
         let copy = file
             .try_clone_to_owned()

@@ -101,6 +101,20 @@ impl Owners {
         self.write(list)
     }
 
+    /// Notes for a session, if it is there, or for all, whether the agent has it.
+    pub fn set_kept(&mut self, only: Option<&SessionName>, kept: bool) -> Result<(), Failed> {
+        let mut list = self.list.clone();
+        for (name, owner) in &mut list {
+            if only.is_none_or(|only| only == name) {
+                owner.kept = kept;
+            }
+        }
+        if list == self.list {
+            return Ok(());
+        }
+        self.write(list)
+    }
+
     /// Removes sessions. If that fails, nothing has changed.
     pub fn retain(&mut self, stays: impl Fn(&SessionName, &Owner) -> bool) -> Result<(), Failed> {
         let mut list = self.list.clone();

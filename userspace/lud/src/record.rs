@@ -20,7 +20,7 @@
 //!   entry:
 //!      0  name       64  filled up with zeroes
 //!     64  user        4
-//!     68  flags       4  bit 0: the agent keeps the session
+//!     68  flags       4  bit 0: the agent keeps the session, so it is in the store
 //! ```
 //!
 //! Numbers are little-endian. Names are in ascending order, and none is there twice. Whatever is
@@ -49,7 +49,7 @@ const KEPT: u32 = 1;
 pub struct Owner {
     /// The user.
     pub uid: u32,
-    /// Whether the agent keeps the session.
+    /// Whether the agent keeps the session. An incoming one is kept from when it is retrieved.
     pub kept: bool,
 }
 

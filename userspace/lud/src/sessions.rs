@@ -149,14 +149,17 @@ impl Sessions {
     /// Removes owners whose session ended with an earlier agent, and enters owners for sessions
     /// that have none.
     fn reconcile(&mut self) {
+        for side in [&mut self.outgoing, &mut self.incoming] {
+            let held = &side.held;
+            let result = side
+                .owners
+                .retain(|name, owner| !owner.kept || held.contains_key(name));
+            if let Err(failed) = result {
+                tracing::error!("{failed}");
+            }
+        }
         let side = &mut self.outgoing;
         let held = &side.held;
-        let result = side
-            .owners
-            .retain(|name, owner| !owner.kept || held.contains_key(name));
-        if let Err(failed) = result {
-            tracing::error!("{failed}");
-        }
         let unknown: Vec<SessionName> = held
             .keys()
             .filter(|name| side.owners.get(name).is_none())
@@ -294,7 +297,14 @@ impl Sessions {
         grant: Grant,
         name: &SessionName,
     ) -> Result<OwnedFd, Refusal> {
-        self.incoming.check_owner(who, grant, name)?;
+        if self.incoming.owners.get(name).is_some() {
+            self.incoming.check_owner(who, grant, name)?;
+        } else if !may_use(who, grant, 0) {
+            // The kernel cannot be asked whether there is one without taking it.
+            return Err(absent(
+                "the previous kernel has handed over no such session of this user",
+            ));
+        }
         if !self.incoming.held.contains_key(name) {
             match self.orchestrator.retrieve(name) {
                 Ok(fd) => {
@@ -321,6 +331,9 @@ impl Sessions {
                 .map_err(by_agent)?;
             held.stored = true;
             point("retrieve-stored");
+            if let Err(failed) = self.incoming.owners.set_kept(Some(name), true) {
+                tracing::error!("session \"{name}\": {failed}");
+            }
         }
         duplicate(&held.fd).map_err(by_agent)
     }

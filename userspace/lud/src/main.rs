@@ -2,10 +2,10 @@
 
 //! The agent `lud`: it owns `/dev/liveupdate`, and hands sessions to programs.
 //!
-//! [`server`] talks to programs, [`policy`] decides what they may do, [`sessions`] has the
-//! sessions, [`owners`] is the list of their owners that crosses kexec, and [`store`] puts every
-//! file descriptor where a restarted agent finds it. Everything reaches the kernel through the
-//! trait [`device::Orchestrator`].
+//! [`server`] waits for programs, [`requests`] answers them, [`policy`] decides what they may do,
+//! [`sessions`] has the sessions, [`owners`] is the list of their owners that crosses kexec, and
+//! [`store`] puts every file descriptor where a restarted agent finds it. Everything reaches the
+//! kernel through the trait [`device::Orchestrator`].
 
 #![cfg_attr(test, allow(clippy::expect_used))]
 
@@ -23,6 +23,7 @@ mod point;
 mod policy;
 mod record;
 mod refusal;
+mod requests;
 mod rules;
 mod server;
 mod sessions;

@@ -7,23 +7,17 @@
 //! disconnected. If there are too many connections, the one that has been silent for longest
 //! goes, so a new one is always accepted.
 
-use crate::own;
 use crate::peer;
-use crate::point::point;
-use crate::policy::{Denied, Grant, Policy, Verb, Who};
-use crate::refusal::refuse;
+use crate::policy::{Policy, Who};
+use crate::requests;
 use crate::rules;
 use crate::sessions::Sessions;
 use crate::signals::Signals;
 use anyhow::{Context, Result};
-use liveupdate::agent::protocol::{
-    self, Answer, Cause, Command, Malformed, Refusal, Reply, Request, LIST_LEN,
-};
-use liveupdate::SessionName;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags};
-use std::os::fd::{AsFd, OwnedFd};
+use rustix::net::SocketFlags;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -188,135 +182,7 @@ impl Server {
                 return true;
             }
             connection.heard = Instant::now();
-            answer(connection, policy, sessions)
+            requests::answer(&connection.socket, &connection.who, policy, sessions)
         });
     }
-}
-
-/// Reads one request and answers it. Returns whether the connection goes on.
-fn answer(connection: &Connection, policy: &Policy, sessions: &mut Sessions) -> bool {
-    let request = match protocol::receive(&connection.socket, RecvFlags::DONTWAIT) {
-        Ok((bytes, _)) if bytes.is_empty() => return false,
-        Ok((bytes, _)) => protocol::decode::<Request>(&bytes),
-        Err(Errno::AGAIN | Errno::INTR) => return true,
-        Err(Errno::MSGSIZE) => Err(Malformed::TooLong),
-        Err(_) => return false,
-    };
-    let who = &connection.who;
-    let (answer, fd, undelivered) = match request {
-        Ok(request) => match carry_out(&request.command, who, policy, sessions) {
-            Ok((answer, fd)) => {
-                let created = match request.command {
-                    Command::Create { name } => Some(name),
-                    _ => None,
-                };
-                (answer, fd, created)
-            }
-            Err(refusal) => {
-                tracing::info!(
-                    "refuses {} to user {}, process {}: {}",
-                    described(&request.command),
-                    who.uid,
-                    who.pid,
-                    refusal.sentence
-                );
-                (Answer::Refused(refusal), None, None)
-            }
-        },
-        Err(malformed) => {
-            tracing::info!("user {}, process {}: {malformed}", who.uid, who.pid);
-            let refusal = refuse(Cause::Malformed, Errno::PROTO, malformed.to_string());
-            (Answer::Refused(refusal), None, None)
-        }
-    };
-    let sent = protocol::encode(&Reply::new(answer))
-        .map_err(|_| Errno::MSGSIZE)
-        .and_then(|reply| {
-            let fd = fd.as_ref().map(AsFd::as_fd);
-            protocol::send(&connection.socket, &reply, fd, SendFlags::DONTWAIT)
-        });
-    point("answered");
-    if let Err(errno) = sent {
-        tracing::debug!("process {} does not take its answer: {errno}", who.pid);
-        drop(fd);
-        if let Some(name) = undelivered {
-            sessions.undelivered(&name);
-        }
-        return false;
-    }
-    true
-}
-
-fn described(command: &Command) -> String {
-    let (verb, name) = match command {
-        Command::Create { name } => ("create", name),
-        Command::Open { name } => ("open", name),
-        Command::Retrieve { name } => ("retrieve", name),
-        Command::Discard { name } => ("discard", name),
-        Command::Release { name } => ("release", name),
-        Command::List { .. } => return "list".to_owned(),
-    };
-    format!("{verb} \"{name}\"")
-}
-
-/// Asks the policy, and refuses the agent's own name.
-fn allowed(policy: &Policy, who: &Who, verb: Verb, name: &SessionName) -> Result<Grant, Refusal> {
-    if name.as_bytes() == own::NAME.as_bytes() {
-        let sentence = format!("the name \"{name}\" is that of the agent's own session");
-        return Err(refuse(Cause::Policy, Errno::ACCESS, sentence));
-    }
-    policy
-        .decide(who, verb, name.as_bytes())
-        .map_err(|denied: Denied| {
-            let sentence = format!("user {} may not {verb} \"{name}\": {denied}", who.uid);
-            refuse(Cause::Policy, Errno::ACCESS, sentence)
-        })
-}
-
-/// Does what a program asks for.
-fn carry_out(
-    command: &Command,
-    who: &Who,
-    policy: &Policy,
-    sessions: &mut Sessions,
-) -> Result<(Answer, Option<OwnedFd>), Refusal> {
-    let session = |fd| Ok((Answer::Session, Some(fd)));
-    let (done, answer) = match command {
-        Command::Create { name } => {
-            let grant = allowed(policy, who, Verb::Create, name)?;
-            let fd = sessions.create(who, grant, name)?;
-            ("creates", session(fd))
-        }
-        Command::Open { name } => {
-            let grant = allowed(policy, who, Verb::Create, name)?;
-            ("opens", session(sessions.open(who, grant, name)?))
-        }
-        Command::Retrieve { name } => {
-            let grant = allowed(policy, who, Verb::Retrieve, name)?;
-            ("retrieves", session(sessions.retrieve(who, grant, name)?))
-        }
-        Command::Discard { name } => {
-            let grant = allowed(policy, who, Verb::Discard, name)?;
-            sessions.discard(who, grant, name)?;
-            ("discards", Ok((Answer::Done, None)))
-        }
-        Command::Release { name } => {
-            let grant = allowed(policy, who, Verb::Retrieve, name)?;
-            sessions.release(who, grant, name)?;
-            ("releases", Ok((Answer::Done, None)))
-        }
-        Command::List { after } => {
-            let visible = |name: &SessionName| policy.decide(who, Verb::List, name.as_bytes()).ok();
-            let (sessions, more) = sessions.list(who, *after, LIST_LEN, visible);
-            return Ok((Answer::Sessions { sessions, more }, None));
-        }
-    };
-    tracing::info!(
-        "user {}, process {} {done}: {}",
-        who.uid,
-        who.pid,
-        described(command)
-    );
-    sessions.say_status();
-    answer
 }

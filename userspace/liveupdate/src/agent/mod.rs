@@ -49,10 +49,14 @@
 //! [`open_session`](Agent::open_session), and creates the session if there is none. All other
 //! calls can be repeated.
 
+mod host;
 pub mod protocol;
 pub mod server;
+mod wire;
 
-use crate::{Device, Error, IncomingSession, Operation, OutgoingSession, Reason, SessionName};
+use crate::{Error, IncomingSession, Operation, OutgoingSession, SessionName};
+pub use host::Host;
+
 use protocol::{Answer, Command, Entry, Reply, Request, MAX_SENTENCE};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_timeout, Timeout};
@@ -82,7 +86,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`AgentAbsent`](Reason::AgentAbsent) if nobody listens.
+    /// [`AgentAbsent`](crate::Reason::AgentAbsent) if nobody listens.
     pub fn connect() -> Result<Self, Error> {
         Self::connect_path(Self::PATH)
     }
@@ -104,9 +108,9 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`Permission`](Reason::Permission) if the policy of the agent does not allow it,
-    /// [`NoSpace`](Reason::NoSpace) if the user has too many, and those of
-    /// [`Device::create_session`].
+    /// [`Permission`](crate::Reason::Permission) if the policy of the agent does not allow it,
+    /// [`NoSpace`](crate::Reason::NoSpace) if the user has too many, and those of
+    /// [`Device::create_session`](crate::Device::create_session).
     pub fn create_session(&self, name: &SessionName) -> Result<OutgoingSession, Error> {
         let fd = self.session(
             Operation::CreateSession,
@@ -123,8 +127,8 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`SessionAbsent`](Reason::SessionAbsent) if the agent keeps none of that name,
-    /// [`Permission`](Reason::Permission) if it belongs to another user.
+    /// [`SessionAbsent`](crate::Reason::SessionAbsent) if the agent keeps none of that name,
+    /// [`Permission`](crate::Reason::Permission) if it belongs to another user.
     pub fn open_session(&self, name: &SessionName) -> Result<OutgoingSession, Error> {
         let fd = self.session(Operation::OpenSession, name, Command::Open { name: *name })?;
         OutgoingSession::try_from(fd)
@@ -137,8 +141,8 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`Permission`](Reason::Permission) if it belongs to another user, or the policy does not
-    /// allow it, and those of [`Device::retrieve_session`].
+    /// [`Permission`](crate::Reason::Permission) if it belongs to another user, or the policy does not
+    /// allow it, and those of [`Device::retrieve_session`](crate::Device::retrieve_session).
     pub fn retrieve_session(&self, name: &SessionName) -> Result<IncomingSession, Error> {
         let command = Command::Retrieve { name: *name };
         let fd = self.session(Operation::RetrieveSession, name, command)?;
@@ -152,7 +156,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`SessionAbsent`](Reason::SessionAbsent), [`Permission`](Reason::Permission).
+    /// [`SessionAbsent`](crate::Reason::SessionAbsent), [`Permission`](crate::Reason::Permission).
     pub fn discard(&self, name: &SessionName) -> Result<(), Error> {
         self.done(
             Operation::DiscardSession,
@@ -166,8 +170,8 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`SessionAbsent`](Reason::SessionAbsent) if it was not retrieved,
-    /// [`Permission`](Reason::Permission).
+    /// [`SessionAbsent`](crate::Reason::SessionAbsent) if it was not retrieved,
+    /// [`Permission`](crate::Reason::Permission).
     pub fn release(&self, name: &SessionName) -> Result<(), Error> {
         self.done(
             Operation::ReleaseSession,
@@ -350,101 +354,16 @@ fn bounded(sentence: &str) -> String {
     text
 }
 
-/// Where sessions come from: the device if this program can open it, else the agent.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Host {
-    /// The device.
-    Device(Device),
-    /// The agent.
-    Agent(Agent),
-}
-
-impl Host {
-    /// Opens the device, or else connects to the agent.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Device::open`] if no agent listens.
-    pub fn open() -> Result<Self, Error> {
-        Self::open_paths(Device::PATH, Agent::PATH)
-    }
-
-    /// The same with other paths of device and agent.
-    ///
-    /// # Errors
-    ///
-    /// As [`Host::open`].
-    pub fn open_paths(device: impl AsRef<Path>, agent: impl AsRef<Path>) -> Result<Self, Error> {
-        let error = match Device::open_path(device) {
-            Ok(device) => return Ok(Self::Device(device)),
-            Err(error) => error,
-        };
-        match error.reason() {
-            Reason::DeviceAbsent | Reason::DeviceBusy | Reason::Permission => {
-                match Agent::connect_path(agent) {
-                    Ok(agent) => Ok(Self::Agent(agent)),
-                    Err(absent) if absent.reason() == Reason::AgentAbsent => Err(error),
-                    Err(other) => Err(other),
-                }
-            }
-            _ => Err(error),
-        }
-    }
-
-    /// Creates a session for the next kernel.
-    ///
-    /// # Errors
-    ///
-    /// As [`Device::create_session`] or [`Agent::create_session`].
-    pub fn create_session(&self, name: &SessionName) -> Result<OutgoingSession, Error> {
-        match self {
-            Self::Device(device) => device.create_session(name),
-            Self::Agent(agent) => agent.create_session(name),
-        }
-    }
-
-    /// Retrieves a session of the previous kernel.
-    ///
-    /// # Errors
-    ///
-    /// As [`Device::retrieve_session`] or [`Agent::retrieve_session`].
-    pub fn retrieve_session(&self, name: &SessionName) -> Result<IncomingSession, Error> {
-        match self {
-            Self::Device(device) => device.retrieve_session(name),
-            Self::Agent(agent) => agent.retrieve_session(name),
-        }
-    }
-
-    /// Finishes a session that came from here.
-    ///
-    /// # Errors
-    ///
-    /// As [`IncomingSession::finish`] or [`Agent::finish`].
-    pub fn finish_session(&self, session: IncomingSession) -> Result<(), Error> {
-        match self {
-            Self::Device(_) => session.finish().map_err(Error::from),
-            Self::Agent(agent) => agent.finish(session),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Reason;
 
     #[test]
     fn an_absent_agent_is_told_from_other_errors() {
         let error = Agent::connect_path("/nonexistent/lud.sock").expect_err("absent");
         assert_eq!(error.reason(), Reason::AgentAbsent);
         assert_eq!(error.operation(), Operation::Connect);
-    }
-
-    #[test]
-    fn without_device_and_agent_the_error_is_that_of_the_device() {
-        let error = Host::open_paths("/nonexistent/device", "/nonexistent/lud.sock")
-            .expect_err("neither is there");
-        assert_eq!(error.reason(), Reason::DeviceAbsent);
     }
 
     #[test]

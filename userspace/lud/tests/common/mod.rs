@@ -172,15 +172,15 @@ impl Machine {
     }
 
     pub fn create(&self, text: &str) -> Result<Option<OwnedFd>, Died> {
-        session(self.ask(Order::Create { name: name(text) })?)
+        Ok(session(self.ask(Order::Create { name: name(text) })?))
     }
 
     pub fn open(&self, text: &str) -> Result<Option<OwnedFd>, Died> {
-        session(self.ask(Order::Open { name: name(text) })?)
+        Ok(session(self.ask(Order::Open { name: name(text) })?))
     }
 
     pub fn retrieve(&self, text: &str) -> Result<Option<OwnedFd>, Died> {
-        session(self.ask(Order::Retrieve { name: name(text) })?)
+        Ok(session(self.ask(Order::Retrieve { name: name(text) })?))
     }
 
     /// Whether it was discarded; the agent may die.
@@ -243,10 +243,10 @@ pub fn exchange(socket: &OwnedFd, order: Order) -> Result<(Answer, Option<OwnedF
     }
 }
 
-fn session(answer: (Answer, Option<OwnedFd>)) -> Result<Option<OwnedFd>, Died> {
+fn session(answer: (Answer, Option<OwnedFd>)) -> Option<OwnedFd> {
     match answer {
-        (Answer::Session, Some(fd)) => Ok(Some(fd)),
-        (Answer::Refused(_), None) => Ok(None),
+        (Answer::Session, Some(fd)) => Some(fd),
+        (Answer::Refused(_), None) => None,
         other => panic!("{other:?}"),
     }
 }

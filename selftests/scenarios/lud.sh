@@ -90,6 +90,20 @@ unprivileged()
 		"$CLIENT" $VM list ">vm-1:$VM"
 }
 
+# lu asks the agent where root would read debugfs.
+lu_asks()
+{
+	ln -s $LUD/lud.sock /run/lud.sock
+	"$CLIENT" $VM run /userspace/lu ls >$LUD/lu.out 2>&1 &&
+		grep -qE '^vm-1 +outgoing +open +- +- +- ' $LUD/lu.out &&
+		"$CLIENT" $OTHER run /userspace/lu ls >$LUD/lu.out 2>&1 &&
+		grep -qx 'no sessions' $LUD/lu.out
+	status=$?
+	[ "$status" = 0 ] || sed 's/^/# /' $LUD/lu.out
+	rm /run/lud.sock
+	return "$status"
+}
+
 policy_refuses()
 {
 	no='errno 13'
@@ -120,6 +134,8 @@ cgroups()
 }
 
 CREATE="create-made owners-half create-recorded create-stored answered"
+# For these, the next kernel has a session each.
+RETRIEVE="retrieve-made retrieve-child-stored retrieve-stored"
 DISCARD="discard-unstored discard-closed answered"
 
 killed_creating()
@@ -127,8 +143,12 @@ killed_creating()
 	for point in $CREATE; do
 		dies_at "$point" "$CLIENT" $VM again "vm-$point" "$point" || return 1
 	done
+	for point in $RETRIEVE; do
+		"$CLIENT" $VM create "vm-$point" "$point" || return 1
+	done
 	"$CLIENT" $VM list ">vm-1:$VM >vm-answered:$VM >vm-create-made:$VM \
->vm-create-recorded:$VM >vm-create-stored:$VM >vm-owners-half:$VM"
+>vm-create-recorded:$VM >vm-create-stored:$VM >vm-owners-half:$VM \
+>vm-retrieve-child-stored:$VM >vm-retrieve-made:$VM >vm-retrieve-stored:$VM"
 }
 
 killed_discarding()
@@ -161,7 +181,10 @@ retrieves()
 
 killed_retrieving()
 {
-	dies_at retrieve-stored "$CLIENT" $VM take vm-answered answered &&
+	for point in $RETRIEVE; do
+		dies_at "$point" "$CLIENT" $VM take "vm-$point" "$point" || return 1
+	done
+	"$CLIENT" $VM take vm-answered answered &&
 		dies_at release-unstored "$CLIENT" $VM take vm-create-made create-made &&
 		dies_at release-closed "$CLIENT" $VM take vm-create-recorded create-recorded &&
 		dies_at answered "$CLIENT" $VM take vm-create-stored create-stored &&
@@ -191,6 +214,7 @@ run "lud-starts-$STAGE" lud_starts
 case "$STAGE" in
 1)
 	run lud-unprivileged unprivileged
+	run lud-lu lu_asks
 	run lud-policy policy_refuses
 	run lud-cgroups cgroups
 	run lud-killed-creating killed_creating

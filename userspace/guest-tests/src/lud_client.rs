@@ -24,7 +24,8 @@ type Failure = Box<dyn std::error::Error>;
 
 const USAGE: &str = "usage: lud_client USER COMMAND NAME [TEXT]
 commands: create, again, open, peek, take, discard, release, list
-          refused COMMAND NAME PART-OF-THE-ERROR";
+          refused COMMAND NAME PART-OF-THE-ERROR
+          run PROGRAM ARGUMENT...";
 
 /// The agent, which must be what a program without privileges gets.
 fn agent() -> Result<Agent, Failure> {
@@ -145,6 +146,13 @@ fn refused(command: &str, name: &str, text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Becomes a program that runs as that user, without the groups of root.
+fn become_user(user: &str, program: &str, arguments: &[&str]) -> Result<(), Failure> {
+    let user = user.parse()?;
+    let mut command = Command::new(program);
+    Err(command.uid(user).gid(user).args(arguments).exec().into())
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -152,17 +160,10 @@ fn main() -> ExitCode {
         ["as-is", "refused", command, name, text] => refused(command, name, text),
         ["as-is", command, name] => run(command, name, ""),
         ["as-is", command, name, text] => run(command, name, text),
-        [user, rest @ ..] if !rest.is_empty() => match user.parse() {
-            // The groups of root go too.
-            Ok(user) => Err(Command::new("/proc/self/exe")
-                .uid(user)
-                .gid(user)
-                .arg("as-is")
-                .args(rest)
-                .exec()
-                .into()),
-            Err(_) => Err(USAGE.into()),
-        },
+        [user, "run", program, rest @ ..] => become_user(user, program, rest),
+        [user, rest @ ..] if !rest.is_empty() => {
+            become_user(user, "/proc/self/exe", &[&["as-is"], rest].concat())
+        }
         _ => Err(USAGE.into()),
     };
     match result {

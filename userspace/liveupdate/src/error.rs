@@ -89,7 +89,8 @@ pub enum Reason {
     /// An outgoing session has that name.
     NameTaken,
     /// The previous kernel handed over no session of that name. After a normal boot, this is
-    /// the answer for every name.
+    /// the answer for every name. Or the agent has none that could be opened, discarded or
+    /// released.
     SessionAbsent,
     /// The session was retrieved before.
     SessionTaken,
@@ -144,7 +145,16 @@ impl Reason {
                 Self::SessionAbsent
             }
             (Op::Connect, Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR) => Self::AgentAbsent,
-            (_, Errno::CONNRESET | Errno::PIPE | Errno::TIMEDOUT) => Self::AgentGone,
+            (
+                Op::Connect
+                | Op::CreateSession
+                | Op::RetrieveSession
+                | Op::OpenSession
+                | Op::DiscardSession
+                | Op::ReleaseSession
+                | Op::ListSessions,
+                Errno::CONNRESET | Errno::PIPE | Errno::TIMEDOUT,
+            ) => Self::AgentGone,
             (_, Errno::PROTO) => Self::AgentProtocol,
             (Op::Open | Op::RetrieveSession | Op::Retrieve, Errno::IO) => Self::Damaged,
             (Op::FromFd | Op::GetName | Op::Finish, Errno::NOTTY) => Self::NotASession,
@@ -185,8 +195,9 @@ impl Reason {
 
 /// A call that failed: which one, for which session and token, and the errno.
 ///
-/// A call that fails has changed nothing, with one exception: a failed retrieve of a file is
-/// final.
+/// A call that fails has changed nothing, with two exceptions: a failed retrieve of a file is
+/// final, and what an agent was asked for may have been done if it is
+/// [gone](Reason::AgentGone).
 ///
 /// ```
 /// use liveupdate::{Device, Reason};
@@ -389,6 +400,13 @@ mod tests {
             error.to_string(),
             "cannot finish a session: Interrupted system call (os error 4)"
         );
+    }
+
+    #[test]
+    fn only_calls_that_an_agent_serves_lose_it() {
+        let reason = |operation| Error::new(operation, Errno::TIMEDOUT).reason();
+        assert_eq!(reason(Operation::CreateSession), Reason::AgentGone);
+        assert_eq!(reason(Operation::Retrieve), Reason::Other);
     }
 
     #[test]

@@ -362,3 +362,62 @@ pub(crate) fn take_inherited(count: i32) -> Vec<OwnedFd> {
         })
         .collect()
 }
+
+/// Gets a file descriptor from a child process that shares all file descriptors with this one.
+///
+/// If this process is killed meanwhile, the child goes on to the end of `work`, and what it opens
+/// stays open until then. The flag is for the caller.
+#[cfg(feature = "agent")]
+pub(crate) fn fd_from_child(work: &dyn Fn() -> Result<(OwnedFd, bool)>) -> Result<(OwnedFd, bool)> {
+    use rustix::pipe::{pipe_with, PipeFlags};
+    use std::os::fd::IntoRawFd;
+    use std::panic::{catch_unwind, AssertUnwindSafe};
+
+    // Another thread could hold a lock, which nobody would release in the child.
+    if std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) != 1 {
+        return Err(Errno::DEADLK);
+    }
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let flags = libc::c_long::from(libc::CLONE_FILES | libc::SIGCHLD);
+    // SAFETY: Without CLONE_VM and a stack this is fork(2): the child has a copy of the memory,
+    // and goes on here. This process has one thread, so no lock is held by another one.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
+    if pid == 0 {
+        let (status, flag) = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok((fd, flag))) => (fd.into_raw_fd(), flag),
+            Ok(Err(errno)) => (-errno.raw_os_error(), false),
+            Err(_) => (-libc::EIO, false),
+        };
+        let mut message = status.to_ne_bytes().to_vec();
+        message.push(flag.into());
+        let _ = rustix::io::write(&writer, &message);
+        // SAFETY: It ends this process and returns to nobody. No destructor runs, so no file of
+        // the parent is closed.
+        unsafe { libc::_exit(0) }
+    }
+    let pid = i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .and_then(rustix::process::Pid::from_raw);
+    // Without a child, the last error is that of the call above.
+    let Some(pid) = pid else {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN));
+    };
+    let options = rustix::process::WaitOptions::empty();
+    while matches!(
+        rustix::process::waitpid(Some(pid), options),
+        Err(Errno::INTR)
+    ) {}
+    let mut message = [0; 5];
+    if rustix::io::read(&reader, &mut message)? != message.len() {
+        return Err(Errno::CHILD);
+    }
+    let [status @ .., flag] = message;
+    match i32::from_ne_bytes(status) {
+        errno @ ..0 => Err(Errno::from_raw_os_error(errno.wrapping_neg())),
+        // SAFETY: The child has opened it in the file descriptors that both share, and gave up
+        // its ownership.
+        fd => Ok((unsafe { OwnedFd::from_raw_fd(fd) }, flag != 0)),
+    }
+}

@@ -2,6 +2,7 @@
 
 //! The command line.
 
+use crate::rules::Source;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -38,9 +39,12 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Whether the policy is another one than the default, which need not exist.
-    pub fn policy_given(&self) -> bool {
-        self.policy.as_os_str() != POLICY
+    /// Where the policy is. That of the default path need not exist.
+    pub fn policy_source(&self) -> Source {
+        Source {
+            path: self.policy.clone(),
+            optional: self.policy.as_os_str() == POLICY,
+        }
     }
 }
 

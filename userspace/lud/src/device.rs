@@ -2,11 +2,14 @@
 
 //! What the agent needs of the kernel, as a trait, so that a test can be the kernel.
 
+use crate::point::point_in_child;
 use crate::refusal::Failed;
 use crate::store::{Adopted, Item, Store};
 use anyhow::{Context, Result};
 use liveupdate::agent::protocol::Direction;
+use liveupdate::agent::server;
 use liveupdate::{Device, IncomingSession, OutgoingSession, Reason, SessionName, Token};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -88,6 +91,41 @@ impl Orchestrator for Kernel {
     fn finish(&self, session: &OwnedFd) -> Result<(), Failed> {
         Ok(self::session::<IncomingSession>(session)?.finish()?)
     }
+}
+
+/// Retrieves an incoming session, and stores it. Returns it, and whether it is stored.
+///
+/// Closing the session finishes it, so nothing may end between the two: a child does both.
+pub fn retrieve_and_store(
+    orchestrator: &dyn Orchestrator,
+    store: &Store,
+    item: Item,
+    name: &SessionName,
+) -> Result<(OwnedFd, bool), Failed> {
+    if !store.exists() {
+        return Ok((orchestrator.retrieve(name)?, false));
+    }
+    let retrieved = server::fd_from_child(&|| {
+        let fd = orchestrator
+            .retrieve(name)
+            .map_err(|failed| Errno::from_raw_os_error(failed.errno))?;
+        point_in_child("retrieve-made");
+        let stored = store.add(item, &fd).is_ok();
+        point_in_child("retrieve-child-stored");
+        Ok((fd, stored))
+    });
+    let (fd, stored) = retrieved.map_err(|errno| {
+        let sentence = match errno {
+            Errno::NOENT => "the previous kernel has handed over no such session",
+            Errno::INVAL => "the session was retrieved before",
+            _ => "the session cannot be retrieved",
+        };
+        Failed::new(errno, sentence)
+    })?;
+    if stored {
+        store.adopt(1);
+    }
+    Ok((fd, stored))
 }
 
 /// Whether the file descriptor is of the device at that path.

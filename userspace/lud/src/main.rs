@@ -54,7 +54,8 @@ fn serve(cli: &Cli) -> Result<()> {
     // First of all: nothing else may have these numbers.
     let inherited = liveupdate::agent::server::inherited();
     let signals = signals::Signals::new().context("cannot handle signals")?;
-    let policy = rules::load_or_default(&cli.policy, cli.policy_given())?;
+    let source = cli.policy_source();
+    let policy = source.load()?;
     tracing::info!("policy: {}", policy.summary());
     let notifier = notify::Notifier::from_env()?;
     let mut adopted = store::Adopted::new(inherited);
@@ -62,7 +63,7 @@ fn serve(cli: &Cli) -> Result<()> {
     let orchestrator = device::open(&cli.device, &mut adopted, &store)?;
     let listener = socket::listener(&mut adopted, &cli.socket)?;
     let mut sessions = sessions::Sessions::start(orchestrator, store, adopted)?;
-    server::Server::new(listener, signals, policy, cli.policy.clone()).run(&mut sessions)
+    server::Server::new(listener, signals, policy, source).run(&mut sessions)
 }
 
 fn main() -> ExitCode {

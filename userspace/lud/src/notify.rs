@@ -5,6 +5,7 @@
 use anyhow::{bail, Context, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType,
@@ -15,12 +16,10 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
-/// How long the service manager may take to read our messages.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 10,
-    tv_nsec: 0,
-};
+/// How long the service manager may take to read a message. Programs wait as long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The socket of the service manager.
 #[derive(Debug)]
@@ -46,8 +45,11 @@ impl Notifier {
             SocketFlags::CLOEXEC,
             None,
         );
+        let socket = socket.context("cannot make a socket")?;
+        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))
+            .context("cannot use a socket")?;
         Ok(Some(Self {
-            socket: socket.context("cannot make a socket")?,
+            socket,
             address: address.context("cannot use $NOTIFY_SOCKET")?,
         }))
     }
@@ -78,8 +80,9 @@ impl Notifier {
         self.send("BARRIER=1", Some(theirs.as_fd()))?;
         drop(theirs);
         let mut fds = [PollFd::new(&ours, PollFlags::empty())];
+        let timeout = Timespec::try_from(PATIENCE).map_err(|_| Errno::INVAL)?;
         loop {
-            match poll(&mut fds, Some(&PATIENCE)) {
+            match poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return Err(Errno::TIMEDOUT),
                 Ok(_) => return Ok(()),
                 // Signals are read later.

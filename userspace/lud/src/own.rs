@@ -6,7 +6,7 @@
 //! kernel has handed over, or else nothing. It can die after each step and begin anew: every
 //! step stores what it has made before the next one begins.
 
-use crate::device::Orchestrator;
+use crate::device::{retrieve_and_store, Orchestrator};
 use crate::owners::Owners;
 use crate::point::point;
 use crate::refusal::Failed;
@@ -46,10 +46,9 @@ pub fn incoming(
     }
     let session = match adopted.take(Item::Own(Incoming)) {
         Some(session) => session,
-        None => match orchestrator.retrieve(&name()?) {
-            Ok(session) => {
-                point("start-retrieved");
-                store.add(Item::Own(Incoming), &session)?;
+        None => match retrieve_and_store(orchestrator, store, Item::Own(Incoming), &name()?) {
+            // If it is not stored, an agent that dies loses the owners. There is no other way.
+            Ok((session, _)) => {
                 point("start-own-in");
                 session
             }

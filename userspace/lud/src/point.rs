@@ -9,13 +9,25 @@
 /// agent dies once.
 #[cfg(feature = "test-points")]
 pub fn point(name: &str) {
+    die_at(name, Some(rustix::process::getpid()));
+}
+
+/// The same in a child process: the agent dies, and the child goes on.
+#[cfg(feature = "test-points")]
+pub fn point_in_child(name: &str) {
+    die_at(name, rustix::process::getppid());
+}
+
+#[cfg(feature = "test-points")]
+fn die_at(name: &str, pid: Option<rustix::process::Pid>) {
     let Some(path) = std::env::var_os("LUD_TEST_DIE") else {
         return;
     };
     if std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == name) {
         let _ = std::fs::remove_file(&path);
-        let pid = rustix::process::getpid();
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
     }
 }
 
@@ -23,3 +35,8 @@ pub fn point(name: &str) {
 #[cfg(not(feature = "test-points"))]
 #[inline]
 pub fn point(_: &str) {}
+
+/// Does nothing.
+#[cfg(not(feature = "test-points"))]
+#[inline]
+pub fn point_in_child(_: &str) {}

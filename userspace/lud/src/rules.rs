@@ -8,7 +8,7 @@ use anyhow::{bail, Context, Result};
 use liveupdate::SessionName;
 use serde::Deserialize;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The length of the largest policy, in bytes.
 const MAX_LEN: u64 = 1 << 20;
@@ -127,12 +127,24 @@ pub fn load(path: &Path) -> Result<Policy> {
     read().with_context(|| format!("cannot use the policy {}", path.display()))
 }
 
-/// Reads a policy. The file may be absent unless it was `given`: then only root may use the
-/// agent.
-pub fn load_or_default(path: &Path, given: bool) -> Result<Policy> {
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && !given => Ok(Policy::default()),
-        _ => load(path),
+/// Where the policy is.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it may be absent: then only root may use the agent.
+    pub optional: bool,
+}
+
+impl Source {
+    /// Reads the policy.
+    pub fn load(&self) -> Result<Policy> {
+        match std::fs::metadata(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.optional => {
+                Ok(Policy::default())
+            }
+            _ => load(&self.path),
+        }
     }
 }
 
@@ -218,11 +230,12 @@ mod tests {
 
     #[test]
     fn only_the_default_file_may_be_absent() {
-        let absent = Path::new("/nonexistent/lud.toml");
-        assert!(load_or_default(absent, true).is_err());
-        assert_eq!(
-            load_or_default(absent, false).expect("a default"),
-            Policy::default()
-        );
+        let mut source = Source {
+            path: "/nonexistent/lud.toml".into(),
+            optional: false,
+        };
+        assert!(source.load().is_err());
+        source.optional = true;
+        assert_eq!(source.load().expect("a default"), Policy::default());
     }
 }

@@ -10,7 +10,7 @@
 use crate::peer;
 use crate::policy::{Policy, Who};
 use crate::requests;
-use crate::rules;
+use crate::rules::Source;
 use crate::sessions::Sessions;
 use crate::signals::Signals;
 use anyhow::{Context, Result};
@@ -18,7 +18,6 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Connections in all.
@@ -41,20 +40,20 @@ pub struct Server {
     listener: OwnedFd,
     signals: Signals,
     policy: Policy,
-    path: PathBuf,
+    source: Source,
     connections: Vec<Connection>,
     /// Nothing is accepted until then.
     paused: Option<Instant>,
 }
 
 impl Server {
-    /// Serves programs that connect to `listener`. The policy is read again from `path`.
-    pub fn new(listener: OwnedFd, signals: Signals, policy: Policy, path: PathBuf) -> Self {
+    /// Serves programs that connect to `listener`. The policy is read again from `source`.
+    pub fn new(listener: OwnedFd, signals: Signals, policy: Policy, source: Source) -> Self {
         Self {
             listener,
             signals,
             policy,
-            path,
+            source,
             connections: Vec::new(),
             paused: None,
         }
@@ -117,7 +116,7 @@ impl Server {
 
     fn reload(&mut self, sessions: &Sessions) {
         sessions.tell(&crate::notify::reloading());
-        match rules::load(&self.path) {
+        match self.source.load() {
             Ok(policy) => {
                 tracing::info!("policy: {}", policy.summary());
                 self.policy = policy;

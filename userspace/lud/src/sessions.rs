@@ -9,9 +9,10 @@
 //! root's. A session that is dropped leaves the store before its owner leaves the list. What is
 //! left over by a death is an owner without a session, and [`Sessions::start`] removes that.
 //!
-//! One gap is left. A kernel gives an incoming session once, and closing it finishes it. If the
-//! agent dies after the kernel gave it and before the store has it, its files are freed. Nothing
-//! but the next two system calls is in between.
+//! The kernel gives an incoming session once, and closing it finishes it. So that it does not end
+//! with an agent that is killed before the store has it, a child process that shares the file
+//! descriptors retrieves and stores it: see [`crate::device::retrieve_and_store`]. Only a kill of
+//! both, such as that of the whole cgroup, can still lose it then.
 
 mod incoming;
 mod list;

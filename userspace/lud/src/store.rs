@@ -118,6 +118,11 @@ impl Store {
         }
     }
 
+    /// Whether there is one.
+    pub fn exists(&self) -> bool {
+        self.notifier.is_some()
+    }
+
     /// Counts what is already there.
     pub fn adopt(&self, count: usize) {
         self.len.set(self.len.get() + count);

@@ -7,14 +7,17 @@
 //! `DIRECTORY/lud.sock`, and its own into `DIRECTORY/notify`. What happens is a line on standard
 //! output: `started PID`, `ready`, `stored NAME`, `removed NAME`, `ended`.
 
-use rustix::event::{poll, PollFd, PollFlags};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
     SocketFlags, SocketType,
 };
-use rustix::process::{kill_process, pidfd_open, Pid, PidfdFlags, Signal};
+use rustix::process::{
+    getpid, kill_process, pidfd_open, set_child_subreaper, waitpid, Pid, PidfdFlags, Signal,
+    WaitOptions,
+};
 use signal_hook::consts::SIGTERM;
 use std::error::Error;
 use std::fs::File;
@@ -179,7 +182,30 @@ impl Supervisor {
         }
     }
 
+    /// Waits until all processes of the agent have ended, as systemd does before it starts a
+    /// service again. A child of the agent may wait for an answer meanwhile.
+    fn wait_for_all(&mut self) -> Result<(), Box<dyn Error>> {
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        };
+        loop {
+            self.read()?;
+            match waitpid(None, WaitOptions::NOHANG) {
+                Err(Errno::CHILD) => return Ok(()),
+                Ok(Some(_)) | Err(Errno::INTR) => (),
+                Ok(None) => {
+                    let mut fds = [PollFd::new(&self.notify, PollFlags::IN)];
+                    let _ = poll(&mut fds, Some(&moment));
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
     fn run(&mut self) -> Result<(), Box<dyn Error>> {
+        // Children of an agent that has ended become ours.
+        set_child_subreaper(Some(getpid()))?;
         let (signals, writer) = UnixStream::pair()?;
         signal_hook::low_level::pipe::register(SIGTERM, writer)?;
         let mut failures = 0;
@@ -210,6 +236,7 @@ impl Supervisor {
                     break false;
                 }
             };
+            self.wait_for_all()?;
             say("ended");
             if end {
                 return Ok(());

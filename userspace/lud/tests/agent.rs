@@ -96,19 +96,25 @@ fn the_agent_dies_at_every_step_of_discard() {
 
 #[test]
 fn the_agent_dies_at_every_step_of_retrieve_and_release() {
-    for point in ["retrieve-stored", "release-unstored", "release-closed"] {
+    for point in [
+        "retrieve-made",
+        "retrieve-child-stored",
+        "retrieve-stored",
+        "release-unstored",
+        "release-closed",
+    ] {
         let mut machine = Machine::boot();
         machine.create("vm").unwrap().unwrap();
         machine.create("other").unwrap().unwrap();
         machine.kexec();
         machine.die_at(point);
-        if point == "retrieve-stored" {
-            assert_eq!(machine.retrieve("vm").map(|_| ()), Err(Died));
+        if point.starts_with("retrieve") {
+            assert_eq!(machine.retrieve("vm").map(|_| ()), Err(Died), "{point}");
             machine.has_died(point);
             machine.wait_for("ready");
             // The program asks again.
             machine.retrieve("vm").unwrap().unwrap();
-            assert_eq!(machine.kernel.lost(), "");
+            assert_eq!(machine.kernel.lost(), "", "{point}");
             assert!(machine.release("vm").unwrap());
         } else {
             machine.retrieve("vm").unwrap().unwrap();
@@ -130,6 +136,7 @@ fn the_agent_dies_at_every_step_of_its_start() {
         "start-own-made",
         "start-owners-out",
         "start-own-out",
+        "retrieve-made",
         "start-own-in",
         "start-owners-in",
         "owners-half",
@@ -303,4 +310,74 @@ fn a_long_list_comes_in_parts() {
         }
     }
     assert_eq!(seen, names);
+}
+
+/// The service manager drops what does not fit without a word, so the agent counts.
+#[test]
+fn what_cannot_be_stored_is_not_created() {
+    let mut machine = Machine::boot();
+    machine.stop();
+    // The device, the list of owners, its session, and one of a program.
+    machine.capacity = 4;
+    machine.start();
+    machine.create("vm-1").unwrap().unwrap();
+    let refused = machine.ask(Order::Create { name: name("vm-2") });
+    assert_eq!(cause(refused), (Cause::Agent, ENOSPC));
+    assert_eq!(machine.listed(), ">vm-1");
+    assert_eq!(machine.kernel.alive(), format!("{OWN} >vm-1"));
+    assert!(machine.discard("vm-1").unwrap());
+    machine.create("vm-2").unwrap().unwrap();
+}
+
+/// What cannot be stored must not be lost either: an incoming session stays with the agent.
+#[test]
+fn what_cannot_be_stored_is_not_lost() {
+    let mut machine = Machine::boot();
+    machine.create("vm").unwrap().unwrap();
+    machine.kernel.kexec();
+    machine.stop();
+    // The device, two lists of owners, and a session.
+    machine.capacity = 4;
+    machine.start();
+    let refused = machine.ask(Order::Retrieve { name: name("vm") });
+    assert_eq!(cause(refused), (Cause::Agent, ENOSPC));
+    assert_eq!(machine.kernel.lost(), "");
+    assert_eq!(machine.kernel.alive(), format!("<vm {OWN}"));
+}
+
+#[test]
+fn without_a_service_manager_it_works_and_says_what_that_means() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    let mut machine = Machine::boot();
+    machine.stop();
+    let path = machine.directory.path();
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_lud"))
+        .arg("--policy")
+        .arg(path.join("policy"))
+        .arg("--socket")
+        .arg(path.join("lud.sock"))
+        .env("LUD_TEST_DEVICE", path.join("kernel"))
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("JOURNAL_STREAM")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(agent.stderr.take().unwrap()).lines();
+    let said: Vec<String> = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .take_while(|line| line != "ready")
+        .collect();
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("warn: no service manager")),
+        "{said:?}"
+    );
+    machine.create("vm").unwrap().unwrap();
+    assert_eq!(machine.listed(), ">vm");
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert_eq!(machine.kernel.alive(), "");
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! What an agent needs of the kernel that has no safe wrapper elsewhere: who is at the other end
-//! of a socket, and the file descriptors that a service manager has passed.
+//! of a socket, the file descriptors that a service manager has passed, and a call whose result
+//! must not be lost if the agent is killed.
 
 use crate::sys;
 use rustix::io::Errno;
@@ -54,4 +55,36 @@ pub fn inherited() -> Vec<(String, OwnedFd)> {
     let names = names.split(':').chain(std::iter::repeat(""));
     let fds = sys::take_inherited(number("LISTEN_FDS").unwrap_or(0));
     names.map(str::to_owned).zip(fds).collect()
+}
+
+/// Opens a file in a child process that shares all file descriptors with this one, and returns
+/// when the child has ended.
+///
+/// Closing an incoming session finishes it, so a process that is killed right after it retrieved
+/// one loses its files. In a child, `work` retrieves it *and* gives it to a process that keeps it.
+/// If this process is killed meanwhile, the child still ends `work`. What that changes in memory
+/// is lost, but for the flag. It must not close a file that it has not opened: that is closed here
+/// too. It is borrowed, so it cannot drop what it has captured.
+///
+/// # Errors
+///
+/// That of `work`; `EDEADLK` if this process has several threads, those of `clone(2)`, and
+/// `ECHILD` if the child was killed.
+#[doc(hidden)]
+pub fn fd_from_child(
+    work: &dyn Fn() -> Result<(OwnedFd, bool), Errno>,
+) -> Result<(OwnedFd, bool), Errno> {
+    sys::fd_from_child(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_makes_no_child() {
+        // The test itself runs in a thread of its own.
+        let never = || -> Result<(OwnedFd, bool), Errno> { Err(Errno::IO) };
+        assert_eq!(fd_from_child(&never).map(|_| ()), Err(Errno::DEADLK));
+    }
 }

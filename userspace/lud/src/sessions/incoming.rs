@@ -3,7 +3,7 @@
 //! Sessions of the previous kernel: retrieve, release.
 
 use super::{absent, may_use, Held, Sessions};
-use crate::device::duplicate;
+use crate::device::{duplicate, retrieve_and_store};
 use crate::point::point;
 use crate::policy::{Grant, Who};
 use crate::refusal::Failed;
@@ -31,10 +31,13 @@ impl Sessions {
             ));
         }
         if !self.incoming.held.contains_key(name) {
-            match self.orchestrator.retrieve(name) {
-                Ok(fd) => {
-                    point("retrieve-made");
-                    self.incoming.held.insert(*name, Held::new(fd, who));
+            let item = Item::Session(Incoming, *name);
+            match retrieve_and_store(&*self.orchestrator, &self.store, item, name) {
+                Ok((fd, stored)) => {
+                    let mut held = Held::new(fd, who);
+                    held.stored = stored;
+                    self.incoming.held.insert(*name, held);
+                    point("retrieve-stored");
                 }
                 Err(failed) if failed.is(Errno::NOENT) => {
                     // An owner of nothing: the session was not there at the kexec.
@@ -55,10 +58,9 @@ impl Sessions {
                 .add(Item::Session(Incoming, *name), &held.fd)
                 .map_err(by_agent)?;
             held.stored = true;
-            point("retrieve-stored");
-            if let Err(failed) = self.incoming.owners.set_kept(Some(name), true) {
-                tracing::error!("session \"{name}\": {failed}");
-            }
+        }
+        if let Err(failed) = self.incoming.owners.set_kept(Some(name), true) {
+            tracing::error!("session \"{name}\": {failed}");
         }
         duplicate(&held.fd).map_err(by_agent)
     }

@@ -27,6 +27,8 @@ pub struct Machine {
     pub directory: TempDir,
     pub kernel: Kernel,
     running: Option<Running>,
+    /// How many file descriptors the service manager says it stores.
+    pub capacity: usize,
 }
 
 /// The agent ended before it answered.
@@ -56,6 +58,7 @@ impl Machine {
             directory,
             kernel,
             running: None,
+            capacity: 4096,
         };
         machine.policy(policy);
         machine.start();
@@ -80,6 +83,7 @@ impl Machine {
             .arg(directory.join("policy"))
             .env("LUD_TEST_DEVICE", directory.join("kernel"))
             .env("LUD_TEST_DIE", directory.join("die"))
+            .env("FDSTORE", self.capacity.to_string())
             .env_remove("JOURNAL_STREAM")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -345,6 +345,16 @@ fn what_cannot_be_stored_is_not_lost() {
     assert_eq!(machine.kernel.alive(), format!("<vm {OWN}"));
 }
 
+/// Ends with the test, also if that fails.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn without_a_service_manager_it_works_and_says_what_that_means() {
     use std::io::{BufRead, BufReader};
@@ -353,7 +363,7 @@ fn without_a_service_manager_it_works_and_says_what_that_means() {
     let mut machine = Machine::boot();
     machine.stop();
     let path = machine.directory.path();
-    let mut agent = Command::new(env!("CARGO_BIN_EXE_lud"))
+    let agent = Command::new(env!("CARGO_BIN_EXE_lud"))
         .arg("--policy")
         .arg(path.join("policy"))
         .arg("--socket")
@@ -364,7 +374,8 @@ fn without_a_service_manager_it_works_and_says_what_that_means() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(agent.stderr.take().unwrap()).lines();
+    let mut agent = Killed(agent);
+    let mut lines = BufReader::new(agent.0.stderr.take().unwrap()).lines();
     let said: Vec<String> = lines
         .by_ref()
         .map(Result::unwrap)
@@ -377,7 +388,6 @@ fn without_a_service_manager_it_works_and_says_what_that_means() {
     );
     machine.create("vm").unwrap().unwrap();
     assert_eq!(machine.listed(), ">vm");
-    agent.kill().unwrap();
-    agent.wait().unwrap();
+    drop(agent);
     assert_eq!(machine.kernel.alive(), "");
 }

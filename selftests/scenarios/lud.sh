@@ -232,6 +232,6 @@ case "$STAGE" in
 	run lud-second-kexec second_kexec
 	lud_ends
 	accounting_check lud-accounting
-	run unload rmmod liveupdate
+	[ ! -d /sys/module/liveupdate ] || run unload rmmod liveupdate
 	;;
 esac

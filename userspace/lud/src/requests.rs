@@ -101,30 +101,29 @@ fn carry_out(
     policy: &Policy,
     sessions: &mut Sessions,
 ) -> Result<(Answer, Option<OwnedFd>), Refusal> {
-    let session = |fd| Ok((Answer::Session, Some(fd)));
-    let (done, answer) = match command {
+    let session = |fd| (Answer::Session, Some(fd));
+    let answer = match command {
         Command::Create { name } => {
             let grant = allowed(policy, who, Verb::Create, name)?;
-            let fd = sessions.create(who, grant, name)?;
-            ("creates", session(fd))
+            session(sessions.create(who, grant, name)?)
         }
         Command::Open { name } => {
             let grant = allowed(policy, who, Verb::Create, name)?;
-            ("opens", session(sessions.open(who, grant, name)?))
+            session(sessions.open(who, grant, name)?)
         }
         Command::Retrieve { name } => {
             let grant = allowed(policy, who, Verb::Retrieve, name)?;
-            ("retrieves", session(sessions.retrieve(who, grant, name)?))
+            session(sessions.retrieve(who, grant, name)?)
         }
         Command::Discard { name } => {
             let grant = allowed(policy, who, Verb::Discard, name)?;
             sessions.discard(who, grant, name)?;
-            ("discards", Ok((Answer::Done, None)))
+            (Answer::Done, None)
         }
         Command::Release { name } => {
             let grant = allowed(policy, who, Verb::Retrieve, name)?;
             sessions.release(who, grant, name)?;
-            ("releases", Ok((Answer::Done, None)))
+            (Answer::Done, None)
         }
         Command::List { after } => {
             let visible = |name: &SessionName| policy.decide(who, Verb::List, name.as_bytes()).ok();
@@ -133,11 +132,11 @@ fn carry_out(
         }
     };
     tracing::info!(
-        "user {}, process {} {done}: {}",
+        "user {}, process {}: {}",
         who.uid,
         who.pid,
         described(command)
     );
     sessions.say_status();
-    answer
+    Ok(answer)
 }

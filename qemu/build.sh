@@ -84,10 +84,11 @@ make_userspace()
 		--manifest-path "$TOP/userspace/Cargo.toml" \
 		-p liveupdate-guest-tests -p liveupdate --all-features --bins --examples
 	CARGO_TARGET_DIR=$OUT/userspace-target cargo build --profile small --locked \
-		-j"$JOBS" --manifest-path "$TOP/userspace/Cargo.toml" -p lu
+		-j"$JOBS" --manifest-path "$TOP/userspace/Cargo.toml" -p lu -p lud \
+		--features lud/test-points
 	mkdir -p "$OUT/userspace"
-	cp -p "$OUT"/userspace-target/{release/{crate_stages,examples/agent},small/lu} \
-		"$OUT/userspace/"
+	cp -p "$OUT"/userspace-target/release/{crate_stages,lud_client,examples/agent} \
+		"$OUT"/userspace-target/small/{lu,lud,lud-supervisor} "$OUT/userspace/"
 }
 
 build_userspace()

@@ -140,7 +140,7 @@ lint_clippy_userspace()
 	local features
 	userspace_cargo clippy --quiet --workspace --all-targets --all-features \
 		-- -D warnings || return 1
-	for features in "" state memory; do
+	for features in "" agent memory state; do
 		userspace_cargo clippy --quiet -p liveupdate --features "$features" \
 			-- -D warnings || return 1
 	done
@@ -219,6 +219,26 @@ lint_deny_userspace()
 		return "$SKIPPED"
 	}
 	cargo deny --locked --manifest-path userspace/Cargo.toml check
+}
+
+# lint_units: the program need not be installed here. Settings of later versions of
+# systemd are ignored there, and so by this check.
+lint_units()
+{
+	local units output
+	command -v systemd-analyze >/dev/null || {
+		echo "systemd-analyze is not installed"
+		return "$SKIPPED"
+	}
+	units=$(mktemp -d)
+	cp userspace/lud/systemd/lud.{service,socket} "$units"
+	sed -i 's,^ExecStart=.*,ExecStart=/bin/true,' "$units/lud.service"
+	output=$(systemd-analyze verify --man=no "$units"/lud.{service,socket} 2>&1) ||
+		output="$output
+systemd-analyze failed"
+	rm -rf "$units"
+	! grep -vE "^$|Unknown key.*(SurviveFinalKillSignal|FileDescriptorStorePreserve)" \
+		<<<"$output"
 }
 
 lint_patches()
@@ -331,6 +351,7 @@ check publish-userspace lint_publish_userspace
 check msrv-userspace lint_msrv_userspace
 check licenses-userspace lint_licenses_userspace
 check deny-userspace lint_deny_userspace
+check units lint_units
 check checkpatch-patches lint_patches
 check checkpatch-c lint_c
 check shellcheck lint_shell

@@ -35,6 +35,16 @@ pub enum Operation {
     FindData,
     /// Collapsing the memory of a file.
     Collapse,
+    /// Connecting to the agent.
+    Connect,
+    /// Opening an outgoing session again that the agent keeps.
+    OpenSession,
+    /// Telling the agent to drop an outgoing session.
+    DiscardSession,
+    /// Telling the agent that an incoming session is finished.
+    ReleaseSession,
+    /// Asking the agent for its sessions.
+    ListSessions,
 }
 
 impl fmt::Display for Operation {
@@ -52,6 +62,11 @@ impl fmt::Display for Operation {
             Self::CreateMemory => "create a memfd",
             Self::FindData => "find the data of a file",
             Self::Collapse => "collapse memory",
+            Self::Connect => "connect to the agent",
+            Self::OpenSession => "open a session again",
+            Self::DiscardSession => "discard a session",
+            Self::ReleaseSession => "release a session",
+            Self::ListSessions => "list the sessions of the agent",
         })
     }
 }
@@ -74,7 +89,8 @@ pub enum Reason {
     /// An outgoing session has that name.
     NameTaken,
     /// The previous kernel handed over no session of that name. After a normal boot, this is
-    /// the answer for every name.
+    /// the answer for every name. Or the agent has none that could be opened, discarded or
+    /// released.
     SessionAbsent,
     /// The session was retrieved before.
     SessionTaken,
@@ -99,6 +115,13 @@ pub enum Reason {
     /// The session has the other direction: it is incoming and not outgoing, or the
     /// reverse.
     WrongDirection,
+    /// No agent is listening.
+    AgentAbsent,
+    /// The agent ended before it answered, or did not answer in time. The call may have been
+    /// carried out.
+    AgentGone,
+    /// The agent answered something that this crate does not understand.
+    AgentProtocol,
     /// None of these; see the errno.
     Other,
 }
@@ -118,6 +141,21 @@ impl Reason {
             (Op::Preserve, Errno::FBIG) => Self::TooLarge,
             (Op::Preserve | Op::CreateSession, Errno::NOSPC) => Self::NoSpace,
             (Op::Retrieve, Errno::NOENT) => Self::TokenAbsent,
+            (Op::OpenSession | Op::DiscardSession | Op::ReleaseSession, Errno::NOENT) => {
+                Self::SessionAbsent
+            }
+            (Op::Connect, Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR) => Self::AgentAbsent,
+            (
+                Op::Connect
+                | Op::CreateSession
+                | Op::RetrieveSession
+                | Op::OpenSession
+                | Op::DiscardSession
+                | Op::ReleaseSession
+                | Op::ListSessions,
+                Errno::CONNRESET | Errno::PIPE | Errno::TIMEDOUT,
+            ) => Self::AgentGone,
+            (_, Errno::PROTO) => Self::AgentProtocol,
             (Op::Open | Op::RetrieveSession | Op::Retrieve, Errno::IO) => Self::Damaged,
             (Op::FromFd | Op::GetName | Op::Finish, Errno::NOTTY) => Self::NotASession,
             (Op::FromFd, Errno::INVAL) => Self::WrongDirection,
@@ -147,6 +185,9 @@ impl Reason {
             Self::NoMemory => "there is not enough memory",
             Self::NotASession => "the file is not a session",
             Self::WrongDirection => "the session has the other direction",
+            Self::AgentAbsent => "no agent is listening",
+            Self::AgentGone => "the agent ended before it answered, or was too slow",
+            Self::AgentProtocol => "the answer of the agent is not understood",
             Self::Other => return None,
         })
     }
@@ -154,8 +195,9 @@ impl Reason {
 
 /// A call that failed: which one, for which session and token, and the errno.
 ///
-/// A call that fails has changed nothing, with one exception: a failed retrieve of a file is
-/// final.
+/// A call that fails has changed nothing, with two exceptions: a failed retrieve of a file is
+/// final, and what an agent was asked for may have been done if it is
+/// [gone](Reason::AgentGone).
 ///
 /// ```
 /// use liveupdate::{Device, Reason};
@@ -181,6 +223,8 @@ struct Inner {
     session: Option<SessionName>,
     token: Option<Token>,
     errno: Errno,
+    /// What an agent says about it, bounded and without control characters.
+    said: Option<String>,
 }
 
 impl Error {
@@ -190,6 +234,7 @@ impl Error {
             session: None,
             token: None,
             errno,
+            said: None,
         }))
     }
 
@@ -200,6 +245,12 @@ impl Error {
 
     pub(crate) fn token(mut self, token: Token) -> Self {
         self.0.token = Some(token);
+        self
+    }
+
+    #[cfg(feature = "agent")]
+    pub(crate) fn said(mut self, sentence: String) -> Self {
+        self.0.said = Some(sentence);
         self
     }
 
@@ -242,6 +293,9 @@ impl fmt::Display for Error {
         }
         if let Some(token) = self.0.token {
             write!(f, ", token {token}")?;
+        }
+        if let Some(said) = &self.0.said {
+            return write!(f, ": {said} (errno {})", self.errno());
         }
         match self.reason().sentence() {
             Some(why) => write!(f, ": {why} (errno {})", self.errno()),
@@ -346,6 +400,13 @@ mod tests {
             error.to_string(),
             "cannot finish a session: Interrupted system call (os error 4)"
         );
+    }
+
+    #[test]
+    fn only_calls_that_an_agent_serves_lose_it() {
+        let reason = |operation| Error::new(operation, Errno::TIMEDOUT).reason();
+        assert_eq!(reason(Operation::CreateSession), Reason::AgentGone);
+        assert_eq!(reason(Operation::Retrieve), Reason::Other);
     }
 
     #[test]

@@ -89,6 +89,7 @@
 //! |---|---|---|
 //! | `state` | `state` | a value of the program in a sealed memfd, with version and checksum |
 //! | `memory` | `memory` | memfds with huge pages, the parts of a file that have data, collapsing |
+//! | `agent` | `agent` | sessions from the agent `lud`, for programs that may not open the device |
 //!
 //! # Errors
 //!
@@ -103,6 +104,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("/dev/liveupdate is a device of Linux");
 
+#[cfg(feature = "agent")]
+pub mod agent;
 mod error;
 #[cfg(feature = "memory")]
 pub mod memory;

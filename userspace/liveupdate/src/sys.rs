@@ -278,3 +278,146 @@ impl Drop for Mapping {
         let _ = unsafe { rustix::mm::munmap(self.reserved, self.len) };
     }
 }
+
+/// Reads an option of a socket whose value is a number.
+#[cfg(feature = "agent")]
+fn peer_option(
+    socket: BorrowedFd<'_>,
+    option: core::ffi::c_int,
+    value: *mut core::ffi::c_void,
+    len: usize,
+) -> Result<usize> {
+    let mut len = libc::socklen_t::try_from(len).map_err(|_| Errno::INVAL)?;
+    // SAFETY: The callers pass a buffer of `len` bytes that nothing else refers to. The kernel
+    // writes at most these, and the new length to `len`.
+    let status = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            value,
+            &raw mut len,
+        )
+    };
+    if status == 0 {
+        return Ok(len as usize);
+    }
+    let error = std::io::Error::last_os_error();
+    Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// Returns the supplementary groups that the peer of a Unix socket had when it connected.
+#[cfg(feature = "agent")]
+pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> Result<Vec<u32>> {
+    // NGROUPS_MAX, which no process can exceed.
+    let mut groups = vec![0_u32; 65536];
+    let bytes = peer_option(
+        socket,
+        libc::SO_PEERGROUPS,
+        groups.as_mut_ptr().cast(),
+        groups.len() * size_of::<u32>(),
+    )?;
+    groups.truncate(bytes / size_of::<u32>());
+    Ok(groups)
+}
+
+/// Returns a pidfd of the process that connected a Unix socket.
+#[cfg(feature = "agent")]
+pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let mut fd: i32 = -1;
+    peer_option(
+        socket,
+        libc::SO_PEERPIDFD,
+        (&raw mut fd).cast(),
+        size_of::<i32>(),
+    )?;
+    own(fd)
+}
+
+/// Takes the file descriptors that a service manager has passed to this process, as
+/// `sd_listen_fds(3)` tells. None of them is taken twice: every call after the first one returns
+/// nothing.
+#[cfg(feature = "agent")]
+pub(crate) fn take_inherited(count: i32) -> Vec<OwnedFd> {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    /// `SD_LISTEN_FDS_START`
+    const FIRST: i32 = 3;
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    (FIRST..FIRST.saturating_add(count))
+        .map_while(|fd| {
+            // SAFETY: This only asks for flags of a number; a number that is not open fails.
+            let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+            if flags < 0 {
+                return None;
+            }
+            // SAFETY: The environment says that these were passed to this very process for it
+            // to take, they are open, and this code runs once.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
+            Some(fd)
+        })
+        .collect()
+}
+
+/// Gets a file descriptor from a child process that shares all file descriptors with this one.
+///
+/// If this process is killed meanwhile, the child goes on to the end of `work`, and what it opens
+/// stays open until then. The flag is for the caller.
+#[cfg(feature = "agent")]
+pub(crate) fn fd_from_child(work: &dyn Fn() -> Result<(OwnedFd, bool)>) -> Result<(OwnedFd, bool)> {
+    use rustix::pipe::{pipe_with, PipeFlags};
+    use std::os::fd::IntoRawFd;
+    use std::panic::{catch_unwind, AssertUnwindSafe};
+
+    // Another thread could hold a lock, which nobody would release in the child.
+    if std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) != 1 {
+        return Err(Errno::DEADLK);
+    }
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let flags = libc::c_long::from(libc::CLONE_FILES | libc::SIGCHLD);
+    // SAFETY: Without CLONE_VM and a stack this is fork(2): the child has a copy of the memory,
+    // and goes on here. This process has one thread, so no lock is held by another one.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
+    if pid == 0 {
+        let (status, flag) = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok((fd, flag))) => (fd.into_raw_fd(), flag),
+            Ok(Err(errno)) => (-errno.raw_os_error(), false),
+            Err(_) => (-libc::EIO, false),
+        };
+        let mut message = status.to_ne_bytes().to_vec();
+        message.push(flag.into());
+        let _ = rustix::io::write(&writer, &message);
+        // SAFETY: It ends this process and returns to nobody. No destructor runs, so no file of
+        // the parent is closed.
+        unsafe { libc::_exit(0) }
+    }
+    let pid = i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .and_then(rustix::process::Pid::from_raw);
+    // Without a child, the last error is that of the call above.
+    let Some(pid) = pid else {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN));
+    };
+    let options = rustix::process::WaitOptions::empty();
+    while matches!(
+        rustix::process::waitpid(Some(pid), options),
+        Err(Errno::INTR)
+    ) {}
+    let mut message = [0; 5];
+    if rustix::io::read(&reader, &mut message)? != message.len() {
+        return Err(Errno::CHILD);
+    }
+    let [status @ .., flag] = message;
+    match i32::from_ne_bytes(status) {
+        errno @ ..0 => Err(Errno::from_raw_os_error(errno.wrapping_neg())),
+        // SAFETY: The child has opened it in the file descriptors that both share, and gave up
+        // its ownership.
+        fd => Ok((unsafe { OwnedFd::from_raw_fd(fd) }, flag != 0)),
+    }
+}

@@ -149,6 +149,8 @@ pub struct Session {
     pub direction: Direction,
     /// What goes on.
     pub state: State,
+    /// The user that it belongs to. Only the agent knows that.
+    pub owner: Option<u32>,
     /// Files that are preserved, or that the previous kernel preserved.
     pub files: Option<u64>,
     /// Pages of content.
@@ -312,6 +314,7 @@ pub fn sessions(text: &str) -> Result<Vec<Session>, Malformed> {
             name: row.text("name")?,
             direction: row.value("direction")?,
             state: row.value("state")?,
+            owner: None,
             files: row.known("files")?,
             pages: row.known("pages")?,
             pieces: row.known("pieces")?,
@@ -417,6 +420,7 @@ mod tests {
                     name: Word::new(name),
                     direction,
                     state,
+                    owner: None,
                     files,
                     pages,
                     pieces,

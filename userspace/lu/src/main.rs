@@ -2,12 +2,13 @@
 
 //! The command `lu`: what a kexec carries to the next kernel, and whether it can.
 //!
-//! [`source`] has the lists of the module, [`report`] prints them, [`check`] judges them, and
+//! [`source`] has the lists of the module, [`agent`] those of the agent, [`report`] prints them, [`check`] judges them, and
 //! [`kexec`] enters the next kernel. All of them look below a [`root::Root`], so that tests can
 //! show them any system.
 
 #![cfg_attr(test, allow(clippy::expect_used))]
 
+mod agent;
 mod check;
 mod cli;
 mod facts;
@@ -23,6 +24,7 @@ mod size;
 mod source;
 mod word;
 
+use agent::DebugfsOrAgent;
 use anstream::{eprintln, print, println};
 use anstyle::{AnsiColor, Style};
 use anyhow::{bail, Context, Result};
@@ -51,7 +53,9 @@ fn print_report<T: Serialize + Display>(report: &T, json: bool) -> Result<()> {
 
 fn run(cli: &Cli) -> Result<ExitCode> {
     let root = Root::new(&cli.root);
-    let source = Debugfs::new(&root);
+    // What would be lost, only the whole list tells.
+    let debugfs = Debugfs::new(&root);
+    let source = DebugfsOrAgent::new(&root);
     match &cli.command {
         Command::Status(output) => {
             let (status, unavailable) = report::Status::new(&root, &source);
@@ -72,11 +76,11 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         },
         Command::Handlers(output) => print_report(&report::Handlers::new(&source)?, output.json)?,
         Command::Check(args) => {
-            let report = check::run(&root, &source, &args.image)?;
+            let report = check::run(&root, &debugfs, &args.image)?;
             print_report(&report, args.output.json)?;
             return Ok(ExitCode::from(report.result.exit_status()));
         }
-        Command::Kexec(args) => return kexec::run(&root, &source, args),
+        Command::Kexec(args) => return kexec::run(&root, &debugfs, args),
         Command::Generate(args) => generate::run(args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,7 @@ pub struct SessionReport {
     name: Word,
     direction: Direction,
     state: State,
+    owner: Option<u32>,
     files: Option<u64>,
     pages: Option<u64>,
     bytes: Option<u64>,
@@ -76,6 +77,7 @@ impl SessionReport {
             name: session.name,
             direction: session.direction,
             state: session.state,
+            owner: session.owner,
             files: session.files,
             pages: session.pages,
             pieces: session.pieces,
@@ -247,6 +249,9 @@ impl fmt::Display for ShownSession {
             },
         )?;
         line("pieces", dash(session.pieces))?;
+        if let Some(owner) = session.owner {
+            line("owner", format!("user {owner}"))?;
+        }
         line("age", dash(session.age.map(size::seconds)))?;
         if let Some(creator) = &session.creator {
             let gone = if creator.alive { "" } else { " (gone)" };
@@ -347,11 +352,11 @@ pub struct Status {
 #[derive(Debug, Serialize)]
 struct Outgoing {
     sessions: u64,
-    files: u64,
-    pages: u64,
-    bytes: u64,
-    pieces: u64,
-    boot_seconds: u64,
+    files: Option<u64>,
+    pages: Option<u64>,
+    bytes: Option<u64>,
+    pieces: Option<u64>,
+    boot_seconds: Option<u64>,
     busy: u64,
 }
 
@@ -359,16 +364,19 @@ struct Outgoing {
 #[derive(Debug, Serialize)]
 struct Incoming {
     sessions: u64,
-    files: u64,
+    files: Option<u64>,
     unfinished: u64,
     damaged: u64,
 }
 
+/// Adds up a value of all sessions, if it is known of each.
 fn sum<'a>(
-    sessions: impl Iterator<Item = &'a Session>,
+    mut sessions: impl Iterator<Item = &'a Session>,
     value: impl Fn(&Session) -> Option<u64>,
-) -> u64 {
-    sessions.filter_map(value).fold(0, u64::saturating_add)
+) -> Option<u64> {
+    sessions.try_fold(0, |sum: u64, session| {
+        Some(sum.saturating_add(value(session)?))
+    })
 }
 
 impl Status {
@@ -417,9 +425,9 @@ impl Outgoing {
             sessions: outgoing().count() as u64,
             files: sum(outgoing(), |session| session.files),
             pages,
-            bytes: pages.saturating_mul(rustix::param::page_size() as u64),
+            bytes: pages.map(|pages| pages.saturating_mul(rustix::param::page_size() as u64)),
             pieces,
-            boot_seconds: pieces::boot_seconds(pieces),
+            boot_seconds: pieces.map(pieces::boot_seconds),
             busy: outgoing()
                 .filter(|session| session.state == State::Busy)
                 .count() as u64,
@@ -437,7 +445,9 @@ impl Incoming {
         let damaged = |session: &&Session| session.state == State::Damaged;
         Self {
             sessions: incoming().count() as u64,
-            files: sum(incoming(), |session| session.files),
+            files: sum(incoming().filter(|it| !damaged(it)), |session| {
+                session.files
+            }),
             unfinished: incoming()
                 .filter(|session| session.state != State::Finished && !damaged(session))
                 .count() as u64,
@@ -465,9 +475,11 @@ impl fmt::Display for Status {
                 f,
                 "outgoing      {}, {}, {} in {}{}",
                 size::count(outgoing.sessions, "session"),
-                size::count(outgoing.files, "file"),
-                size::bytes(outgoing.bytes),
-                size::count(outgoing.pieces, "piece"),
+                counted(outgoing.files, "file"),
+                outgoing
+                    .bytes
+                    .map_or("size not known".to_owned(), size::bytes),
+                counted(outgoing.pieces, "piece"),
                 match outgoing.busy {
                     0 => String::new(),
                     busy => format!(", {busy} busy"),
@@ -479,7 +491,7 @@ impl fmt::Display for Status {
                 f,
                 "incoming      {}, {}, {} not finished{}",
                 size::count(incoming.sessions, "session"),
-                size::count(incoming.files, "file"),
+                counted(incoming.files, "file"),
                 incoming.unfinished,
                 match incoming.damaged {
                     0 => String::new(),
@@ -488,6 +500,14 @@ impl fmt::Display for Status {
             )?;
         }
         Ok(())
+    }
+}
+
+/// A number of things that may not be known.
+fn counted(count: Option<u64>, thing: &str) -> String {
+    match count {
+        Some(count) => size::count(count, thing),
+        None => format!("an unknown number of {thing}s"),
     }
 }
 

@@ -7,8 +7,6 @@ use crate::root::Root;
 use std::io;
 
 /// A place that has the lists.
-///
-/// An agent that owns the device can be another one: it answers users who are not root.
 pub trait Source {
     /// Returns all sessions, outgoing ones first, each direction sorted by name.
     fn sessions(&self) -> Result<Vec<Session>, Unavailable>;

@@ -194,6 +194,7 @@ fn ls_has_stable_fields() {
       "name": "vm-1",
       "direction": "outgoing",
       "state": "open",
+      "owner": null,
       "files": 2,
       "pages": 4097,
       "bytes": 16781312,
@@ -572,4 +573,77 @@ fn packages_get_pages_and_completions() {
         assert!(directory.path().join(name).exists(), "{name}");
     }
     assert!(!directory.path().join("lu-generate.1").exists());
+}
+
+/// An agent that answers one list: two sessions, of which it has one.
+fn agent(system: &System) -> std::thread::JoinHandle<()> {
+    use liveupdate::agent::protocol::{self, Answer, Command, Direction, Entry, Reply, Request};
+    use liveupdate::SessionName;
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
+
+    let path = system.path().join("run/lud.sock");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 1).unwrap();
+    let entry = |name: &str, direction, held| Entry {
+        name: SessionName::new(name).unwrap(),
+        direction,
+        owner: 1000,
+        held,
+        pid: held.then_some(42),
+        age: held.then_some(7500),
+    };
+    let sessions = vec![
+        entry("vm-1", Direction::Outgoing, true),
+        entry("vm-0", Direction::Incoming, false),
+    ];
+    std::thread::spawn(move || {
+        // The first connection only looks whether there is an agent.
+        drop(rustix::net::accept(&listener).unwrap());
+        let program = rustix::net::accept(&listener).unwrap();
+        let (request, _) = protocol::receive(&program, RecvFlags::empty()).unwrap();
+        let request: Request = protocol::decode(&request).unwrap();
+        assert_eq!(request.command, Command::List { after: None });
+        let more = false;
+        let reply = Reply::new(Answer::Sessions { sessions, more });
+        let reply = protocol::encode(&reply).unwrap();
+        protocol::send(&program, &reply, None, SendFlags::empty()).unwrap();
+    })
+}
+
+#[test]
+fn the_agent_is_asked_if_there_are_no_lists() {
+    let ask = |arguments: &[&str]| {
+        let system = System::in_kernel();
+        let agent = agent(&system);
+        let answer = system.lu(arguments);
+        agent.join().unwrap();
+        assert_eq!((answer.status, answer.err.as_str()), (0, ""));
+        answer.out
+    };
+    let expected = "\
+NAME  DIRECTION  STATE    FILES  SIZE  PIECES  AGE        PID  COMMAND  UNIT
+vm-1  outgoing   open     -      -     -       2 h 5 min  42   agent    agent.service
+vm-0  incoming   pending  -      -     -       -          -    -        -
+";
+    assert_eq!(squeezed(&ask(&["ls"])), squeezed(expected));
+    let json = ask(&["ls", "--json"]);
+    assert!(
+        json.contains("\"owner\": 1000,\n      \"files\": null,"),
+        "{json}"
+    );
+    assert!(ask(&["show", "vm-0"]).contains("\n  owner    user 1000\n"));
+    assert!(ask(&["status"]).ends_with(
+        "outgoing      1 session, an unknown number of files, size not known in an unknown \
+         number of pieces\nincoming      1 session, an unknown number of files, 1 not finished\n"
+    ));
+}
+
+/// It knows only some sessions, so it cannot say that nothing would be lost.
+#[test]
+fn check_does_not_ask_the_agent() {
+    let system = System::in_kernel();
+    system.file("run/lud.sock", "");
+    assert_eq!(system.check(&[]).0, System::in_kernel().check(&[]).0);
 }

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The socket that programs connect to.
+
+use crate::store::Adopted;
+use anyhow::{Context, Result};
+use rustix::fs::{FileType, Mode};
+use rustix::io::Errno;
+use rustix::net::{sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Programs that wait for the agent, before connect(2) blocks.
+const BACKLOG: i32 = 64;
+
+/// Whether the service manager has passed a socket that can be used.
+fn is_listener(fd: &OwnedFd) -> bool {
+    sockopt::socket_acceptconn(fd) == Ok(true)
+        && sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
+}
+
+/// Takes the socket of the service manager, or else makes one.
+///
+/// The device has one opener, so an agent that came here is the only one: a socket at the path
+/// is left over from an earlier one.
+pub fn listener(adopted: &mut Adopted, path: &Path) -> Result<OwnedFd> {
+    for (name, fd) in adopted.take_others() {
+        if is_listener(&fd) {
+            rustix::io::ioctl_fionbio(&fd, true).context("cannot use the socket")?;
+            return Ok(fd);
+        }
+        tracing::warn!("the service manager has passed \"{name:?}\", which has no use here");
+    }
+    let bind = || -> Result<OwnedFd, Errno> {
+        let is_socket = rustix::fs::lstat(path)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket);
+        if is_socket {
+            rustix::fs::unlink(path)?;
+        }
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        // Every user may connect: the policy decides.
+        rustix::fs::chmod(path, Mode::from_raw_mode(0o666))?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(socket)
+    };
+    bind().with_context(|| format!("cannot listen at {}", path.display()))
+}

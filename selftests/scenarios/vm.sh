@@ -9,6 +9,7 @@
 # VM_BUSY     1: it writes all over its memory all the time
 # VM_WITHOUT  a feature that the next kernel hides, so that it cannot run the guest
 # VM_DAMAGED  1: the next kernel tries states that do not fit before the right one
+# VM_RUNNING  1: nobody suspends the guest before the kexec, so it is lost
 # VM_FAST     0: without what shortens the pause, to measure how much it does
 # VM_BRIEF    1: only what is needed to measure the pause
 # VM_DEMO     1: its lines and those of its client are printed as they come
@@ -19,6 +20,7 @@ VM_PAGES=${VM_PAGES:-small}
 VM_BUSY=${VM_BUSY:-0}
 VM_WITHOUT=${VM_WITHOUT:-}
 VM_DAMAGED=${VM_DAMAGED:-0}
+VM_RUNNING=${VM_RUNNING:-0}
 VM_FAST=${VM_FAST:-1}
 VM_BRIEF=${VM_BRIEF:-0}
 VM_DEMO=${VM_DEMO:-0}
@@ -301,6 +303,17 @@ converses()
 	done
 }
 
+# no_state: the memory of a guest that nobody suspended is there, but it cannot go on.
+no_state()
+{
+	# shellcheck disable=SC2086 # two options
+	if vmm resume vm --control $CONTROL --serial $SERIAL $DEVICES >/tmp/refusal 2>&1; then
+		return 1
+	fi
+	sed 's/^/# /' /tmp/refusal
+	grep -q "the guest was not suspended" /tmp/refusal
+}
+
 # other_processor: the guest is not resumed where it would miss a feature, and is kept.
 other_processor()
 {
@@ -326,7 +339,7 @@ huge_pages()
 # started and the module loaded. The monitor prepares until the module is there.
 if [ "${VM_EARLY:-0}" = 1 ]; then
 	if [ "$STAGE" != 1 ] && [ "$STAGE$VM_DAMAGED" != 21 ] && [ -z "$VM_WITHOUT" ] &&
-		[ "$VM_FAST" = 1 ]; then
+		[ "$VM_FAST" = 1 ] && [ "$VM_RUNNING" = 0 ]; then
 		resume_early
 		load_module
 	fi
@@ -340,11 +353,21 @@ exec kexec -x -e
 END
 chmod +x /run/vm_enter
 
-if [ "$STAGE" != 1 ]; then
+if [ "$STAGE" != 1 ] && [ "$VM_RUNNING" = 0 ]; then
 	cp $KEPT/serial $SERIAL
 	vm_watch
 fi
 load_module
+if [ "$VM_RUNNING" = 1 ]; then
+	[ "$STAGE" = 1 ] || run vm-no-state no_state
+	# In the second kernel, KVM can be used although a vCPU ran at the kexec.
+	run "vm-start-$STAGE" start_guest
+	if [ "$STAGE" != "$STAGES" ]; then
+		next_kernel
+		go
+	fi
+	return 0
+fi
 [ -z "$VM_WITHOUT" ] || [ "$STAGE" = 1 ] || {
 	run vm-other-processor other_processor
 	return 0

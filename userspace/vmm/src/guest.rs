@@ -75,7 +75,11 @@ impl Arrived {
     /// Gets the sessions of the guest `name`.
     pub fn new(device: &Device, name: &str) -> Result<Self> {
         // A guest that was not suspended has no state. Its memory then stays with the kernel.
-        let state = device.retrieve_session(&session_name(name, "state")?)?;
+        let state = match device.retrieve_session(&session_name(name, "state")?) {
+            Err(error) if error.reason() == Reason::SessionAbsent => Err(error)
+                .context("the guest was not suspended before the kexec, or has another name"),
+            result => result.map_err(Into::into),
+        }?;
         let ram = device.retrieve_session(&session_name(name, "ram")?)?;
         Ok(Self { ram, state })
     }

@@ -119,13 +119,16 @@ vm_words()
 	mount -o bind /run/cmdline /proc/cmdline
 }
 
-# vm_fast: the next kernel need not measure again how fast the processor is, and prints
-# less.
+# vm_fast: the next kernel need not measure again how fast the TSC is, which goes wrong on
+# a busy machine, and prints less.
 vm_fast()
 {
-	grep -q tsc=reliable /proc/cmdline && return 0
-	vm_words quiet tsc=reliable "$(dmesg | sed -n 's/.*BogoMIPS (\(lpj=[0-9]*\)).*/\1/p' |
-		head -n 1)"
+	grep -q tsc_early_khz /proc/cmdline && return 0
+	khz=$(dmesg | sed -n \
+		's/.*tsc: \(Detected\|Refined TSC .*:\) \([0-9]*\)\.\([0-9]*\) MHz.*/\2\3/p' |
+		tail -n 1)
+	loops=$(dmesg | sed -n 's/.*BogoMIPS (\(lpj=[0-9]*\)).*/\1/p' | head -n 1)
+	vm_words quiet tsc=reliable "tsc_early_khz=$khz" "$loops"
 }
 
 # vm_go: as "go", with the guest.

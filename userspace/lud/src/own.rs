@@ -62,13 +62,14 @@ pub fn incoming(
             }
         },
     };
-    let owners = retrieve_list(orchestrator, store, &session);
-    // The list is stored by now, or will never be read.
+    // An agent that fails here starts again, and needs the session for that.
+    let owners = retrieve_list(orchestrator, store, &session)?;
+    // The list is stored by now, or cannot be read.
     if let Err(failed) = orchestrator.finish(&session) {
         tracing::warn!("cannot finish the session of the list of owners: {failed}");
     }
     store.remove(Item::Own(Incoming))?;
-    owners
+    Ok(owners)
 }
 
 fn retrieve_list(

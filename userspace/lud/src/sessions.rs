@@ -143,11 +143,13 @@ impl Sessions {
                 by: None,
             };
             if actual != item {
-                // A service manager that carries its store across kexec gives back, as what was
-                // outgoing, a session that is incoming now. Closing it would finish it.
+                // A service manager that carries its store across kexec returns an outgoing
+                // session, which is incoming now, under its old name. Closing it would finish it.
                 tracing::warn!("{item} in the service manager is {actual}");
-                held.stored = self.store.add(actual, &held.fd).is_ok();
+                // systemd ignores a file that it already stores under another name, so the old
+                // name is removed first.
                 let _ = self.store.remove(item);
+                held.stored = self.store.add(actual, &held.fd).is_ok();
             }
             self.side_mut(direction).held.insert(name, held);
         }

@@ -155,7 +155,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a file descriptor, and returns when the store has closed it.
+    /// Removes a file descriptor, and returns when it is out of the store. systemd closes it in a
+    /// process of its own, so the file can stay open for a moment longer.
     pub fn remove(&self, item: Item) -> Result<(), Failed> {
         let Some(notifier) = &self.notifier else {
             return Ok(());

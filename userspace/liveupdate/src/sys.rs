@@ -409,6 +409,8 @@ pub(crate) fn fd_from_child(work: &dyn Fn() -> Result<(OwnedFd, bool)>) -> Resul
         rustix::process::waitpid(Some(pid), options),
         Err(Errno::INTR)
     ) {}
+    // Without a writer, a child that was killed has left the end of the file.
+    drop(writer);
     let mut message = [0; 5];
     if rustix::io::read(&reader, &mut message)? != message.len() {
         return Err(Errno::CHILD);

@@ -62,13 +62,17 @@ impl Notifier {
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
             return Err(Errno::MSGSIZE);
         }
-        rustix::net::sendmsg_addr(
-            &self.socket,
-            &self.address,
-            &[IoSlice::new(text.as_bytes())],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
+        // A socket with a timeout is not restarted after a signal, such as the SIGTERM that a child
+        // gets when the agent was killed.
+        rustix::io::retry_on_intr(|| {
+            rustix::net::sendmsg_addr(
+                &self.socket,
+                &self.address,
+                &[IoSlice::new(text.as_bytes())],
+                &mut control,
+                SendFlags::NOSIGNAL,
+            )
+        })?;
         Ok(())
     }
 

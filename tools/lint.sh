@@ -237,7 +237,7 @@ lint_units()
 		output="$output
 systemd-analyze failed"
 	rm -rf "$units"
-	! grep -vE "^$|Unknown key.*(SurviveFinalKillSignal|FileDescriptorStorePreserve)" \
+	! grep -vE "^$|Unknown key.*(SurviveFinalKillSignal|FileDescriptorStorePreserve|AcceptFileDescriptors)" \
 		<<<"$output"
 }
 

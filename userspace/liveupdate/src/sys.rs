@@ -279,23 +279,22 @@ impl Drop for Mapping {
     }
 }
 
-/// Reads an option of a socket whose value is a number.
+/// Reads an option of a socket whose value is 32-bit numbers, and returns its length in bytes.
 #[cfg(feature = "agent")]
 fn peer_option(
     socket: BorrowedFd<'_>,
     option: core::ffi::c_int,
-    value: *mut core::ffi::c_void,
-    len: usize,
+    value: &mut [u32],
 ) -> Result<usize> {
-    let mut len = libc::socklen_t::try_from(len).map_err(|_| Errno::INVAL)?;
-    // SAFETY: The callers pass a buffer of `len` bytes that nothing else refers to. The kernel
-    // writes at most these, and the new length to `len`.
+    let mut len = libc::socklen_t::try_from(size_of_val(value)).map_err(|_| Errno::INVAL)?;
+    // SAFETY: `value` is `len` bytes that are exclusively borrowed, and every value of them is
+    // valid. The kernel writes at most these, and the new length to `len`.
     let status = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             option,
-            value,
+            value.as_mut_ptr().cast(),
             &raw mut len,
         )
     };
@@ -311,12 +310,7 @@ fn peer_option(
 pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> Result<Vec<u32>> {
     // NGROUPS_MAX, which no process can exceed.
     let mut groups = vec![0_u32; 65536];
-    let bytes = peer_option(
-        socket,
-        libc::SO_PEERGROUPS,
-        groups.as_mut_ptr().cast(),
-        groups.len() * size_of::<u32>(),
-    )?;
+    let bytes = peer_option(socket, libc::SO_PEERGROUPS, &mut groups)?;
     groups.truncate(bytes / size_of::<u32>());
     Ok(groups)
 }
@@ -324,14 +318,38 @@ pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> Result<Vec<u32>> {
 /// Returns a pidfd of the process that connected a Unix socket.
 #[cfg(feature = "agent")]
 pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let mut fd: i32 = -1;
-    peer_option(
-        socket,
-        libc::SO_PEERPIDFD,
-        (&raw mut fd).cast(),
-        size_of::<i32>(),
-    )?;
-    own(fd)
+    // No file descriptor, should the kernel write none.
+    let mut value = [u32::MAX];
+    peer_option(socket, libc::SO_PEERPIDFD, &mut value)?;
+    let [fd] = value;
+    own(i32::from_ne_bytes(fd.to_ne_bytes()))
+}
+
+/// Lets sending a file descriptor to a socket that this one accepts fail with `EPERM`.
+///
+/// Closing a file can take as long as its owner likes: a connection with `SO_LINGER`, or a file
+/// in FUSE. A receiver that does not ask for files closes them all the same.
+#[cfg(feature = "agent")]
+pub(crate) fn refuse_files(listener: BorrowedFd<'_>) -> Result<()> {
+    /// `<asm-generic/socket.h>` of Linux 6.16.
+    const SO_PASSRIGHTS: core::ffi::c_int = 83;
+    let off: core::ffi::c_int = 0;
+
+    // SAFETY: The kernel reads the given number of bytes of `off`, and nothing else.
+    let status = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const off).cast(),
+            size_of::<core::ffi::c_int>() as libc::socklen_t,
+        )
+    };
+    if status == 0 {
+        return Ok(());
+    }
+    let error = std::io::Error::last_os_error();
+    Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Takes the file descriptors that a service manager has passed to this process, as

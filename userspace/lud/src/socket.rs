@@ -4,6 +4,7 @@
 
 use crate::store::Adopted;
 use anyhow::{Context, Result};
+use liveupdate::agent::server;
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use rustix::net::{sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -20,6 +21,13 @@ fn is_listener(fd: &OwnedFd) -> bool {
         && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
 }
 
+/// Programs must not send files: closing one can block the agent for as long as the program likes.
+fn refuse_files(listener: &OwnedFd) {
+    if let Err(errno) = server::refuse_files(listener) {
+        tracing::warn!("programs can send files that block the agent (Linux before 6.16): {errno}");
+    }
+}
+
 /// Takes the socket of the service manager, or else makes one.
 ///
 /// The device has one opener, so an agent that came here is the only one: a socket at the path
@@ -28,6 +36,7 @@ pub fn listener(adopted: &mut Adopted, path: &Path) -> Result<OwnedFd> {
     for (name, fd) in adopted.take_others() {
         if is_listener(&fd) {
             rustix::io::ioctl_fionbio(&fd, true).context("cannot use the socket")?;
+            refuse_files(&fd);
             return Ok(fd);
         }
         tracing::warn!("the service manager has passed \"{name:?}\", which has no use here");
@@ -47,6 +56,7 @@ pub fn listener(adopted: &mut Adopted, path: &Path) -> Result<OwnedFd> {
         rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
         // Every user may connect: the policy decides.
         rustix::fs::chmod(path, Mode::from_raw_mode(0o666))?;
+        refuse_files(&socket);
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(socket)
     };

@@ -6,8 +6,9 @@
 //! program sends a [`Request`], and the agent answers with a [`Reply`], with one file descriptor
 //! if the answer is a session. A message is a CBOR map (RFC 8949) of at most [`MAX_LEN`] bytes.
 //!
-//! The agent knows who asks from the kernel (`SO_PEERCRED`). The program sends no credentials,
-//! and file descriptors that it sends are closed.
+//! The kernel tells the agent which user and process is connected (`SO_PEERCRED`). The program
+//! sends no credentials and no file descriptors: sending one fails with `EPERM`. Before Linux 6.16,
+//! the agent closes it.
 
 use crate::SessionName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

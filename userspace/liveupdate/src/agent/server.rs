@@ -40,6 +40,16 @@ pub fn peer(socket: impl AsFd) -> Result<Peer, Errno> {
     })
 }
 
+/// Lets sending a file descriptor over a connection to `listener` fail with `EPERM`. It counts for
+/// connections that are made from now on.
+///
+/// # Errors
+///
+/// `ENOPROTOOPT` if the kernel is older than Linux 6.16.
+pub fn refuse_files(listener: impl AsFd) -> Result<(), Errno> {
+    sys::refuse_files(listener.as_fd())
+}
+
 /// Takes the file descriptors that a service manager has passed to this process, with their
 /// names, as `sd_listen_fds_with_names(3)` does. They are closed in an exec.
 ///

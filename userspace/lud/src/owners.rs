@@ -5,8 +5,8 @@
 use crate::point::point;
 use crate::record::{self, List, Owner, Slot, FILE_LEN};
 use crate::refusal::Failed;
+use liveupdate::memory::Options;
 use liveupdate::SessionName;
-use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,13 +39,7 @@ impl Owners {
 
     /// An empty list in a new file.
     pub fn create() -> Result<Self, Failed> {
-        let memfd = || {
-            let fd = rustix::fs::memfd_create("lud-owners", MemfdFlags::CLOEXEC)?;
-            rustix::fs::ftruncate(&fd, FILE_LEN as u64)?;
-            Ok(fd)
-        };
-        let fd = memfd()
-            .map_err(|errno| Failed::new(errno, "the agent cannot make its list of owners"))?;
+        let fd = Options::new("lud-owners").size(FILE_LEN as u64).create()?;
         let mut owners = Self {
             file: Some(fd.into()),
             ..Self::none()

@@ -25,6 +25,9 @@ pub fn init(verbose: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // A line that cannot be written must not end the agent: saying so on standard error panics
+        // if that is what fails, as when the journal has ended in a shutdown.
+        .log_internal_errors(false)
         .event_format(Lines {
             priority: is_journal(),
         })

@@ -83,7 +83,7 @@ dies_at()
 unprivileged()
 {
 	# The normal answer after a boot without live update.
-	"$CLIENT" $VM refused peek vm-1 'errno 2' &&
+	"$CLIENT" $VM refused peek vm-1 '(errno 2)' &&
 		"$CLIENT" $VM create vm-1 first &&
 		# The program has ended, and the agent keeps its session.
 		"$CLIENT" $VM open vm-1 &&
@@ -106,13 +106,13 @@ lu_asks()
 
 policy_refuses()
 {
-	no='errno 13'
+	no='(errno 13)'
 	"$CLIENT" $VM refused create other "$no" &&
 		"$CLIENT" $VM refused create lud "$no" &&
 		"$CLIENT" 1001 refused create vm-2 'no rule of the policy' &&
 		"$CLIENT" $OTHER refused open vm-1 'belongs to another user' &&
 		"$CLIENT" $OTHER refused discard vm-1 'belongs to another user' &&
-		"$CLIENT" $OTHER refused create vm-1 'errno 17' &&
+		"$CLIENT" $OTHER refused create vm-1 '(errno 17)' &&
 		"$CLIENT" $OTHER list '' &&
 		"$CLIENT" $RESCUE refused create vm-3 "$no" &&
 		"$CLIENT" 65534 refused create vm-3 'other user namespaces'
@@ -174,7 +174,7 @@ retrieves()
 	# A program that ends without finishing can come again.
 	"$CLIENT" $VM peek vm-1 first &&
 		"$CLIENT" $VM take vm-1 first &&
-		"$CLIENT" $VM refused peek vm-1 'errno 2' &&
+		"$CLIENT" $VM refused peek vm-1 '(errno 2)' &&
 		"$CLIENT" $RESCUE take vm-x "of the other" &&
 		"$CLIENT" $OTHER list ''
 }

@@ -8,7 +8,7 @@
 CLIENT=/userspace/lud_client
 LUD=/run/lud
 # The user of the sessions, and one with the same rights to sessions of its own. User
-# 1003 may use the sessions of others, and 1004 comes from a cgroup.
+# 1003 may use the sessions of others, and 1004 has a rule for a cgroup.
 VM=1000
 OTHER=1002
 RESCUE=1003

@@ -2,9 +2,8 @@
 
 //! A program that uses the agent `lud`, for the scenario of that name.
 //!
-//! `lud_client USER COMMAND NAME TEXT` runs as a user of that number, who has no privileges. A
-//! session has one memfd, with the text. The exit status is 0 if everything was as the command
-//! says.
+//! `lud_client USER COMMAND NAME TEXT` runs as a user of that number, without privileges. A session
+//! has one memfd, with the text. The exit status is 0 if everything was as the command says.
 
 use liveupdate::agent::protocol::Direction;
 use liveupdate::agent::{Agent, Host};
@@ -27,7 +26,7 @@ commands: create, again, open, peek, take, discard, release, list
           refused COMMAND NAME PART-OF-THE-ERROR
           run PROGRAM ARGUMENT...";
 
-/// The agent, which must be what a program without privileges gets.
+/// Connects to the agent. Fails if this program could open the device instead.
 fn agent() -> Result<Agent, Failure> {
     match Host::open_paths(Device::PATH, SOCKET)? {
         Host::Agent(agent) => Ok(agent),
@@ -61,7 +60,7 @@ fn absent<T>(result: &Result<T, Error>) -> bool {
     matches!(result, Err(error) if error.reason() == Reason::SessionAbsent)
 }
 
-/// Creates a session as a program does that must go on if the agent ends meanwhile.
+/// Creates a session, also if the agent ends meanwhile.
 fn create_again(agent: &Agent, name: &SessionName) -> Result<OutgoingSession, Error> {
     let created = agent.create_session(name);
     if !gone(&created) {
@@ -84,7 +83,7 @@ fn retrieve(agent: &Agent, name: &SessionName, text: &str) -> Result<IncomingSes
     Ok(session)
 }
 
-/// What may be repeated: the agent may have done it and ended.
+/// Repeats a call if the agent ended: it may have carried it out before.
 fn repeated(call: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
     let first = call();
     if !gone(&first) {

@@ -89,8 +89,8 @@ pub enum Reason {
     /// An outgoing session has that name.
     NameTaken,
     /// The previous kernel handed over no session of that name. After a normal boot, this is
-    /// the answer for every name. Or the agent has none that could be opened, discarded or
-    /// released.
+    /// the answer for every name. From an agent: it has no session of that name that it could
+    /// open, discard or release.
     SessionAbsent,
     /// The session was retrieved before.
     SessionTaken,
@@ -196,8 +196,7 @@ impl Reason {
 /// A call that failed: which one, for which session and token, and the errno.
 ///
 /// A call that fails has changed nothing, with two exceptions: a failed retrieve of a file is
-/// final, and what an agent was asked for may have been done if it is
-/// [gone](Reason::AgentGone).
+/// final, and an agent that is [gone](Reason::AgentGone) may have carried out the request.
 ///
 /// ```
 /// use liveupdate::{Device, Reason};
@@ -223,8 +222,8 @@ struct Inner {
     session: Option<SessionName>,
     token: Option<Token>,
     errno: Errno,
-    /// What an agent says about it, bounded and without control characters.
-    said: Option<String>,
+    /// The sentence of an agent, bounded and without control characters.
+    explanation: Option<String>,
 }
 
 impl Error {
@@ -234,7 +233,7 @@ impl Error {
             session: None,
             token: None,
             errno,
-            said: None,
+            explanation: None,
         }))
     }
 
@@ -249,8 +248,8 @@ impl Error {
     }
 
     #[cfg(feature = "agent")]
-    pub(crate) fn said(mut self, sentence: String) -> Self {
-        self.0.said = Some(sentence);
+    pub(crate) fn explained(mut self, sentence: String) -> Self {
+        self.0.explanation = Some(sentence);
         self
     }
 
@@ -294,8 +293,8 @@ impl fmt::Display for Error {
         if let Some(token) = self.0.token {
             write!(f, ", token {token}")?;
         }
-        if let Some(said) = &self.0.said {
-            return write!(f, ": {said} (errno {})", self.errno());
+        if let Some(explanation) = &self.0.explanation {
+            return write!(f, ": {explanation} (errno {})", self.errno());
         }
         match self.reason().sentence() {
             Some(why) => write!(f, ": {why} (errno {})", self.errno()),

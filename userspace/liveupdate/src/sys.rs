@@ -383,15 +383,15 @@ pub(crate) fn take_inherited(count: i32) -> Vec<OwnedFd> {
 
 /// Gets a file descriptor from a child process that shares all file descriptors with this one.
 ///
-/// If this process is killed meanwhile, the child goes on to the end of `work`, and what it opens
-/// stays open until then. The flag is for the caller.
+/// If this process is killed meanwhile, the child completes `work`, and the files stay open until
+/// then. The flag is passed on.
 #[cfg(feature = "agent")]
 pub(crate) fn fd_from_child(work: &dyn Fn() -> Result<(OwnedFd, bool)>) -> Result<(OwnedFd, bool)> {
     use rustix::pipe::{pipe_with, PipeFlags};
     use std::os::fd::IntoRawFd;
     use std::panic::{catch_unwind, AssertUnwindSafe};
 
-    // Another thread could hold a lock, which nobody would release in the child.
+    // Another thread could hold a lock, and no thread of the child would release it.
     if std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) != 1 {
         return Err(Errno::DEADLK);
     }

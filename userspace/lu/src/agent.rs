@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The lists of the agent `lud`, for users who cannot read debugfs, and for the C orchestrator,
+//! The lists of the agent `lud`, for users that cannot read debugfs, and for the C orchestrator,
 //! which has no lists there.
 //!
-//! The agent knows the sessions that it made or retrieved, and to whom they belong. It shows a
-//! user no others. What is in a session it does not know.
+//! The agent knows the sessions that it created or retrieved, and their owners. A user sees its own
+//! ones. The agent does not know the files of a session.
 
 use crate::lists::{Direction, Flb, Handler, Session, State};
 use crate::process::Process;

@@ -273,7 +273,10 @@ impl fmt::Display for ShownSession {
                 Ok(())
             }
             None if session.holders.is_empty() => {
-                writeln!(f, "  its files are not listed: no process has it open")
+                writeln!(
+                    f,
+                    "  its files are not listed: this user sees no process that has it open"
+                )
             }
             None => writeln!(f, "  its files are too many to be listed"),
         }

@@ -115,7 +115,7 @@ impl<'a> Debugfs<'a> {
         list: &'static str,
         parse: impl Fn(&str) -> Result<Vec<T>, Malformed>,
     ) -> Result<Vec<T>, Unavailable> {
-        // Without the module there is nothing to read, whoever asks.
+        // Without the module there is nothing to read, for any user.
         match Orchestrator::find(self.root) {
             Orchestrator::Module => (),
             Orchestrator::Kernel => return Err(Unavailable::NoLists),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the agent needs of the kernel, as a trait, so that a test can be the kernel.
+//! The calls of the agent to the kernel, as a trait, so that a test can be the kernel.
 
 use crate::point::point_in_child;
 use crate::refusal::Failed;
@@ -21,7 +21,7 @@ pub trait Orchestrator {
     /// Retrieves an incoming session.
     fn retrieve(&self, name: &SessionName) -> Result<OwnedFd, Failed>;
 
-    /// Returns direction and name of a session; [`None`] if the file is none.
+    /// Returns direction and name of a session; [`None`] if the file is no session.
     fn identify(&self, fd: &OwnedFd) -> Option<(Direction, SessionName)>;
 
     /// Preserves a file in an outgoing session.
@@ -38,7 +38,7 @@ pub trait Orchestrator {
 /// The kernel's device.
 struct Kernel(Device);
 
-/// A session type of a duplicate, which the calls of the crate want.
+/// Makes a session of a duplicate, because the types of the crate own their file descriptor.
 fn session<T>(fd: &OwnedFd) -> Result<T, Failed>
 where
     T: TryFrom<OwnedFd, Error = liveupdate::Rejected<OwnedFd>>,
@@ -95,7 +95,7 @@ impl Orchestrator for Kernel {
 
 /// Retrieves an incoming session, and stores it. Returns it, and whether it is stored.
 ///
-/// Closing the session finishes it, so nothing may end between the two: a child does both.
+/// Closing the session finishes it, so a kill must not come between the two: a child does both.
 pub fn retrieve_and_store(
     orchestrator: &dyn Orchestrator,
     store: &Store,

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Bytes of a line at most: what a program has chosen is in some of them.
+/// The length of the longest line, in bytes. Lines have strings that a program has chosen.
 const MAX_LINE: usize = 1024;
 
 /// Sends log lines to standard error.

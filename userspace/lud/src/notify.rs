@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// How long the service manager may take to read a message. Programs wait as long.
+/// How long the agent waits until the service manager reads a message. All programs wait meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The socket of the service manager.
@@ -37,7 +37,7 @@ impl Notifier {
         let address = match path.as_bytes() {
             [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name),
             [b'/', ..] => SocketAddrUnix::new(path.as_os_str()),
-            _ => bail!("$NOTIFY_SOCKET is no address that this program knows"),
+            _ => bail!("$NOTIFY_SOCKET is neither a path nor an abstract address"),
         };
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,
@@ -97,7 +97,7 @@ impl Notifier {
     }
 }
 
-/// The message that a reload begins, for a service manager that waits for its end.
+/// The message that begins a reload, for a service manager that waits for the end of it.
 pub fn reloading() -> String {
     let now = clock_gettime(ClockId::Monotonic);
     let micros = now.tv_sec.saturating_mul(1_000_000) + now.tv_nsec / 1000;

@@ -2,8 +2,8 @@
 
 //! The agent's own sessions, which carry the list of owners across kexec.
 //!
-//! At its start the agent finds what it had before (in the store), or else what the previous
-//! kernel has handed over, or else nothing. It can die after each step and begin anew: every
+//! At its start the agent takes the list of an earlier agent from the store, or else that of the
+//! previous kernel, or else begins one. It can be killed after each step and start again: every
 //! step stores what it has made before the next one begins.
 
 use crate::device::{retrieve_and_store, Orchestrator};
@@ -40,14 +40,15 @@ pub fn incoming(
             store.remove(Item::Own(Incoming))?;
         }
         return Ok(Owners::load(fd).unwrap_or_else(|| {
-            tracing::error!("the stored list of owners is damaged: their sessions belong to root");
+            tracing::error!("the stored list of owners is damaged, all sessions belong to root");
             Owners::none()
         }));
     }
     let session = match adopted.take(Item::Own(Incoming)) {
         Some(session) => session,
         None => match retrieve_and_store(orchestrator, store, Item::Own(Incoming), &name()?) {
-            // If it is not stored, an agent that dies loses the owners. There is no other way.
+            // If it is not stored, an agent that dies here loses the owners: the kernel gives the
+            // session once.
             Ok((session, _)) => {
                 point("start-own-in");
                 session
@@ -85,10 +86,10 @@ fn retrieve_list(
         }
     };
     let Some(mut owners) = Owners::load(fd) else {
-        tracing::error!("the list of owners is damaged: all sessions belong to root");
+        tracing::error!("the list of owners is damaged, all sessions belong to root");
         return Ok(Owners::none());
     };
-    // What an agent kept in the previous kernel, this one has not retrieved yet.
+    // The flags say what the agent of the previous kernel kept. This one has retrieved nothing yet.
     owners.set_kept(None, false)?;
     if let Some(file) = owners.file() {
         let copy = file
@@ -121,7 +122,8 @@ pub fn outgoing(
     if let (Some(owners), Some(session)) = (owners.and_then(Owners::load), session.filter(is_own)) {
         return Ok((session, owners));
     }
-    // The agent died between the two, and has created no session for a program.
+    // An agent that died before it stored both has created no session for a program. If the list
+    // is damaged, the sessions that are stored become root's.
     for (_, item) in stored.into_iter().filter(|(found, _)| *found) {
         store.remove(item)?;
     }

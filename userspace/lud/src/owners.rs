@@ -48,7 +48,7 @@ impl Owners {
         Ok(owners)
     }
 
-    /// Reads a list. [`None`] if the file is none, or is damaged.
+    /// Reads a list. [`None`] if the file is no list, or a damaged one.
     pub fn load(fd: OwnedFd) -> Option<Self> {
         // A file that is longer than it should be is not read as a whole.
         let stat = rustix::fs::fstat(&fd).ok()?;
@@ -95,7 +95,7 @@ impl Owners {
         self.write(list)
     }
 
-    /// Notes for a session, if it is there, or for all, whether the agent has it.
+    /// Notes whether the agent has a session, if that is in the list; without a name, for all.
     pub fn set_kept(&mut self, only: Option<&SessionName>, kept: bool) -> Result<(), Failed> {
         let mut list = self.list.clone();
         for (name, owner) in &mut list {
@@ -119,7 +119,7 @@ impl Owners {
         self.write(list)
     }
 
-    /// Removes a session, if it is there. A list that cannot be written has one too many.
+    /// Removes a session, if it is in the list. If the list cannot be written, it stays there.
     pub fn remove(&mut self, name: &SessionName) {
         if let Err(error) = self.retain(|it, _| it != name) {
             tracing::error!("session \"{name}\": {error}");

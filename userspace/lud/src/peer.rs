@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Who is at the other end of a connection.
+//! The process at the other end of a connection.
 //!
-//! User, groups and process are those of the moment when the program called `connect(2)`. A
-//! program that passes its connection on passes its rights on.
+//! Its user, groups and number are those of the moment when it called `connect(2)`. A program that
+//! passes its connection on passes its rights on.
 //!
 //! # The cgroup
 //!
-//! No call tells the cgroup of a peer: it is in `/proc/PID/cgroup`. The number could be that of a
-//! later process when the file is read. The pidfd that the kernel gives for the socket rules that
-//! out: it is looked at after the file was read, and if its process still lives, the number has
-//! been its own all the time. The cgroup is the one at that moment. A process that may move
-//! itself to another cgroup chooses which rule is its own, so a rule for a cgroup is as good as
-//! the protection of that cgroup. Kernels before Linux 6.5 have no such pidfd; then the cgroup
-//! is not known.
+//! No system call returns the cgroup of a peer: it is in `/proc/PID/cgroup`. When the agent reads
+//! that file, the number could be that of a later process. The pidfd of the socket rules that out:
+//! the agent polls it after it has read the file, and if its process still lives, the number has
+//! belonged to it all the time. The cgroup is the one at that moment. A process that may move
+//! itself to another cgroup chooses its rule, so a rule for a cgroup is as good as the protection
+//! of that cgroup. Kernels before Linux 6.5 have no such pidfd; then the cgroup is not known.
 
 use crate::policy::Who;
 use liveupdate::agent::server;

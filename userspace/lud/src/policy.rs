@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Who may do what. A decision is a pure function of the rules, the process that asks, and the
-//! name of the session.
+//! What a process may do. A decision is a pure function of the rules, the process that asks, and
+//! the name of the session.
 //!
-//! The first rule that matches decides, also if it allows nothing. After the last one comes a
-//! rule that allows root everything. If it cannot be known whether a rule matches, because the
-//! cgroup of the process is not known, nothing is allowed: a later rule might allow what this one
-//! was to forbid.
+//! The first rule that matches decides, also if it allows nothing. After the last one, root may do
+//! everything. If the agent cannot decide whether a rule matches, because it does not know the
+//! cgroup of the process, nothing is allowed: a later rule might allow what this one forbids.
 
 use std::fmt;
 
-/// What the kernel shows for users that are not mapped into this user namespace. Several users
-/// look like this one, so it owns nothing.
+/// The number that the kernel shows for users that are not mapped into this user namespace. Several
+/// users have it, so it owns nothing.
 pub const UNMAPPED: u32 = 65534;
 
 /// What a rule can allow.
@@ -48,7 +47,7 @@ pub struct Rule {
     pub group: Option<u32>,
     /// Matches processes in this cgroup and those below it only.
     pub cgroup: Option<String>,
-    /// Matches sessions whose name begins so.
+    /// Matches sessions whose name begins with this.
     pub prefix: Vec<u8>,
     /// What is allowed.
     pub allow: Vec<Verb>,
@@ -68,7 +67,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// What a rule has that says nothing about it.
+    /// What comes with a rule that does not mention it.
     pub const DEFAULT: Self = Self {
         max_sessions: None,
         keep: true,

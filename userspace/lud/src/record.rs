@@ -2,9 +2,9 @@
 
 //! The bytes of the list of owners that crosses kexec: writer and reader.
 //!
-//! The file has two slots. Each change of the list is written to the older one as a whole, so
-//! that a writer that dies leaves the other one. The reader takes the newer one of those whose
-//! checksum is right. The size never changes, because the file is preserved while it is written.
+//! The file has two slots. Each change writes the whole list to the older one, so that a writer
+//! that dies leaves the newer one. Of the slots with a right checksum, the reader takes the newer
+//! one. The size never changes, because the file is preserved while it is written.
 //!
 //! ```text
 //!        0  slot 0
@@ -23,13 +23,13 @@
 //!     68  flags       4  bit 0: the agent keeps the session, so it is in the store
 //! ```
 //!
-//! Numbers are little-endian. Names are in ascending order, and none is there twice. Whatever is
-//! not so is damage: the list comes from another program, in another kernel.
+//! Numbers are little-endian. Names are in ascending order, and each is there once. Anything else
+//! is damage: another program has written the list, in another kernel.
 
 use liveupdate::SessionName;
 use std::collections::BTreeMap;
 
-/// How many sessions a list has at most.
+/// The largest number of sessions in a list.
 pub const CAPACITY: usize = 1024;
 
 const MAGIC: [u8; 8] = *b"LUD-OWN1";
@@ -44,7 +44,7 @@ const SLOT_LEN: usize = (HEADER_LEN + CAPACITY * ENTRY_LEN).next_multiple_of(409
 pub const FILE_LEN: usize = 2 * SLOT_LEN;
 const KEPT: u32 = 1;
 
-/// Who owns a session.
+/// The owner of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The user.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Why the agent does not do something: for the program that has asked.
+//! Errors of the agent, and the refusals that programs get for them.
 
 use liveupdate::agent::protocol::{Cause, Refusal};
 use rustix::io::Errno;
 use std::fmt;
 
-/// Something that did not work, with an errno and a sentence.
+/// A failure, with an errno and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// The errno, as a positive number.
@@ -16,7 +16,7 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// Makes one of an errno.
+    /// Makes a failure of an errno and a sentence.
     pub fn new(errno: Errno, sentence: impl Into<String>) -> Self {
         Self {
             errno: errno.raw_os_error(),
@@ -29,7 +29,7 @@ impl Failed {
         self.errno == errno.raw_os_error()
     }
 
-    /// The refusal that this is for a program.
+    /// Makes the refusal that a program gets.
     pub fn refusal(self, cause: Cause) -> Refusal {
         Refusal {
             errno: self.errno,

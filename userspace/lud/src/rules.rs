@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The policy's file, which is TOML, and what can be wrong with it.
+//! The file of the policy, which is TOML, and its errors.
 
 use crate::policy::{Grant, Policy, Rule, Verb, UNMAPPED};
 use crate::users::Names;

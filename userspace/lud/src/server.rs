@@ -2,10 +2,10 @@
 
 //! The loop: programs connect, ask, and are answered, one after the other.
 //!
-//! No program can hold another one up. The loop never waits for one of them: all sockets are
-//! non-blocking, and each is read once a round. A program that does not read its answers is
-//! disconnected. If there are too many connections, the one that has been silent for longest
-//! goes, so a new one is always accepted.
+//! No program can hold another one up. The loop never waits for a program: all sockets are
+//! non-blocking, and each is read once a round. It closes the connection of a program that does not
+//! read its answers. If there are too many connections, it closes the one that was silent for
+//! longest, so it always accepts a new one.
 
 use crate::peer;
 use crate::policy::{Policy, Who};
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 struct Connection {
     socket: OwnedFd,
     who: Who,
-    /// When it was last heard of.
+    /// When its last message came.
     heard: Instant,
 }
 
@@ -42,7 +42,7 @@ pub struct Server {
     policy: Policy,
     source: Source,
     connections: Vec<Connection>,
-    /// Nothing is accepted until then.
+    /// The loop accepts nothing before this time.
     paused: Option<Instant>,
 }
 
@@ -81,8 +81,8 @@ impl Server {
         }
     }
 
-    /// Waits for something to do: whether somebody connects, and which connections have sent
-    /// something.
+    /// Waits for something to do. Returns whether a program connects, and for each connection
+    /// whether it has a message.
     fn wait(&mut self) -> Result<(bool, Vec<bool>)> {
         let now = Instant::now();
         self.paused = self.paused.filter(|until| *until > now);
@@ -140,7 +140,7 @@ impl Server {
         let who = match peer::who(&socket) {
             Ok(who) => who,
             Err(errno) => {
-                tracing::error!("cannot see who connects: {errno}");
+                tracing::error!("cannot see which user connects: {errno}");
                 return;
             }
         };

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The sessions of programs, and whose they are.
+//! The sessions of programs, and their owners.
 //!
 //! # Order
 //!
-//! The agent can die between any two steps, and the next one finds only what is stored. So the
-//! owner of a new session is written before the session is stored: without an owner it would be
-//! root's. A session that is dropped leaves the store before its owner leaves the list. What is
-//! left over by a death is an owner without a session, and [`Sessions::start`] removes that.
+//! The agent can be killed between any two steps, and the next one finds only what is stored. So
+//! the agent writes the owner of a new session before it stores the session: without an owner it
+//! would be root's. It removes a session from the store before it removes the owner from the list.
+//! So a kill leaves at most an owner without a session, and [`Sessions::start`] removes that.
 //!
-//! The kernel gives an incoming session once, and closing it finishes it. So that it does not end
-//! with an agent that is killed before the store has it, a child process that shares the file
+//! The kernel gives an incoming session once, and closing it finishes it. If the agent retrieved
+//! it, a kill before the store has it would end it. So a child process that shares the file
 //! descriptors retrieves and stores it: see [`crate::device::retrieve_and_store`]. Only a kill of
-//! both, such as that of the whole cgroup, can still lose it then.
+//! both, such as that of the whole cgroup, can still lose it.
 
 mod incoming;
 mod list;
@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-/// A session of which the agent has a file descriptor.
+/// A session that the agent has a file descriptor of.
 #[derive(Debug)]
 struct Held {
     fd: OwnedFd,
@@ -97,7 +97,7 @@ pub struct Sessions {
     store: Store,
     outgoing: Side,
     incoming: Side,
-    /// Carries the owners of outgoing sessions. Dropping it would forget them.
+    /// Carries the owners of outgoing sessions to the next kernel, as long as it is open.
     _own: OwnedFd,
 }
 
@@ -158,8 +158,8 @@ impl Sessions {
         }
     }
 
-    /// Removes owners whose session ended with an earlier agent, and enters owners for sessions
-    /// that have none.
+    /// Removes owners of sessions that ended with an earlier agent, and enters root for sessions
+    /// that have no owner.
     fn reconcile(&mut self) {
         for side in [&mut self.outgoing, &mut self.incoming] {
             let held = &side.held;

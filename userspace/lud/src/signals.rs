@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Signals as bytes of a socket, so that the loop waits for them as for everything else.
+//! Signals as bytes of a socket, so that the loop can poll for them.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;

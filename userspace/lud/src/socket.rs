@@ -11,7 +11,7 @@ use rustix::net::{sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketTyp
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Programs that wait for the agent, before connect(2) blocks.
+/// The number of programs that can wait for the agent before `connect(2)` blocks.
 const BACKLOG: i32 = 64;
 
 /// Whether the service manager has passed a socket that can be used.
@@ -30,7 +30,7 @@ fn refuse_files(listener: &OwnedFd) {
 
 /// Takes the socket of the service manager, or else makes one.
 ///
-/// The device has one opener, so an agent that came here is the only one: a socket at the path
+/// The caller has the device, which has one opener, so it is the only agent: a socket at the path
 /// is left over from an earlier one.
 pub fn listener(adopted: &mut Adopted, path: &Path) -> Result<OwnedFd> {
     for (name, fd) in adopted.take_others() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The file descriptor store of the service manager: what a restarted agent finds again.
+//! The file descriptor store of the service manager, from which a restarted agent takes over.
 //!
 //! ```text
 //!   device          the open device
@@ -12,8 +12,8 @@
 //! ```
 //!
 //! The names of sessions may have bytes that a name in the store may not, hence the hexadecimal.
-//! A message that stores a file descriptor is answered by nothing. So each is followed by a
-//! barrier: the caller goes on when the store has it.
+//! The service manager does not answer a message that stores a file descriptor. So a barrier
+//! follows each of them: the caller goes on when the service manager has handled it.
 
 use crate::notify::Notifier;
 use crate::refusal::Failed;
@@ -24,7 +24,7 @@ use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What the agent can have in the store.
+/// A file descriptor of the agent in the store, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
     /// The device.
@@ -92,14 +92,14 @@ impl Item {
 #[derive(Debug)]
 pub struct Store {
     notifier: Option<Notifier>,
-    /// How many file descriptors are in it, as far as this process knows.
+    /// How many file descriptors it has, as this process counts them.
     len: Cell<usize>,
-    /// How many fit. The service manager drops what does not fit without a word.
+    /// How many it can have. The service manager does not report those that it drops.
     capacity: usize,
 }
 
 impl Store {
-    /// The number that lud.service has, for a service manager that does not tell it.
+    /// The number in lud.service, for a service manager that does not set `$FDSTORE`.
     const CAPACITY: usize = 4096;
 
     /// Uses the store of the service manager.
@@ -173,7 +173,7 @@ impl Store {
         Ok(())
     }
 
-    /// Tells the service manager something that needs no answer.
+    /// Sends the service manager a message that needs no barrier.
     pub fn tell(&self, text: &str) {
         if let Some(notifier) = &self.notifier {
             if let Err(errno) = notifier.send(text, None) {

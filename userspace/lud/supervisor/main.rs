@@ -30,7 +30,7 @@ use std::process::{Child, Command, Stdio};
 
 /// The number of the first file descriptor that is passed.
 const FIRST: i32 = 3;
-/// How many can be passed.
+/// The largest number of file descriptors that are passed.
 const SLOTS: usize = 96;
 /// How often the agent may end before it was ready.
 const ATTEMPTS: u32 = 10;
@@ -39,7 +39,7 @@ const ATTEMPTS: u32 = 10;
 struct Slots(Vec<OwnedFd>);
 
 impl Slots {
-    /// Takes them, which works only as long as nothing else has them.
+    /// Takes them. Fails if one of them is in use.
     fn new() -> Result<Self, Box<dyn Error>> {
         let mut slots = Vec::new();
         for number in (FIRST..).take(SLOTS) {
@@ -52,7 +52,7 @@ impl Slots {
         Ok(Self(slots))
     }
 
-    /// Lets a child that is started now have these files.
+    /// Puts these files there, for a child that is started now.
     fn fill(&mut self, files: &[&OwnedFd]) -> Result<(), Box<dyn Error>> {
         if files.len() > self.0.len() {
             return Err("too many files to pass".into());
@@ -118,7 +118,7 @@ impl Supervisor {
         let mut names = vec!["listen"];
         names.extend(self.store.iter().map(|(name, _)| name.as_str()));
         self.slots.fill(&files)?;
-        // Only the child knows its number before it runs.
+        // The child's number must be in its environment, so a shell puts it there.
         let child = Command::new("sh")
             .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
             .args(&self.command)

@@ -48,7 +48,7 @@ fn a_session_outlives_the_program_the_agent_and_the_kernel() {
     assert_eq!(machine.listed(), "");
 }
 
-/// Every step of creating a session, and what a program does that begins anew.
+/// Every step of creating a session, and what the program does next.
 #[test]
 fn the_agent_dies_at_every_step_of_create() {
     for (point, exists) in [
@@ -158,7 +158,7 @@ fn the_agent_dies_at_every_step_of_its_start() {
     }
 }
 
-/// The program has its answer, so the agent may die.
+/// The program has its answer, so a kill loses nothing.
 #[test]
 fn the_agent_dies_after_its_answer() {
     let mut machine = Machine::boot();
@@ -172,7 +172,7 @@ fn the_agent_dies_after_its_answer() {
     assert_eq!(machine.kernel.alive(), OWN);
 }
 
-/// A rule for this user, who may be root.
+/// A rule for this user, which may be root.
 fn rule(text: &str) -> String {
     format!("[[rule]]\nuser = {}\n{text}\n", uid())
 }
@@ -189,7 +189,7 @@ fn the_policy_refuses() {
         machine.create(text).unwrap().unwrap();
     }
     assert_eq!(cause(create("vm-3")), (Cause::Limit, ENOSPC));
-    // The limit does not count the session whose name is asked for: the kernel says no.
+    // The limit does not count the session of the same name, so the kernel refuses it.
     assert_eq!(cause(create("vm-1")), (Cause::Kernel, EEXIST));
     for order in [
         Order::Retrieve { name: name("vm-1") },
@@ -316,7 +316,7 @@ fn a_long_list_comes_in_parts() {
     assert_eq!(seen, names);
 }
 
-/// The service manager drops what does not fit without a word, so the agent counts.
+/// The service manager does not report the files that it drops, so the agent counts.
 #[test]
 fn what_cannot_be_stored_is_not_created() {
     let mut machine = Machine::boot();

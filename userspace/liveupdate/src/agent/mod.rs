@@ -4,7 +4,7 @@
 //!
 //! The device has one opener. On a host with several users of live update that is `lud`. It
 //! creates and retrieves sessions for programs that its policy allows, and passes them over a
-//! Unix socket. A session that came so is the same as one from the device: the program preserves
+//! Unix socket. A session from the agent is the same as one from the device: the program preserves
 //! and retrieves files itself, without the agent.
 //!
 //! ```no_run
@@ -33,21 +33,22 @@
 //! # What the agent keeps
 //!
 //! - **An outgoing session**, unless the policy says `keep = false`. It crosses also if the
-//!   program that made it ends before the kexec, as programs do when an init system reboots. A
-//!   program that was restarted gets it again with [`Agent::open_session`]. It ends with
-//!   [`Agent::discard`] and the program's own file descriptor.
+//!   program that created it ends before the kexec, as programs do when an init system reboots. A
+//!   program that was restarted gets it again with [`Agent::open_session`]. It ends after
+//!   [`Agent::discard`], when the program has closed its own file descriptor.
 //! - **An incoming session** from when it is retrieved until [`Agent::release`]. Until then a
 //!   program that was restarted can retrieve it again. The last file descriptor that is closed
 //!   finishes the session, so a program calls [`Agent::finish`], which does both.
-//! - **Who owns a session.** That crosses kexec too. In the next kernel, only the same user, root,
-//!   and users whom the policy allows the sessions of others can retrieve it.
+//! - **The owner of a session.** It crosses kexec too. In the next kernel only the same user can
+//!   retrieve the session, and root, and users that have `any_owner` in the policy.
 //!
 //! # When the agent ends in the middle of a call
 //!
-//! The call fails with [`AgentGone`](crate::Reason::AgentGone). It may have been carried out.
-//! After a failed [`create_session`](Agent::create_session), a program that begins anew calls
-//! [`open_session`](Agent::open_session), and creates the session if there is none. All other
-//! calls can be repeated.
+//! The call fails with [`AgentGone`](crate::Reason::AgentGone). The agent may have carried it out.
+//! After [`create_session`](Agent::create_session), the program calls
+//! [`open_session`](Agent::open_session), and creates the session again if there is none. All
+//! other calls can be repeated; [`discard`](Agent::discard) and [`release`](Agent::release) then
+//! fail with [`SessionAbsent`](crate::Reason::SessionAbsent) if they were carried out before.
 
 mod host;
 pub mod protocol;
@@ -65,14 +66,14 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the agent may take for an answer. It may be starting.
+/// How long a program waits for an answer. The agent may be starting.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The agent, as a program sees it.
 ///
-/// Every call is a connection of its own, so a restart of the agent between two calls is not
-/// seen. A program that drops its privileges does so before its first call: the agent takes the
-/// user that a process has when it calls.
+/// Every call makes a connection of its own, so the agent can restart between two calls. The
+/// agent sees the user that the process has during the call. So a program that drops its
+/// privileges does that before its first call.
 #[derive(Clone, Debug)]
 pub struct Agent {
     path: PathBuf,
@@ -86,7 +87,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`AgentAbsent`](crate::Reason::AgentAbsent) if nobody listens.
+    /// [`AgentAbsent`](crate::Reason::AgentAbsent) if no agent listens.
     pub fn connect() -> Result<Self, Error> {
         Self::connect_path(Self::PATH)
     }
@@ -122,8 +123,8 @@ impl Agent {
             .and_then(|session| checked(session, Operation::CreateSession, name))
     }
 
-    /// Opens an outgoing session again that the agent keeps. It has the files that were
-    /// preserved.
+    /// Opens an outgoing session again that the agent keeps, with the files that were preserved
+    /// in it.
     ///
     /// # Errors
     ///
@@ -151,7 +152,7 @@ impl Agent {
             .and_then(|session| checked(session, Operation::RetrieveSession, name))
     }
 
-    /// Tells the agent to drop an outgoing session. Its files are given back as soon as the
+    /// Tells the agent to drop an outgoing session. Its files are unpreserved as soon as the
     /// program has dropped it too.
     ///
     /// # Errors
@@ -165,8 +166,8 @@ impl Agent {
         )
     }
 
-    /// Tells the agent to drop an incoming session. If nobody else has it, and it is not
-    /// finished, this finishes it: files that nobody has retrieved are freed.
+    /// Tells the agent to drop an incoming session. If no other process has it, and it is not
+    /// finished, this finishes it: files that no process has retrieved are freed.
     ///
     /// # Errors
     ///
@@ -193,8 +194,8 @@ impl Agent {
         self.release(&name)
     }
 
-    /// Lists the sessions that this user may ask for, outgoing ones first, each direction sorted
-    /// by name. Root sees all.
+    /// Lists the sessions that this user may open, retrieve or discard, outgoing ones first, each
+    /// direction sorted by name. Root sees all, unless a rule of the policy says otherwise.
     ///
     /// # Errors
     ///
@@ -239,7 +240,15 @@ impl Agent {
             rustix::net::connect(&socket, &SocketAddrUnix::new(&self.path)?)?;
             Ok(socket)
         };
-        connect().map_err(|errno| Error::new(Operation::Connect, errno))
+        connect().map_err(|errno| {
+            // What connect(2) fails with after the timeout, if the queue of the agent is full.
+            let errno = if errno == Errno::AGAIN {
+                Errno::TIMEDOUT
+            } else {
+                errno
+            };
+            Error::new(Operation::Connect, errno)
+        })
     }
 
     /// Sends a request, and waits for the answer.
@@ -282,7 +291,7 @@ impl Agent {
                     errno @ 1..=4095 => Errno::from_raw_os_error(errno),
                     _ => Errno::PROTO,
                 };
-                Err(failed(errno).said(bounded(&refusal.sentence)))
+                Err(failed(errno).explained(bounded(&refusal.sentence)))
             }
             answer => Ok((answer, fd)),
         }
@@ -301,7 +310,7 @@ impl Agent {
         }
     }
 
-    /// Sends a request that is answered by its being done.
+    /// Sends a request whose answer is that it was carried out.
     fn done(
         &self,
         operation: Operation,
@@ -315,7 +324,7 @@ impl Agent {
     }
 }
 
-/// What the two kinds of session have in common here.
+/// A session of either direction.
 trait Named {
     fn named(&self) -> &SessionName;
 }
@@ -343,9 +352,9 @@ fn checked<T: Named>(session: T, operation: Operation, name: &SessionName) -> Re
 
 /// A sentence of the agent may go to a terminal.
 fn bounded(sentence: &str) -> String {
-    let said = sentence.chars().filter(|c| !c.is_control());
+    let printable = sentence.chars().filter(|c| !c.is_control());
     let mut text = String::from("the agent says: ");
-    for c in said {
+    for c in printable {
         if text.len() + c.len_utf8() > MAX_SENTENCE {
             break;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a program and the agent say to each other: the messages.
+//! The messages between a program and the agent.
 //!
 //! A connection is a Unix socket of type `SOCK_SEQPACKET`, which keeps messages apart. The
 //! program sends a [`Request`], and the agent answers with a [`Reply`], with one file descriptor
@@ -22,8 +22,8 @@ pub const VERSION: u32 = 1;
 /// The length of the longest message, in bytes.
 pub const MAX_LEN: usize = 4096;
 
-/// How many sessions a list has at most; the next ones are asked for. As many fit into a
-/// message, whatever their names are.
+/// The largest number of sessions in one answer; the program asks again for the next ones.
+/// That many fit into a message even if their names are the longest.
 pub const LIST_LEN: usize = 16;
 
 /// The length of the longest [`Refusal::sentence`], in bytes.
@@ -58,12 +58,12 @@ pub enum Command {
         /// Its name.
         name: SessionName,
     },
-    /// Give an outgoing session once more, to a program that lost its file descriptor.
+    /// Open an outgoing session again, for a program that lost its file descriptor.
     Open {
         /// Its name.
         name: SessionName,
     },
-    /// Give an incoming session. As long as it is not released, it can be asked for again.
+    /// Retrieve an incoming session. Until it is released, it can be retrieved again.
     Retrieve {
         /// Its name.
         name: SessionName,
@@ -130,7 +130,7 @@ pub enum Answer {
         /// Whether there are more.
         more: bool,
     },
-    /// It is not done, and nothing has changed.
+    /// The agent did not do it.
     Refused(Refusal),
 }
 
@@ -141,7 +141,7 @@ pub struct Refusal {
     pub errno: i32,
     /// What kind of refusal it is.
     pub cause: Cause,
-    /// The same for people.
+    /// The reason as a sentence for people.
     pub sentence: String,
 }
 
@@ -176,7 +176,7 @@ pub struct Entry {
     pub name: SessionName,
     /// For which kernel it is.
     pub direction: Direction,
-    /// The user it belongs to.
+    /// The user that owns it.
     pub owner: u32,
     /// Whether the agent has a file descriptor of it.
     pub held: bool,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What an agent needs of the kernel that has no safe wrapper elsewhere: who is at the other end
-//! of a socket, the file descriptors that a service manager has passed, and a call whose result
-//! must not be lost if the agent is killed.
+//! System calls of an agent that have no safe wrapper elsewhere: they find the peer of a socket,
+//! take the file descriptors that a service manager has passed, and open a file that must not be
+//! lost if the agent is killed.
 
 use crate::sys;
 use rustix::io::Errno;
@@ -22,7 +22,7 @@ pub struct Peer {
     pub pidfd: Option<OwnedFd>,
 }
 
-/// Asks the kernel who connected a Unix socket.
+/// Asks the kernel which process connected a Unix socket.
 ///
 /// # Errors
 ///
@@ -53,7 +53,8 @@ pub fn refuse_files(listener: impl AsFd) -> Result<(), Errno> {
 /// Takes the file descriptors that a service manager has passed to this process, with their
 /// names, as `sd_listen_fds_with_names(3)` does. They are closed in an exec.
 ///
-/// A program calls this first of all. Every call after the first one returns nothing.
+/// A program calls this before it opens anything: the numbers of these file descriptors must not be
+/// in use otherwise. Every call after the first one returns nothing.
 #[must_use]
 pub fn inherited() -> Vec<(String, OwnedFd)> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
@@ -72,14 +73,17 @@ pub fn inherited() -> Vec<(String, OwnedFd)> {
 ///
 /// Closing an incoming session finishes it, so a process that is killed right after it retrieved
 /// one loses its files. In a child, `work` retrieves it *and* gives it to a process that keeps it.
-/// If this process is killed meanwhile, the child still ends `work`. What that changes in memory
-/// is lost, but for the flag. It must not close a file that it has not opened: that is closed here
-/// too. It is borrowed, so it cannot drop what it has captured.
+/// If this process is killed meanwhile, the child still completes `work`.
+///
+/// `work` changes a copy of the memory, so only its result reaches this process. It must not close
+/// a file that it has not opened, because that closes the file here too: it must not drop what it
+/// has captured, not even out of a cell. It must not panic after it opened the file.
 ///
 /// # Errors
 ///
-/// That of `work`; `EDEADLK` if this process has several threads, those of `clone(2)`, and
-/// `ECHILD` if the child was killed.
+/// That of `work`; `EDEADLK` if this process has several threads, or `/proc` is not mounted; those
+/// of `clone(2)`; and `ECHILD` if the child was killed. The file can then be open in this process
+/// under a number that is not known.
 #[doc(hidden)]
 pub fn fd_from_child(
     work: &dyn Fn() -> Result<(OwnedFd, bool), Errno>,

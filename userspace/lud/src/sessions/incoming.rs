@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 
 impl Sessions {
-    /// Gives an incoming session.
+    /// Returns an incoming session, which the agent retrieves unless it has it.
     pub fn retrieve(
         &mut self,
         who: &Who,
@@ -40,7 +40,7 @@ impl Sessions {
                     point("retrieve-stored");
                 }
                 Err(failed) if failed.is(Errno::NOENT) => {
-                    // An owner of nothing: the session was not there at the kexec.
+                    // The session was gone before the kexec, and its owner still in the list.
                     self.incoming.owners.remove(name);
                     return Err(failed.refusal(Cause::Absent));
                 }

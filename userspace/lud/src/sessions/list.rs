@@ -11,8 +11,8 @@ use liveupdate::SessionName;
 use std::collections::BTreeSet;
 
 impl Sessions {
-    /// Lists sessions after one, as many as `limit`, and says whether there are more. `visible`
-    /// decides which of them the process sees at all.
+    /// Lists at most `limit` sessions after the one at `after`, and returns whether there are more.
+    /// `visible` returns nothing for the sessions that the process must not see.
     pub fn list(
         &self,
         who: &Who,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Sessions for the next kernel: create, open once more, discard.
+//! Sessions for the next kernel: create, open again, discard.
 
 use super::{absent, Held, Sessions};
 use crate::device::duplicate;
@@ -66,7 +66,8 @@ impl Sessions {
         }
     }
 
-    /// A session that is not kept did not reach its program, and so is gone.
+    /// Removes the owner of a session that the agent does not keep, and that did not reach its
+    /// program.
     pub fn undelivered(&mut self, name: &SessionName) {
         let unkept = |owner: Owner| !owner.kept;
         if self.outgoing.owners.get(name).is_some_and(unkept) {
@@ -74,7 +75,7 @@ impl Sessions {
         }
     }
 
-    /// Gives an outgoing session once more.
+    /// Opens an outgoing session again.
     pub fn open(&self, who: &Who, grant: Grant, name: &SessionName) -> Result<OwnedFd, Refusal> {
         if self.outgoing.owners.get(name).is_none() {
             return Err(absent("the agent has created no such session"));
@@ -82,7 +83,7 @@ impl Sessions {
         self.outgoing.check_owner(who, grant, name)?;
         match self.outgoing.held.get(name) {
             Some(held) => duplicate(&held.fd).map_err(|failed| failed.refusal(Cause::Agent)),
-            None => Err(absent("the policy lets the agent not keep this session")),
+            None => Err(absent("the agent does not keep this session: the policy says so")),
         }
     }
 

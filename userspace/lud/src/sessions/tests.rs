@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Starts that no service manager of the tests in `tests/` can bring about.
+//! Starts that the service manager of the tests in `tests/` cannot cause.
 
 use super::*;
 use crate::refusal::Failed;
@@ -41,7 +41,7 @@ impl Orchestrator for Kernel {
     }
 }
 
-/// A service manager can have carried it across the kexec by itself.
+/// A service manager can carry a session across the kexec by itself.
 #[test]
 fn a_stored_session_that_became_incoming_is_kept_as_such() {
     let name = SessionName::new("vm").expect("a good name");
@@ -51,6 +51,6 @@ fn a_stored_session_that_became_incoming_is_kept_as_such() {
         Sessions::start(Box::new(Kernel(name)), Store::new(None), adopted).expect("it starts");
     assert!(sessions.incoming.held.contains_key(&name));
     assert!(sessions.outgoing.held.is_empty());
-    // Nothing is known of its origin, so it is root's.
+    // It has no owner in the list, so it is root's.
     assert_eq!(sessions.incoming.owner(&name), 0);
 }

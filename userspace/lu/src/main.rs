@@ -53,7 +53,7 @@ fn print_report<T: Serialize + Display>(report: &T, json: bool) -> Result<()> {
 
 fn run(cli: &Cli) -> Result<ExitCode> {
     let root = Root::new(&cli.root);
-    // What would be lost, only the whole list tells.
+    // Only the whole list shows what would be lost.
     let debugfs = Debugfs::new(&root);
     let source = DebugfsOrAgent::new(&root);
     match &cli.command {

@@ -62,10 +62,13 @@ impl Words {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| {
-                format!(
-                    "cannot run {}: is the package kexec-tools installed?",
-                    program.to_string_lossy()
-                )
+                let program = program.to_string_lossy();
+                let hint = if program == "kexec" {
+                    ": is the package kexec-tools installed?"
+                } else {
+                    ""
+                };
+                format!("cannot run {program}{hint}")
             })
     }
 

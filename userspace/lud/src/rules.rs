@@ -72,8 +72,8 @@ impl WrittenRule {
             .as_ref()
             .map(|group| group.resolve(|name| names.group(name), "/etc/group"))
             .transpose()?;
-        if user == Some(UNMAPPED) {
-            bail!("user {UNMAPPED} stands for all users of other user namespaces");
+        if user == Some(UNMAPPED) || group == Some(UNMAPPED) {
+            bail!("{UNMAPPED} stands for all users and groups of other user namespaces");
         }
         if let Some(cgroup) = &self.cgroup {
             if !cgroup.starts_with('/') {

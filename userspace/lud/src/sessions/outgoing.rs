@@ -83,7 +83,9 @@ impl Sessions {
         self.outgoing.check_owner(who, grant, name)?;
         match self.outgoing.held.get(name) {
             Some(held) => duplicate(&held.fd).map_err(|failed| failed.refusal(Cause::Agent)),
-            None => Err(absent("the agent does not keep this session: the policy says so")),
+            None => Err(absent(
+                "the agent does not keep this session: the policy says so",
+            )),
         }
     }
 

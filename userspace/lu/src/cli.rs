@@ -2,7 +2,8 @@
 
 //! The command line.
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use generate::Generate;
 use std::path::PathBuf;
 
 /// Show what a kexec carries to the next kernel, check that it can, and enter it.
@@ -28,7 +29,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Summarize: the orchestrator, what is preserved, what came in and is not finished
+    /// Summarize: the orchestrator, outgoing sessions, and incoming ones that are not finished
     Status(Output),
     /// List all sessions, with their holders, size and pieces of memory
     Ls(Output),
@@ -117,26 +118,6 @@ pub struct Kexec {
     /// Go on although something would be lost, or could not be looked at
     #[arg(long)]
     pub force: bool,
-}
-
-/// Arguments of `lu generate`.
-#[derive(Debug, Args)]
-pub struct Generate {
-    /// What to write
-    pub what: What,
-
-    /// The directory for it
-    #[arg(value_hint = ValueHint::DirPath)]
-    pub directory: PathBuf,
-}
-
-/// What `lu generate` can write.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum What {
-    /// lu.1 and one page for each subcommand
-    Man,
-    /// For bash, zsh, fish and others
-    Completions,
 }
 
 #[cfg(test)]

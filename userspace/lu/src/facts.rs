@@ -101,7 +101,7 @@ fn kho(root: &Root, orchestrator: Orchestrator, command_line: &str) -> Kho {
     if orchestrator != Orchestrator::Absent {
         return Kho::On(Vec::new());
     }
-    // A user who is not root does not see into debugfs.
+    // Only root can read debugfs.
     let visible = debugfs_mounted(root) && std::fs::read_dir(root.path("sys/kernel/debug")).is_ok();
     if visible || !has_word(command_line, "kho=on") {
         Kho::Off

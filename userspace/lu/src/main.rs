@@ -12,7 +12,6 @@ mod agent;
 mod check;
 mod cli;
 mod facts;
-mod generate;
 mod image;
 mod kexec;
 mod lists;
@@ -81,7 +80,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             return Ok(ExitCode::from(report.result.exit_status()));
         }
         Command::Kexec(args) => return kexec::run(&root, &debugfs, args),
-        Command::Generate(args) => generate::run(args)?,
+        Command::Generate(args) => generate::run::<cli::Cli>(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

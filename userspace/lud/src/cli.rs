@@ -3,7 +3,8 @@
 //! The command line.
 
 use crate::rules::Source;
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use generate::Generate;
 use std::path::PathBuf;
 
 /// Where the policy is unless the command line says otherwise.
@@ -64,26 +65,6 @@ pub struct CheckPolicy {
     /// The policy
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-}
-
-/// Arguments of `lud generate`.
-#[derive(Debug, Args)]
-pub struct Generate {
-    /// What to write
-    pub what: What,
-
-    /// The directory for it
-    #[arg(value_hint = ValueHint::DirPath)]
-    pub directory: PathBuf,
-}
-
-/// What `lud generate` can write.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum What {
-    /// lud.1 and one page for each subcommand
-    Man,
-    /// For bash, zsh, fish and others
-    Completions,
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ mod cli;
 mod device;
 #[cfg(feature = "test-points")]
 mod fake;
-mod generate;
 mod log;
 mod notify;
 mod own;
@@ -44,7 +43,7 @@ fn run(cli: &Cli) -> Result<()> {
             println!("{}: {}", args.file.display(), policy.summary());
             Ok(())
         }
-        Some(Command::Generate(args)) => generate::run(args),
+        Some(Command::Generate(args)) => generate::run::<cli::Cli>(args),
         None => serve(cli),
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Checks of what is preserved, and of what came in.
+//! Checks of outgoing and incoming sessions.
 
 use super::{Finding, Level};
 use crate::facts::{Facts, Lists};

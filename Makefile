@@ -13,7 +13,7 @@ export KDIR KSRC
 # The scripts use all cores by themselves.
 .NOTPARALLEL:
 
-.PHONY: module help demo demo-vm check check-fast check-handover check-debug soak bench \
+.PHONY: module help demo demo-vm check check-fast check-handover check-debug check-debian soak bench \
 	bench-wall lint fmt rust-analyzer paths shell clean distclean
 
 module: ## build liveupdate.ko (the default)
@@ -49,6 +49,11 @@ check-handover: ## run only kexecs between different kernels; prints their matri
 check-debug: ## run only the tests on the debug kernel (KASAN, lockdep, faults)
 	@qemu/build.sh prepare
 	@qemu/run.py --build --debug
+
+check-debian: ## test the agent lud under systemd, in a Debian guest
+	@tools/debian.sh
+	@qemu/build.sh prepare
+	@qemu/run.py --build debian
 
 soak: ## run N= (100) kexecs in a row; SEED= repeats an earlier run
 	@qemu/build.sh prepare

@@ -88,7 +88,8 @@ make_userspace()
 		--features lud/test-points
 	mkdir -p "$OUT/userspace"
 	cp -p "$OUT"/userspace-target/release/{crate_stages,lud_client,examples/agent} \
-		"$OUT"/userspace-target/small/{lu,lud,lud-supervisor} "$OUT/userspace/"
+		"$OUT"/userspace-target/small/{lu,lud,lud-supervisor} \
+		"$TOP"/userspace/lud/systemd/lud.{service,socket} "$OUT/userspace/"
 }
 
 build_userspace()

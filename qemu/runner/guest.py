@@ -90,6 +90,8 @@ class Guest:
             if image is None:
                 raise FileNotFoundError(f"kernel {name} is not built")
             link_or_copy(image, self.share / "kernels" / name)
+        for name in self.scenario.files:
+            link_or_copy(paths.OUT / name, self.share / name)
 
     def log(self, port):
         """The path of a port's log."""

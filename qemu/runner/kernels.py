@@ -13,6 +13,8 @@ DEBUG = "debug-7.3"
 DEBUG_PEER = "c-7.3"
 # The C peer with a test of its own.
 PEER_TEST = "c-7.3-flb"
+# For systemd.
+DEBIAN = "debian-7.3"
 
 
 def table():
@@ -23,7 +25,7 @@ def table():
 
 def names():
     """Those that hand over to each other."""
-    return [name for name in table() if name not in (DEBUG, PEER_TEST)]
+    return [name for name in table() if name not in (DEBUG, PEER_TEST, DEBIAN)]
 
 
 @functools.cache

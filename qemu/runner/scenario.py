@@ -42,6 +42,7 @@ class Scenario:
     timeout: float = 120
     cmdline: str = ""
     initramfs: str = "initramfs"
+    files: list = dataclasses.field(default_factory=list)
     module: str = "liveupdate"
     allow: str = ""
     kunit: bool = False

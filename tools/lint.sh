@@ -74,7 +74,7 @@ rustfmt_all()
 clang_format_all()
 {
 	local c
-	mapfile -t c < <(files 'kapi/*.[ch]' 'include/*.[ch]')
+	mapfile -t c < <(files 'kapi/*.[ch]' 'include/*.[ch]' 'file_handlers/*.[ch]')
 	"$CLANG_FORMAT" --style="file:$SOURCE/.clang-format" "$@" "${c[@]}"
 }
 
@@ -262,7 +262,8 @@ lint_c()
 {
 	local status=0
 	# The functions that exports.c exports are in Rust.
-	checkpatch_on EXPORT_SYMBOL 'kapi/*.[ch]' 'include/*.[ch]' || status=1
+	checkpatch_on EXPORT_SYMBOL 'kapi/*.[ch]' 'include/*.[ch]' 'file_handlers/*.[ch]' ||
+		status=1
 	# Tables that several programs read have columns for all of them.
 	checkpatch_on MACRO_ARG_UNUSED 'selftests/test_modules/*.[ch]' || status=1
 	checkpatch_on "$USERSPACE" ':(glob)selftests/*.[ch]' 'selftests/lib/*.[ch]' \

@@ -2,6 +2,7 @@
 
 //! Compiles the source files of `abi/` on the host and tests them on simulated memory.
 //!
+//! `vfio` does the same with the one file of that handler that needs nothing of the kernel.
 //! `memory` simulates what the previous kernel preserved. `tests` checks each reader on chosen
 //! values, `properties`, `walks`, `roundtrip`, `flbs` and `claims` on generated ones. `fuzz` holds the fuzz
 //! targets, and `corpus` replays their inputs.
@@ -26,5 +27,7 @@ mod properties;
 mod roundtrip;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vfio;
 #[cfg(test)]
 mod walks;

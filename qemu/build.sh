@@ -180,7 +180,7 @@ ready()
 	[ "$status" -eq 0 ] || exit "$status"
 	lock_out
 	if takes_module "$name"; then
-		build_module "$(module_of "$name")" "$name"
+		build_liveupdate "$name"
 		[ "$image" = vmm ] || build_handlers "$name"
 	fi
 	[ "$name" != "$DEBUG_KERNEL" ] || build_debug_modules

@@ -40,7 +40,7 @@ inputs()
 	done
 	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
 	[ "$WHAT" != vmm ] || what=("$TOP/selftests/scenarios" "$VMM")
-	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate.ko \
+	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate{,_vfio}.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
 		-type f -printf '%p %s %T@\n' 2>/dev/null | sort || true
 }
@@ -81,6 +81,10 @@ assemble()
 	if [ -f "$OUT/module/liveupdate.ko" ]; then
 		strip --strip-debug -o "$root/lib/liveupdate.ko" \
 			"$OUT/module/liveupdate.ko"
+	fi
+	if [ "$WHAT" = initramfs ] && [ -f "$OUT/module/liveupdate_vfio.ko" ]; then
+		strip --strip-debug -o "$root/lib/liveupdate_vfio.ko" \
+			"$OUT/module/liveupdate_vfio.ko"
 	fi
 	if [ "$WHAT" = initramfs ] && [ -f "$OUT/module-test/liveupdate.ko" ]; then
 		strip --strip-debug -o "$root/lib/liveupdate-test.ko" \

@@ -106,9 +106,25 @@ build_module()
 	fi
 }
 
+# build_liveupdate KERNEL: liveupdate.ko, and beside it liveupdate_vfio.ko, unless
+# Kbuild says that the kernel lacks something.
+build_liveupdate()
+{
+	local folder vfio
+	folder=$(module_of "$1")
+	vfio=$OUT/$folder/liveupdate_vfio.ko
+	build_module "$folder" "$1"
+	rm -f "$vfio"
+	if grep -q '/liveupdate_vfio\.o$' "$OUT/$folder/modules.order"; then
+		cp -p "$OUT/$folder/file_handlers/vfio/liveupdate_vfio.ko" "$vfio"
+	else
+		say "    $(grep -m 1 '^liveupdate_vfio.ko ' "$LOGS/build-$folder.log")"
+	fi
+}
+
 build_default_module()
 {
-	build_module module "$DEFAULT_KERNEL"
+	build_liveupdate "$DEFAULT_KERNEL"
 }
 
 build_test_module()
@@ -164,7 +180,7 @@ clippy_in()
 	local folder=$OUT/$1
 	shift
 	mkdir -p "$folder"
-	rm -f "$folder"/*.o
+	rm -f "$folder"/*.o "$folder"/file_handlers/vfio/*.o
 	make_module "$DEFAULT_KERNEL" MO="$folder" CLIPPY=1 "$@" modules
 }
 
@@ -180,17 +196,24 @@ run_clippy()
 	done
 }
 
-# add_environment FILE: the crate includes the file that this variable names.
+# add_environment FILE: the crates include the files that these variables name.
 add_environment()
 {
-	python3 - "$1" "$OUT/module/bindings_generated.rs" <<-'PY'
+	python3 - "$1" "$OUT/module" <<-'PY'
 	import json, sys
-	path, bindings = sys.argv[1:]
+	path, built = sys.argv[1:]
+	vfio = built + "/file_handlers/vfio"
+	variables = {
+	    "liveupdate_rs": {"LIVEUPDATE_BINDINGS": built + "/bindings_generated.rs"},
+	    "liveupdate_vfio_rs": {
+	        "LIVEUPDATE_HANDLER_BINDINGS": vfio + "/liveupdate_bindings.rs",
+	        "LIVEUPDATE_VFIO_BINDINGS": vfio + "/vfio_bindings.rs",
+	    },
+	}
 	with open(path, encoding="utf-8") as project:
 	    content = json.load(project)
 	for crate in content["crates"]:
-	    if crate["display_name"] == "liveupdate_rs":
-	        crate["env"]["LIVEUPDATE_BINDINGS"] = bindings
+	    crate["env"].update(variables.get(crate["display_name"], {}))
 	with open("rust-project.json", "w", encoding="utf-8") as project:
 	    json.dump(content, project, indent=4)
 	PY

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 
-from . import kernels, paths
+from . import kernels, paths, witness
 from .scenario import DEBUG_PATIENCE
 
 PORTS = ("console", "tests")
@@ -59,6 +59,7 @@ class Guest:
         self.begun = False
         self.duration = 0.0
         self.lock = None
+        self.witness = witness.Witness(scenario) if scenario.cards else None
         self.dir = self.claim_folder()
         self.share = self.dir / "share"
         self.fill_share()
@@ -111,8 +112,9 @@ class Guest:
         # one CPU.
         one_boot = self.scenario.stages == 1 and not self.scenario.on_debug
         thread = "multi" if one_boot or self.scenario.host_threads else "single"
+        cards = self.witness.arguments() if self.witness else []
         return ["-accel", f"tcg,thread={thread}", "-cpu", "max",
-                "-smp", str(self.scenario.cpus)]
+                "-smp", str(self.scenario.cpus), *cards]
 
     def append(self):
         """The kernel command line of the first boot. A word with "=" that the
@@ -124,6 +126,7 @@ class Guest:
             f"lu.kernels={','.join(scenario.kernels)}",
             f"lu.program={scenario.program}" if scenario.program else "",
             f"lu.module={scenario.module}", scenario.cmdline,
+            witness.CMDLINE if scenario.cards else "",
             *(f"{name}={value}" for name, value in scenario.environment.items())]))
 
     def command(self, serials):
@@ -152,13 +155,18 @@ class Guest:
                             "-serial", f"chardev:{port}"]
             with open(self.log("qemu"), "wb") as errors, subprocess.Popen(
                     self.command(serials), stdin=subprocess.DEVNULL,
+                    pass_fds=self.witness.inherited() if self.witness else (),
                     stdout=errors, stderr=errors) as qemu:
+                if self.witness:
+                    self.witness.started()
                 try:
                     self.read(servers, start + self.scenario.timeout)
                 except TimeoutError:
                     pass  # QEMU did not start; its log says why.
                 finally:
                     self.end(qemu)
+                    if self.witness:
+                        self.witness.finish(self.dir)
                     for server in servers.values():
                         server.close()
         self.duration = time.monotonic() - start
@@ -236,6 +244,8 @@ class Guest:
         line = Line(time.monotonic(), port, text)
         self.lines.append(line)
         self.begun = self.begun or text == "=== stage 1 begin"
+        if self.witness:
+            self.witness.line(line)
         if self.echo:
             self.echo(line)
 

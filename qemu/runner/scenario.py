@@ -50,6 +50,8 @@ class Scenario:
     chain: bool = False
     debug: str = ""
     host_threads: bool = False
+    cards: list = dataclasses.field(default_factory=list)
+    packets: int = 100
     hidden: bool = False
     # Set by this module: the two kernels of a handover; whether the debug
     # kernel runs it.

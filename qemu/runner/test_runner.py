@@ -29,6 +29,7 @@ class FakeGuest:
         self.lines = {"tests": list(tests), "console": list(console)}
         self.duration = 1.0
         self.timed_out = timed_out
+        self.witness = None
 
     def text(self, port):
         """The lines of a port."""

@@ -9,6 +9,8 @@ those that a program says it must have.
 import dataclasses
 import re
 
+from .witness import Testimony
+
 # Words that a healthy kernel log does not have.
 BAD_LOG = re.compile(
     r"WARN|BUG:|BUG |Oops|Call Trace|[Bb]ad page|\b[Ll]eak|"
@@ -172,6 +174,21 @@ class Verdict:
                                  for line in console):
                 self.problem(f"no line of the kernel log: {asked.group(1)}")
 
+    def hear(self, witness, guest):
+        """Count what the witness of the network cards says, as one program."""
+        testimony = Testimony(witness, guest.lines)
+        cases = Counts()
+        for good, what in (*testimony.checks(),
+                           *testimony.check_kexecs(guest.scenario.stages)):
+            cases.passed += good
+            cases.failed += not good
+            if not good:
+                self.problems.append(f"not ok {what}")
+        self.notes += [testimony.summary(card) for card in witness.cards]
+        self.notes += testimony.table()
+        self.counts.add(cases)
+        self.programs.append(("witness", "fail" if cases.failed else "pass", cases))
+
 
 def judge(guest):
     """The verdict on a guest that has ended."""
@@ -186,6 +203,8 @@ def judge(guest):
     verdict.check_stages(tests, scenario.stages)
     verdict.check_log(console, scenario)
     verdict.check_expected_log(tests, console)
+    if guest.witness:
+        verdict.hear(guest.witness, guest)
     return verdict
 
 

@@ -80,6 +80,7 @@ class FakeWitness:
 
     def __init__(self, *cards):
         self.cards = list(cards)
+        self.failure = ""
 
 
 class Rings(unittest.TestCase):

@@ -137,8 +137,13 @@ class Card:
                 return
             frame = PACKET.pack(b"\xff" * 6, b"\x52\x54\0\0\0\1", ETHERTYPE,
                                 PACKET_MAGIC, self.index, len(self.sent))
-            self.sent.append(time.monotonic())
-            self.wire.send(frame.ljust(PACKET_SIZE, b"\0"))
+            moment = time.monotonic()
+            try:
+                self.wire.send(frame.ljust(PACKET_SIZE, b"\0"))
+            except ConnectionRefusedError:
+                self.due = None  # QEMU has ended.
+                return
+            self.sent.append(moment)
             self.due += interval
 
     def watch(self):
@@ -198,6 +203,7 @@ class Witness(threading.Thread):
             self.cards.append(Card(index, ends[0]))
             self.ends.append(ends[1])
         self.ended = threading.Event()
+        self.failure = "did not run"
 
     def inherited(self):
         """The file descriptors that QEMU needs."""
@@ -244,6 +250,15 @@ class Witness(threading.Thread):
                                for number, sent in enumerate(card.sent))
 
     def run(self):
+        try:
+            self.watch()
+            self.failure = ""
+        except Exception as error:
+            self.failure = repr(error)
+            raise
+
+    def watch(self):
+        """Send and watch until the run ends."""
         while not self.ended.wait(NAP):
             for card in self.cards:
                 card.send(time.monotonic(), self.interval)
@@ -349,6 +364,7 @@ class Testimony:
 
     def __init__(self, witness, lines):
         self.cards = witness.cards
+        self.failure = witness.failure
         self.phases = phases(lines)
         self.counts = [count_landed(card, self.phases) for card in self.cards]
         self.faults = sum(line.port == "console" and bool(FAULT.search(line.text))
@@ -372,6 +388,7 @@ class Testimony:
 
     def checks(self):
         """Each thing that must hold: (whether it does, what it is)."""
+        yield not self.failure, f"it watched to the end {self.failure}".rstrip()
         yield self.faults == 0, f"no DMA fault in the kernel log ({self.faults})"
         for card, counts in zip(self.cards, self.counts):
             name = f"card {card.index}"

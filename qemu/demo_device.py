@@ -79,9 +79,9 @@ def main():
     parser.add_argument("kernel", nargs="*", help="the kernels to go through")
     options = parser.parse_args()
     run = scenario.find()["demo_device"]
-    chain = build_chain(options.kernel or run.kernels)
+    chain = build_chain(options.kernel or run.kernels * run.stages)
     run = dataclasses.replace(run, kernels=chain, stages=len(chain),
-                              timeout=run.timeout / len(run.kernels) * len(chain))
+                              timeout=run.timeout / run.stages * len(chain))
     timeline = CardTimeline(chain)
     try:
         guest = Guest(run, echo=timeline)

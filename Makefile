@@ -13,7 +13,7 @@ export KDIR KSRC
 # The scripts use all cores by themselves.
 .NOTPARALLEL:
 
-.PHONY: module help demo demo-vm check check-fast check-handover check-debug check-debian soak bench \
+.PHONY: module help demo demo-vm demo-device check check-fast check-handover check-debug check-debian soak bench \
 	bench-wall lint fmt rust-analyzer paths shell clean distclean
 
 module: ## build liveupdate.ko and liveupdate_vfio.ko (the default)
@@ -31,6 +31,10 @@ demo: ## preserve memfds across a kexec in a QEMU guest, and compare them
 demo-vm: ## update the kernel of a virtual machine's host, while the machine goes on
 	@qemu/build.sh vmm
 	@qemu/demo_vm.py $(if $(SVG),--svg $(SVG)) $(KERNELS)
+
+demo-device: ## replace the kernel under a device that user space drives
+	@qemu/build.sh prepare
+	@qemu/demo_device.py $(if $(SVG),--svg $(SVG)) $(KERNELS)
 
 check: ## run all tests in QEMU guests, the host tests, and lint
 	@tools/packages.sh lint

@@ -14,12 +14,11 @@ import argparse
 import dataclasses
 import pathlib
 import re
-import subprocess
 import sys
 
-from runner import kernels, paths, picture, scenario, verdict
+from runner import picture, scenario, verdict
 from runner.guest import Guest
-from runner.schedule import NO_SOURCE
+from runner.schedule import build_chain
 from runner.timeline import Timeline
 
 TICK = re.compile(r"GUEST guest: tick (\d+) uptime (\d+) gap \d+ memory (\w+)")
@@ -116,19 +115,6 @@ def summary(timeline, guest):
     print(f"  full logs             {guest.log('console')}, {guest.log('tests')}")
 
 
-def ready(chain):
-    """Build the kernels of the chain that are not built, with their modules. Returns
-    the chain without those whose source is in no archive."""
-    missing = set()
-    for name in sorted(set(chain) - {kernels.DEFAULT}):
-        status = subprocess.call([paths.QEMU / "build.sh", "ready", name, "vmm"])
-        if status == NO_SOURCE:
-            missing.add(name)
-        elif status:
-            sys.exit(f"error: kernel {name} was not built")
-    return [name for name in chain if name not in missing]
-
-
 def main():
     """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -136,9 +122,7 @@ def main():
     parser.add_argument("kernel", nargs="*", help="the kernels to go through")
     options = parser.parse_args()
     run = scenario.find()["demo_vm"]
-    chain = ready(options.kernel or run.kernels)
-    if len(chain) < 2:
-        sys.exit("error: an update needs two kernels")
+    chain = build_chain(options.kernel or run.kernels, "vmm")
     run = dataclasses.replace(run, kernels=chain, stages=len(chain),
                               timeout=run.timeout / len(run.kernels) * len(chain))
     timeline = GuestTimeline(chain)

@@ -153,7 +153,7 @@ static void preserve_all(const char *name)
 	dev = need(luo_open(), "open " LUO_DEVICE);
 	session = need(luo_create(dev, name), "create the session");
 	close(dev);
-	/* The memory first: without it, the card could not be preserved. */
+	/* In any order: the kernel compares them when the kexec begins. */
 	if (!options.without_memory)
 		preserve_memory();
 	for (i = 0; i < options.cards; i++)

@@ -286,14 +286,14 @@ lint_python()
 	PYTHONDONTWRITEBYTECODE=1 pylint --rcfile="$TOP/tools/pylintrc" bench \
 		tools/licenses.py || status=1
 	(cd qemu && PYTHONDONTWRITEBYTECODE=1 pylint --rcfile="$TOP/tools/pylintrc" \
-		runner run.py demo.py) || status=1
+		runner run.py demo.py demo_vm.py demo_device.py) || status=1
 	return "$status"
 }
 
 lint_python_tests()
 {
 	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest --quiet \
-		bench.test_results qemu.runner.test_runner
+		bench.test_results qemu.runner.test_runner qemu.runner.test_witness
 }
 
 lint_spelling()

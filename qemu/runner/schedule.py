@@ -8,6 +8,7 @@ thread builds kernels with low priority, the workers run guests.
 import collections
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -21,6 +22,22 @@ Job = collections.namedtuple("Job", "kernels run")
 
 # The exit status of build.sh if no archive has the source of a kernel.
 NO_SOURCE = 77
+
+
+def build_chain(chain, *what):
+    """Build the kernels of a demo that are not built, with their modules. `what` is for
+    build.sh. Returns the chain without those whose source is in no archive."""
+    missing = set()
+    for name in sorted(set(chain) - {kernels.DEFAULT}):
+        status = subprocess.call([paths.QEMU / "build.sh", "ready", name, *what])
+        if status == NO_SOURCE:
+            missing.add(name)
+        elif status:
+            sys.exit(f"error: kernel {name} was not built")
+    chain = [name for name in chain if name not in missing]
+    if len(chain) < 2:
+        sys.exit("error: an update needs two kernels")
+    return chain
 
 
 def run_guest(scenario):

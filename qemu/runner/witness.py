@@ -58,13 +58,13 @@ MIN_PHASE = 0.2
 # For how long packets are sent to a card that has stopped.
 STOPPED = 1.0
 
-# Lines that begin a phase. The IOMMU's driver prints one of these when the new kernel
-# has taken translation over; without a preserved device, when it has set it up.
-TAKEN_OVER = re.compile(r"DMAR: (Copied translation tables|Intel\(R\) Virtualization)")
+# Lines that begin a phase. The IOMMU's driver prints the first one when the new kernel
+# has taken over the translation for a device, and the second one when it is set up.
+TAKEN_OVER = re.compile(r"liveupdate: DMA goes on|DMAR: Intel\(R\) Virtualization")
 NEW_KERNEL = re.compile(r"\] Linux version ")
 KERNEL_TIME = re.compile(r"^\[ *\d+\.\d+\]")
 NIC_LINE = re.compile(r"NIC (\d+) (\w+)(?: id=([0-9a-f]+) at=0x([0-9a-f]+))?")
-FAULT = re.compile(r"DMAR: .*fault")
+FAULT = re.compile(r"DMAR: .*\bfault")
 
 RUNNING = "kernel running"
 SILENT = "old kernel silent"
@@ -137,8 +137,13 @@ class Card:
                 return
             frame = PACKET.pack(b"\xff" * 6, b"\x52\x54\0\0\0\1", ETHERTYPE,
                                 PACKET_MAGIC, self.index, len(self.sent))
-            self.sent.append(time.monotonic())
-            self.wire.send(frame.ljust(PACKET_SIZE, b"\0"))
+            moment = time.monotonic()
+            try:
+                self.wire.send(frame.ljust(PACKET_SIZE, b"\0"))
+            except ConnectionRefusedError:
+                self.due = None  # QEMU has ended.
+                return
+            self.sent.append(moment)
             self.due += interval
 
     def watch(self):
@@ -194,10 +199,11 @@ class Witness(threading.Thread):
         self.ram = mmap.mmap(self.file, size)
         self.cards, self.ends = [], []
         for index in range(len(self.kinds)):
-            ours, its = wire()
-            self.cards.append(Card(index, ours))
-            self.ends.append(its)
+            ends = wire()
+            self.cards.append(Card(index, ends[0]))
+            self.ends.append(ends[1])
         self.ended = threading.Event()
+        self.failure = "did not run"
 
     def inherited(self):
         """The file descriptors that QEMU needs."""
@@ -244,6 +250,15 @@ class Witness(threading.Thread):
                                for number, sent in enumerate(card.sent))
 
     def run(self):
+        try:
+            self.watch()
+            self.failure = ""
+        except Exception as error:
+            self.failure = repr(error)
+            raise
+
+    def watch(self):
+        """Send and watch until the run ends."""
         while not self.ended.wait(NAP):
             for card in self.cards:
                 card.send(time.monotonic(), self.interval)
@@ -292,8 +307,8 @@ def wire():
 
 
 def before_new_kernel(lines, index):
-    """The line of the old kernel before that with the version of the new one. In between
-    are lines of the decompressor, without a time."""
+    """The last line of the old kernel, before that with the version of the new one. In
+    between are lines of the decompressor, without a time."""
     while index > 0:
         index -= 1
         if KERNEL_TIME.match(lines[index].text):
@@ -324,11 +339,11 @@ def phases(lines):
         begin = re.match(r"=== stage (\d+) begin", line.text)
         if line.port == "tests" and begin and int(begin[1]) > 1:
             marks.append((line.time, int(begin[1]) - 1, WAITING))
-        if line.port == "tests" and line.text.startswith("NIC 0 retrieved"):
+        if line.port == "tests" and re.match("NIC 0 (retrieved|stopped)", line.text):
             at = max((mark[1] for mark in marks if mark[0] <= line.time), default=0)
             marks.append((line.time, at, AFTER))
     marks.sort(key=lambda mark: mark[0])
-    ends = [mark[0] for mark in marks[1:]] + [float("inf")]
+    ends = [mark[0] for mark in marks[1:]] + [line.time for line in lines[-1:]]
     return [Phase(begin, end, number, name)
             for (begin, number, name), end in zip(marks, ends)]
 
@@ -349,6 +364,7 @@ class Testimony:
 
     def __init__(self, witness, lines):
         self.cards = witness.cards
+        self.failure = witness.failure
         self.phases = phases(lines)
         self.counts = [count_landed(card, self.phases) for card in self.cards]
         self.faults = sum(line.port == "console" and bool(FAULT.search(line.text))
@@ -372,6 +388,7 @@ class Testimony:
 
     def checks(self):
         """Each thing that must hold: (whether it does, what it is)."""
+        yield not self.failure, f"it watched to the end {self.failure}".rstrip()
         yield self.faults == 0, f"no DMA fault in the kernel log ({self.faults})"
         for card, counts in zip(self.cards, self.counts):
             name = f"card {card.index}"
@@ -394,7 +411,8 @@ class Testimony:
         for phase, count in zip(self.phases, counts):
             if (phase.name in GAP and phase.end - phase.begin >= MIN_PHASE and
                     not card.stopped(phase.begin) and not card.stopped(phase.end)):
-                yield count > 0, f"{name}: packets land, kexec {phase.kexec}, {phase.name}"
+                yield count > 0, \
+                    f"{name}: packets land, kexec {phase.kexec}, {phase.name}"
 
     def check_kexecs(self, stages):
         """The log must show every phase of every kexec: else the checks of phases have

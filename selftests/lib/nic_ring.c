@@ -27,6 +27,7 @@
 #define RCTL_UPE 0x00000008
 #define RCTL_MPE 0x00000010
 #define RCTL_BAM 0x00008000
+#define RCTL_SECRC 0x04000000
 #define RDBAL 0x2800
 #define RDBAH 0x2804
 #define RDLEN 0x2808
@@ -188,8 +189,11 @@ int nic_start(struct nic *nic)
 	set(nic, RDTR, 0);
 	set(nic, RDH, 0);
 	set(nic, RDT, tail(nic));
-	/* All that comes, in buffers of 2048 bytes. */
-	set(nic, RCTL, RCTL_EN | RCTL_UPE | RCTL_MPE | RCTL_BAM);
+	/*
+	 * All that comes, in buffers of 2048 bytes. QEMU's e1000e would put the checksum
+	 * of a packet into a descriptor of its own.
+	 */
+	set(nic, RCTL, RCTL_EN | RCTL_UPE | RCTL_MPE | RCTL_BAM | RCTL_SECRC);
 	for (tries = 0; !(get(nic, STATUS) & STATUS_LU); tries++) {
 		if (tries == 500)
 			return -ENETDOWN;

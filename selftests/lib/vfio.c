@@ -163,26 +163,28 @@ int vfio_read_command(int device, __u16 *command)
 {
 	struct vfio_region_info info;
 	int err = region(device, VFIO_PCI_CONFIG_REGION_INDEX, &info);
+	ssize_t done;
 
 	if (err)
 		return err;
-	if (pread(device, command, sizeof(*command), info.offset + PCI_COMMAND) !=
-	    sizeof(*command))
-		return -EIO;
-	return 0;
+	done = pread(device, command, sizeof(*command), info.offset + PCI_COMMAND);
+	if (done < 0)
+		return -errno;
+	return done == sizeof(*command) ? 0 : -EIO;
 }
 
 int vfio_write_command(int device, __u16 command)
 {
 	struct vfio_region_info info;
 	int err = region(device, VFIO_PCI_CONFIG_REGION_INDEX, &info);
+	ssize_t done;
 
 	if (err)
 		return err;
-	if (pwrite(device, &command, sizeof(command), info.offset + PCI_COMMAND) !=
-	    sizeof(command))
-		return -EIO;
-	return 0;
+	done = pwrite(device, &command, sizeof(command), info.offset + PCI_COMMAND);
+	if (done < 0)
+		return -errno;
+	return done == sizeof(command) ? 0 : -EIO;
 }
 
 int iommufd_open(void)

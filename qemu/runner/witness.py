@@ -148,11 +148,15 @@ class Card:
 
     def watch(self):
         """Note what has landed."""
-        while self.ring:
+        if not self.ring:
+            return
+        for _ in range(DESCRIPTORS):
             found = self.ring.packet(self.position)
             if not found or found[1] in self.landed:
                 return  # Not written, or written a round before.
             index, number = found
+            if number is None and self.stopped(time.monotonic()):
+                return  # The guest may have used this memory for something else.
             self.position += 1
             if index != self.index or number >= len(self.sent):
                 self.strange += 1

@@ -151,15 +151,12 @@ static __u32 tail(const struct nic *nic)
 	return (nic->header->given + NIC_DESCRIPTORS - 1) % NIC_DESCRIPTORS;
 }
 
-static int set_command(struct nic *nic)
+static int add_to_command(struct nic *nic, __u16 bits)
 {
 	__u16 command;
 	int err = vfio_read_command(nic->device, &command);
 
-	if (err)
-		return err;
-	return vfio_write_command(nic->device,
-				  command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	return err ?: vfio_write_command(nic->device, command | bits);
 }
 
 int nic_start(struct nic *nic)
@@ -167,7 +164,7 @@ int nic_start(struct nic *nic)
 	__u64 ring = nic_iova(nic) + NIC_RING, i;
 	int tries, err;
 
-	err = set_command(nic);
+	err = add_to_command(nic, PCI_COMMAND_MEMORY);
 	if (err)
 		return err;
 	err = vfio_map_registers(nic->device, &nic->registers);
@@ -176,8 +173,15 @@ int nic_start(struct nic *nic)
 	for (i = 0; i < NIC_DESCRIPTORS; i++)
 		descriptor(nic, i)->address =
 			nic_iova(nic) + NIC_BUFFERS + i * NIC_BUFFER_SIZE;
+	/*
+	 * It may still be receiving, because a reset of the function leaves the registers
+	 * of QEMU's e1000 as they are. So it gets access to memory only afterwards.
+	 */
 	set(nic, RCTL, 0);
 	set(nic, IMC, ~0U);
+	err = add_to_command(nic, PCI_COMMAND_MASTER);
+	if (err)
+		return err;
 	set(nic, CTRL, get(nic, CTRL) | CTRL_RST);
 	usleep(20000);
 	set(nic, IMC, ~0U);
@@ -279,7 +283,9 @@ static void check(struct nic *nic, const unsigned char *packet)
 
 void nic_receive(struct nic *nic)
 {
-	while (descriptor(nic, nic->seen)->status & DESCRIPTOR_DONE) {
+	/* A card that fills more than it owns is not followed for ever. */
+	while (nic->seen - nic->header->given < NIC_DESCRIPTORS &&
+	       descriptor(nic, nic->seen)->status & DESCRIPTOR_DONE) {
 		size_t slot = nic->seen % NIC_DESCRIPTORS;
 
 		/* The card writes the packet first. */

@@ -169,17 +169,23 @@ class Card:
         """Whether the card was stopped at that time."""
         return any(begin <= moment < end for begin, end in self.stops)
 
+    def held_up(self, number):
+        """Whether the card was stopped when a packet was sent, or soon after."""
+        return any(begin - MAX_DELAY <= self.sent[number] < end
+                   for begin, end in self.stops)
+
+    def missing(self):
+        """The numbers of packets that never landed."""
+        return [number for number in range(len(self.sent)) if number not in self.landed]
+
     def lost(self):
         """The numbers of packets that never landed, and should have."""
-        return [number for number, sent in enumerate(self.sent)
-                if number not in self.landed and
-                not any(begin - MAX_DELAY <= sent < end for begin, end in self.stops)]
+        return [number for number in self.missing() if not self.held_up(number)]
 
     def delays(self):
         """How long each packet took that was not held up by a stop."""
         return [landed - self.sent[number] for number, landed in self.landed.items()
-                if not any(begin - MAX_DELAY <= self.sent[number] < end
-                           for begin, end in self.stops)]
+                if not self.held_up(number)]
 
     def intruders(self):
         """How many packets landed while the card was stopped."""
@@ -377,8 +383,11 @@ class Testimony:
     def summary(self, card):
         """One line about all packets of a card."""
         worst = max(card.delays(), default=0) * 1000
+        lost = len(card.lost())
+        stopped = len(card.missing()) - lost
         return (f"card {card.index}: {len(card.sent)} packets sent, "
-                f"{len(card.landed)} landed, {len(card.lost())} lost, "
+                f"{len(card.landed)} landed, {lost} lost, "
+                f"{f'{stopped} given up when it was stopped, ' if stopped else ''}"
                 f"{card.late + card.strange} not in order, "
                 f"worst delay {worst:.0f} ms")
 

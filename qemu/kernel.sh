@@ -48,14 +48,12 @@ own_source()
 	[ "$of" = "$VERSION" ] || [ "$NAME" = "$DEFAULT_KERNEL" ]
 }
 
-# patches: those that the source gets: for all versions, then for this one.
+# patches: those that the source gets, for all versions and for this one, by number.
 patches()
 {
-	local p
 	[ "$PATCHES" != - ] || return 0
-	for p in "$TOP"/patches/*.patch "$TOP/patches/$VERSION"/*.patch; do
-		[ ! -f "$p" ] || echo "$p"
-	done
+	find "$TOP/patches" "$TOP/patches/$VERSION" -maxdepth 1 -name '*.patch' \
+		-printf '%f %p\n' 2>/dev/null | sort | cut -d ' ' -f 2-
 }
 
 source_dir()

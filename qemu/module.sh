@@ -35,10 +35,10 @@ image()
 	echo "$(built_dir "$1")/arch/x86/boot/bzImage"
 }
 
-# exported_symbols: what patches/ exports.
+# exported_symbols: what patches/ exports to liveupdate.ko.
 exported_symbols()
 {
-	sed -n 's/^+EXPORT_SYMBOL[A-Z_]*(\([a-z_0-9]*\).*/\1/p' \
+	sed -n 's/^+EXPORT_SYMBOL_FOR_MODULES(\([a-z_0-9]*\), "liveupdate").*/\1/p' \
 		"$TOP"/patches/*.patch
 }
 

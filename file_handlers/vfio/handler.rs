@@ -51,6 +51,7 @@ use kernel::{
 use crate::{
     kapi::{
         device_of,
+        eopnotsupp,
         id_of,
         ids_of,
         incoming::IncomingDevice,
@@ -113,9 +114,9 @@ impl FileHandler for VfioHandler {
         let Some(at) = location_of(device) else {
             log(fmt!(
                 "a device is not preserved: its PCI domain has no fixed number ({})",
-                EOPNOTSUPP.to_errno()
+                eopnotsupp().to_errno()
             ));
-            return Err(EOPNOTSUPP);
+            return Err(eopnotsupp());
         };
         let record = Record {
             at,
@@ -157,8 +158,9 @@ impl FileHandler for VfioHandler {
 /// Preserves a device so that its DMA goes on or, if that is impossible and allowed, so that it is
 /// stopped. Says in the log which it is.
 fn preserve_device(file: &File, record: Record) -> Result<PreservedDevice> {
+    let is_unsupported = |err: &Error| *err == eopnotsupp();
     let (way, device) = match PreservedDevice::new(file, Way::Continue) {
-        Err(EOPNOTSUPP) if quiesce_allowed() => {
+        Err(err) if is_unsupported(&err) && quiesce_allowed() => {
             (Way::Quiesce, PreservedDevice::new(file, Way::Quiesce))
         }
         device => (Way::Continue, device),
@@ -168,10 +170,10 @@ fn preserve_device(file: &File, record: Record) -> Result<PreservedDevice> {
         (Ok(_), Way::Quiesce) => {
             "its DMA cannot go on, so it is stopped at the kexec and comes back reset (quiesce is set)"
         }
-        (Err(EOPNOTSUPP), Way::Continue) => {
+        (Err(err), Way::Continue) if is_unsupported(err) => {
             "not preserved: its DMA cannot go on, and quiesce is not set"
         }
-        (Err(EOPNOTSUPP), Way::Quiesce) => {
+        (Err(err), Way::Quiesce) if is_unsupported(err) => {
             "not preserved: it can neither go on nor be stopped and reset"
         }
         (Err(EBUSY), _) => "not preserved: it is preserved already, or not yet bound after a kexec",

@@ -7,6 +7,8 @@
 #![deny(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 
+use core::borrow::Borrow;
+
 use kernel::prelude::*;
 
 mod handler;
@@ -30,16 +32,21 @@ module! {
     description: "Live update of devices of vfio-pci",
     license: "GPL v2",
     params: {
-        quiesce: bool {
-            default: false,
-            description: "let devices that cannot go on be stopped at the kexec and come back reset",
+        quiesce: u32 {
+            default: 0,
+            description: "1: devices that cannot go on may be stopped at the kexec, and come back reset",
         },
     },
 }
 
 /// Whether the parameter `quiesce` is set.
 fn quiesce_allowed() -> bool {
-    module_parameters::quiesce.value()
+    copied(module_parameters::quiesce.value()) != 0
+}
+
+/// The value of a parameter: Linux 7.2 gives a reference to it, 7.3 a copy.
+fn copied(value: impl Borrow<u32>) -> u32 {
+    *value.borrow()
 }
 
 /// The loaded module. It can be loaded at any time: files of the previous kernel wait for it.

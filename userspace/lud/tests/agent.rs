@@ -44,7 +44,7 @@ fn a_session_outlives_the_program_the_agent_and_the_kernel() {
     drop(machine.retrieve("vm").unwrap().unwrap());
     assert_eq!(machine.kernel.alive(), format!("<vm {OWN}"));
     assert!(machine.release("vm").unwrap());
-    assert_eq!(machine.kernel.alive(), OWN);
+    machine.kernel.wait_for_alive(OWN);
     assert_eq!(machine.listed(), "");
 }
 
@@ -169,7 +169,7 @@ fn the_agent_dies_after_its_answer() {
     drop(session);
     assert_eq!(machine.listed(), ">vm");
     assert!(machine.discard("vm").unwrap());
-    assert_eq!(machine.kernel.alive(), OWN);
+    machine.kernel.wait_for_alive(OWN);
 }
 
 /// A rule for this user, which may be root.
@@ -213,7 +213,7 @@ fn a_session_that_is_not_kept_ends_with_its_program() {
     assert_eq!(machine.kernel.alive(), format!("{OWN} >vm"));
     assert!(machine.open("vm").unwrap().is_none());
     drop(session);
-    assert_eq!(machine.kernel.alive(), OWN);
+    machine.kernel.wait_for_alive(OWN);
     // The name is free.
     machine.create("vm").unwrap().unwrap();
     assert!(machine.discard("vm").unwrap());

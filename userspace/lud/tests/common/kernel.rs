@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 type Files = BTreeMap<String, OwnedFd>;
 
@@ -76,6 +77,20 @@ impl Kernel {
     /// The names of all sessions that somebody has, with a sign for their direction.
     pub fn alive(&self) -> String {
         self.order("alive")
+    }
+
+    /// Waits until these are the sessions that somebody has. A program that another test starts
+    /// has copies of all file descriptors for a moment, so that a session can end late.
+    pub fn wait_for_alive(&self, expected: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.alive() != expected {
+            assert!(
+                Instant::now() < deadline,
+                "{:?}, not {expected:?}",
+                self.alive()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The names of incoming sessions that were closed and not finished.

@@ -9,14 +9,21 @@
  *	nic resume SESSION [NEXT]
  *	                      in the next kernel: takes them out of the session, and
  *	                      preserves them in the session NEXT
+ *	nic restart SESSION   in the next kernel: takes cards out of the session that were
+ *	                      stopped for the kexec, and drives them anew
  *	nic tell WORD         asks the process that start or resume left: see commands[]
  *	nic discard SESSION   gives the session up without taking anything out of it
+ *	nic forged SESSION ERRNO
+ *	                      succeeds if the memory comes back out of the session, as it
+ *	                      was, and a card fails with that error (0: it comes back)
+ *	                      and has no bus mastering
  *	nic closed            succeeds if no program can open the cards
  *	nic refused ERRNO     succeeds if entering the loaded kernel fails with that error
  *
  *	--cards N             the number of cards (default 1)
  *	--one-table           one page table for all of them, instead of one each
  *	--without-memory      start does not preserve the memory
+ *	--blocked             a forged card may have bus mastering on
  *
  * The scenarios device*.sh use it. Lines that begin with NIC are for the witness
  * (qemu/runner/witness.py), which sends packets to a card from "ready" to "quiet", and
@@ -38,6 +45,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/pci_regs.h>
 #include <linux/reboot.h>
 
 #define MAX_CARDS 4
@@ -63,6 +71,7 @@ static struct {
 	int cards;
 	bool one_table;
 	bool without_memory;
+	bool blocked;
 } options = { .cards = 1 };
 
 static struct nic nics[MAX_CARDS];
@@ -161,6 +170,21 @@ static void preserve_all(const char *name)
 		     "preserve the device");
 }
 
+/* Tells the witness where the rings are. */
+static void announce(void)
+{
+	int i;
+
+	for (i = 0; i < options.cards; i++) {
+		/* Both preserving and mapping for DMA can move pages. */
+		need(nic_note_frames(&nics[i]), "read the frame numbers");
+		say("NIC %d ready id=%016llx at=%#llx device=%s", i,
+		    (unsigned long long)nics[i].header->id,
+		    (unsigned long long)nics[i].header->frame * LUO_PAGE,
+		    nics[i].header->name);
+	}
+}
+
 static void start_all(void)
 {
 	char name[PCI_NAME_MAX];
@@ -177,14 +201,7 @@ static void start_all(void)
 	for (i = 0; i < options.cards; i++)
 		need(nic_start(&nics[i]), "start the card");
 	preserve_all(options.session);
-	for (i = 0; i < options.cards; i++) {
-		/* Both preserving and mapping for DMA can move pages. */
-		need(nic_note_frames(&nics[i]), "read the frame numbers");
-		say("NIC %d ready id=%016llx at=%#llx device=%s", i,
-		    (unsigned long long)nics[i].header->id,
-		    (unsigned long long)nics[i].header->frame * LUO_PAGE,
-		    nics[i].header->name);
-	}
+	announce();
 }
 
 /* Whether all packets so far came, numbered in order. */
@@ -230,6 +247,54 @@ static void resume_all(void)
 	close(incoming);
 	if (options.next)
 		preserve_all(options.next);
+}
+
+/* Whether the memory of a card is as it was, except for packets. */
+static bool same_memory(struct nic *nic)
+{
+	long moved = need(nic_moved_frames(nic), "read the frame numbers");
+	long changed = nic_changed_addresses(nic);
+
+	say("# nic %u: %ld of %lu frames moved, %ld addresses in the ring changed",
+	    nic->header->index, moved, NIC_PAGE_COUNT, changed);
+	return !moved && !changed;
+}
+
+/* The cards that were stopped get new memory: nothing lands in the old one. */
+static void restart_all(void)
+{
+	char name[PCI_NAME_MAX];
+	int i, dev, incoming;
+	__u16 command;
+
+	dev = need(luo_open(), "open " LUO_DEVICE);
+	incoming = need(luo_retrieve(dev, options.session), "retrieve the session");
+	close(dev);
+	for (i = 0; i < options.cards; i++) {
+		need(pci_find(kinds, i, name), "find the card");
+		need(pci_command(name, &command), "read the configuration");
+		if (command & PCI_COMMAND_MASTER)
+			die("bus mastering is on", -EISCONN);
+		nics[i].memory = need(luo_retrieve_fd(incoming, memory_token(i)),
+				      "retrieve the memory");
+		nics[i].device = need(luo_retrieve_fd(incoming, device_token(i)),
+				      "retrieve the device");
+		need(nic_map_memory(&nics[i]), "map the memory");
+		if (!same_memory(&nics[i]))
+			exit(1);
+		say("NIC %d retrieved device=%s", i, name);
+		close(nics[i].memory);
+		need(nic_make_memory(&nics[i], i), "make the memory");
+		strcpy(nics[i].header->name, name);
+	}
+	attach();
+	for (i = 0; i < options.cards; i++) {
+		need(nic_is_reset(&nics[i]), "the card is not reset");
+		need(nic_start(&nics[i]), "start the card");
+	}
+	need(luo_finish(incoming), "finish the session");
+	close(incoming);
+	announce();
 }
 
 static double now(void)
@@ -303,6 +368,7 @@ static bool command_end(void)
 	for (i = 0; i < options.cards; i++) {
 		good &= complete(&nics[i], "in all");
 		nic_stop(&nics[i]);
+		say("NIC %d stopped", i);
 	}
 	return good;
 }
@@ -440,6 +506,35 @@ static int discard(void)
 	return 0;
 }
 
+static int forged(int expected)
+{
+	bool good = true;
+	__u16 command;
+	int i, dev, incoming, err;
+
+	dev = need(luo_open(), "open " LUO_DEVICE);
+	incoming = need(luo_retrieve(dev, options.session), "retrieve the session");
+	for (i = 0; i < options.cards; i++) {
+		nics[i].memory = need(luo_retrieve_fd(incoming, memory_token(i)),
+				      "retrieve the memory");
+		need(nic_map_memory(&nics[i]), "map the memory");
+		good &= same_memory(&nics[i]);
+		need(pci_command(nics[i].header->name, &command),
+		     "read the configuration");
+		err = luo_retrieve_fd(incoming, device_token(i));
+		say("# nic %d: retrieve the device: %s; bus mastering is %s", i,
+		    err < 0 ? strerror(-err) : "it works",
+		    command & PCI_COMMAND_MASTER ? "on" : "off");
+		good &= (err < 0 ? -err : 0) == expected;
+		good &= options.blocked || !(command & PCI_COMMAND_MASTER);
+		if (err >= 0)
+			close(err);
+		say("NIC %d stopped", i);
+	}
+	need(luo_finish(incoming), "finish the session");
+	return good ? 0 : 1;
+}
+
 static int closed(void)
 {
 	char name[PCI_NAME_MAX];
@@ -472,9 +567,10 @@ static int refused(int expected)
 
 static int show_usage(void)
 {
-	fprintf(stderr, "usage: nic start SESSION | resume SESSION [NEXT] | tell WORD |\n"
-		"           discard SESSION | closed | refused ERRNO\n"
-		"           [--cards N] [--one-table] [--without-memory]\n");
+	fprintf(stderr, "usage: nic start SESSION | resume SESSION [NEXT] | restart SESSION |\n"
+		"           tell WORD | discard SESSION | forged SESSION ERRNO | closed |\n"
+		"           refused ERRNO\n"
+		"           [--cards N] [--one-table] [--without-memory] [--blocked]\n");
 	return 2;
 }
 
@@ -490,6 +586,8 @@ int main(int argc, char **argv)
 			options.one_table = true;
 		else if (!strcmp(argv[i], "--without-memory"))
 			options.without_memory = true;
+		else if (!strcmp(argv[i], "--blocked"))
+			options.blocked = true;
 		else if (argv[i][0] != '-' || !argv[i][1])
 			words[count++ % 3] = argv[i];
 		else
@@ -505,10 +603,14 @@ int main(int argc, char **argv)
 		return in_background(start_all);
 	if (!strcmp(words[0], "resume") && count >= 2)
 		return in_background(resume_all);
+	if (!strcmp(words[0], "restart") && count == 2)
+		return in_background(restart_all);
 	if (!strcmp(words[0], "tell") && count == 2)
 		return tell(words[1]);
 	if (!strcmp(words[0], "discard") && count == 2)
 		return discard();
+	if (!strcmp(words[0], "forged") && count == 3)
+		return forged(atoi(words[2]));
 	if (!strcmp(words[0], "refused") && count == 2)
 		return refused(atoi(words[1]));
 	return show_usage();

@@ -293,7 +293,8 @@ lint_python()
 lint_python_tests()
 {
 	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest --quiet \
-		bench.test_results qemu.runner.test_runner qemu.runner.test_witness
+		bench.test_results qemu.runner.test_forger qemu.runner.test_runner \
+		qemu.runner.test_witness
 }
 
 lint_spelling()

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 
-from . import kernels, paths, witness
+from . import forger, kernels, paths, witness
 from .scenario import DEBUG_PATIENCE
 
 PORTS = ("console", "tests")
@@ -60,6 +60,8 @@ class Guest:
         self.duration = 0.0
         self.lock = None
         self.witness = witness.Witness(scenario) if scenario.cards else None
+        self.forger = (forger.Forger(scenario.forge, self.witness)
+                       if scenario.forge else None)
         self.dir = self.claim_folder()
         self.share = self.dir / "share"
         self.fill_share()
@@ -93,6 +95,9 @@ class Guest:
             link_or_copy(image, self.share / "kernels" / name)
         for name in self.scenario.files:
             link_or_copy(paths.OUT / name, self.share / name)
+        if self.forger:
+            (self.share / "forged").write_text(self.forger.instructions(),
+                                               encoding="ascii")
 
     def log(self, port):
         """The path of a port's log."""
@@ -244,6 +249,9 @@ class Guest:
         line = Line(time.monotonic(), port, text)
         self.lines.append(line)
         self.begun = self.begun or text == "=== stage 1 begin"
+        # First: the witness makes the guest go on.
+        if self.forger:
+            self.forger.line(line)
         if self.witness:
             self.witness.line(line)
         if self.echo:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import tomllib
 
-from . import kernels, paths
+from . import forger, kernels, paths
 
 # The shadow of KASAN and the records of page_owner take more than an eighth of
 # the memory. A kernel that is entered by kexec must find room for them in the
@@ -52,6 +52,7 @@ class Scenario:
     host_threads: bool = False
     cards: list = dataclasses.field(default_factory=list)
     packets: int = 100
+    forge: str = ""
     hidden: bool = False
     # Set by this module: the two kernels of a handover; whether the debug
     # kernel runs it.
@@ -62,6 +63,8 @@ class Scenario:
         self.script = self.script or self.name
         if self.debug not in ("", "yes", "only"):
             raise ValueError(f"{self.name}: debug is yes or only")
+        if self.forge:
+            self.stages = len(forger.cases_of(self.forge)) + 1
         if not isinstance(self.stages, int):
             self.stages = ask_stages(*self.stages.split())
 

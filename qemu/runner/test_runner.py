@@ -30,6 +30,7 @@ class FakeGuest:
         self.duration = 1.0
         self.timed_out = timed_out
         self.witness = None
+        self.forger = None
 
     def text(self, port):
         """The lines of a port."""

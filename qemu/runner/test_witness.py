@@ -81,6 +81,7 @@ class FakeWitness:
     def __init__(self, *cards):
         self.cards = list(cards)
         self.failure = ""
+        self.forged = False
 
 
 class Rings(unittest.TestCase):
@@ -146,7 +147,7 @@ class Rings(unittest.TestCase):
 
     def test_a_card_that_has_stopped_loses_nothing(self):
         self.send(3)
-        self.card.stops = [(self.card.sent[0], float("inf"))]
+        self.card.stop(self.card.sent[0])
         self.assertEqual([], self.card.lost())
         self.card.landed[1] = self.card.sent[2] + 1
         self.assertEqual(1, self.card.intruders())

@@ -177,17 +177,22 @@ class Verdict:
     def hear(self, witness, guest):
         """Count what the witness of the network cards says, as one program."""
         testimony = Testimony(witness, guest.lines)
+        self.count_checks("witness", [
+            *testimony.checks(), *testimony.check_kexecs(guest.scenario.stages)])
+        self.notes += [testimony.summary(card) for card in witness.cards]
+        if not guest.forger:
+            self.notes += testimony.table()
+
+    def count_checks(self, program, checks):
+        """Count checks of the host, (whether it is good, what), as one program."""
         cases = Counts()
-        for good, what in (*testimony.checks(),
-                           *testimony.check_kexecs(guest.scenario.stages)):
+        for good, what in checks:
             cases.passed += good
             cases.failed += not good
             if not good:
                 self.problems.append(f"not ok {what}")
-        self.notes += [testimony.summary(card) for card in witness.cards]
-        self.notes += testimony.table()
         self.counts.add(cases)
-        self.programs.append(("witness", "fail" if cases.failed else "pass", cases))
+        self.programs.append((program, "fail" if cases.failed else "pass", cases))
 
 
 def judge(guest):
@@ -205,6 +210,8 @@ def judge(guest):
     verdict.check_expected_log(tests, console)
     if guest.witness:
         verdict.hear(guest.witness, guest)
+    if guest.forger:
+        verdict.count_checks("forger", guest.forger.checks(guest.lines))
     return verdict
 
 

@@ -141,6 +141,21 @@ long nic_moved_frames(const struct nic *nic)
 	return moved;
 }
 
+static __u64 buffer_address(const struct nic *nic, __u64 slot)
+{
+	return nic_iova(nic) + NIC_BUFFERS + slot * NIC_BUFFER_SIZE;
+}
+
+long nic_changed_addresses(const struct nic *nic)
+{
+	long changed = 0;
+	__u64 slot;
+
+	for (slot = 0; slot < NIC_DESCRIPTORS; slot++)
+		changed += descriptor(nic, slot)->address != buffer_address(nic, slot);
+	return changed;
+}
+
 /*
  * The card owns the descriptors from its head up to, but not including, its tail. So the
  * last one that was given to it is never its own: a ring whose head and tail are equal
@@ -159,6 +174,17 @@ static int add_to_command(struct nic *nic, __u16 bits)
 	return err ?: vfio_write_command(nic->device, command | bits);
 }
 
+int nic_is_reset(struct nic *nic)
+{
+	int err = add_to_command(nic, PCI_COMMAND_MEMORY);
+
+	if (!err)
+		err = vfio_map_registers(nic->device, &nic->registers);
+	if (err)
+		return err;
+	return get(nic, RCTL) & RCTL_EN ? -EALREADY : 0;
+}
+
 int nic_start(struct nic *nic)
 {
 	__u64 ring = nic_iova(nic) + NIC_RING, i;
@@ -171,8 +197,7 @@ int nic_start(struct nic *nic)
 	if (err)
 		return err;
 	for (i = 0; i < NIC_DESCRIPTORS; i++)
-		descriptor(nic, i)->address =
-			nic_iova(nic) + NIC_BUFFERS + i * NIC_BUFFER_SIZE;
+		descriptor(nic, i)->address = buffer_address(nic, i);
 	/*
 	 * It may still be receiving, because a reset of the function leaves the registers
 	 * of QEMU's e1000 as they are. So it gets access to memory only afterwards.

@@ -93,7 +93,11 @@ __u64 nic_iova(const struct nic *nic);
 int nic_note_frames(struct nic *nic);
 /* How many pages are elsewhere than nic_note_frames() found them, or -errno. */
 long nic_moved_frames(const struct nic *nic);
+/* How many descriptors have another address than nic_start() gave them. */
+long nic_changed_addresses(const struct nic *nic);
 
+/* Fails with EALREADY if a card that is not started yet receives. */
+int nic_is_reset(struct nic *nic);
 /* Resets the card, and lets it receive. Waits until the link is up. */
 int nic_start(struct nic *nic);
 /* Takes a card over as it is, with packets in its ring. */

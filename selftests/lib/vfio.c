@@ -68,6 +68,21 @@ int pci_find(const struct pci_id *ids, int index, char name[PCI_NAME_MAX])
 	return err;
 }
 
+int pci_command(const char *name, __u16 *command)
+{
+	char path[128];
+	ssize_t done;
+	int fd;
+
+	snprintf(path, sizeof(path), DEVICES "/%s/config", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	done = pread(fd, command, sizeof(*command), PCI_COMMAND);
+	close(fd);
+	return done == sizeof(*command) ? 0 : -EIO;
+}
+
 int vfio_take(const char *name)
 {
 	char path[128], driver[128] = "";

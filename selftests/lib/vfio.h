@@ -28,6 +28,8 @@ struct pci_id {
  */
 int pci_find(const struct pci_id *ids, int index, char name[PCI_NAME_MAX]);
 
+/* The command register of a device that need not have a driver. */
+int pci_command(const char *name, __u16 *command);
 /* Binds a device to vfio-pci, unless it is. */
 int vfio_take(const char *name);
 /* Opens the character device of a device of vfio-pci. */

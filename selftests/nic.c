@@ -23,7 +23,6 @@
  *	--cards N             the number of cards (default 1)
  *	--one-table           one page table for all of them, instead of one each
  *	--without-memory      start does not preserve the memory
- *	--blocked             a forged card may have bus mastering on
  *
  * The scenarios device*.sh use it. Lines that begin with NIC are for the witness
  * (qemu/runner/witness.py), which sends packets to a card from "ready" to "quiet", and
@@ -71,7 +70,6 @@ static struct {
 	int cards;
 	bool one_table;
 	bool without_memory;
-	bool blocked;
 } options = { .cards = 1 };
 
 static struct nic nics[MAX_CARDS];
@@ -526,7 +524,7 @@ static int forged(int expected)
 		    err < 0 ? strerror(-err) : "it works",
 		    command & PCI_COMMAND_MASTER ? "on" : "off");
 		good &= (err < 0 ? -err : 0) == expected;
-		good &= options.blocked || !(command & PCI_COMMAND_MASTER);
+		good &= !(command & PCI_COMMAND_MASTER);
 		if (err >= 0)
 			close(err);
 		say("NIC %d stopped", i);
@@ -570,7 +568,7 @@ static int show_usage(void)
 	fprintf(stderr, "usage: nic start SESSION | resume SESSION [NEXT] | restart SESSION |\n"
 		"           tell WORD | discard SESSION | forged SESSION ERRNO | closed |\n"
 		"           refused ERRNO\n"
-		"           [--cards N] [--one-table] [--without-memory] [--blocked]\n");
+		"           [--cards N] [--one-table] [--without-memory]\n");
 	return 2;
 }
 
@@ -586,8 +584,6 @@ int main(int argc, char **argv)
 			options.one_table = true;
 		else if (!strcmp(argv[i], "--without-memory"))
 			options.without_memory = true;
-		else if (!strcmp(argv[i], "--blocked"))
-			options.blocked = true;
 		else if (argv[i][0] != '-' || !argv[i][1])
 			words[count++ % 3] = argv[i];
 		else

@@ -3,7 +3,7 @@
 #
 # A network card is preserved in each boot, and the runner damages what crosses for it
 # (qemu/runner/forger.py). /host/forged has a line for each kexec: the name of its case,
-# then "resume" if the card goes on, or "forged ERRNO [--blocked]" as in selftests/nic.c.
+# then "resume" if the card goes on, or "forged ERRNO" as in selftests/nic.c.
 
 nic()
 {

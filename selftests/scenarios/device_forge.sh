@@ -15,13 +15,13 @@ load_handler()
 	load_module_checked && insmod "$(module_path liveupdate_vfio)"
 }
 
-# judge_case NAME resume | judge_case NAME forged ERRNO [OPTION]
+# judge_case NAME resume | judge_case NAME forged ERRNO
 judge_case()
 {
 	if [ "$2" = resume ]; then
 		nic resume "device.$((STAGE - 1))" && nic tell check && nic tell end
 	else
-		nic forged "device.$((STAGE - 1))" "$3" ${4:+"$4"}
+		nic forged "device.$((STAGE - 1))" "$3"
 	fi
 }
 

@@ -8,7 +8,7 @@ for program in /selftests/ours/*; do
 	name=${program##*/}
 	case "$name" in
 	# They have scenarios of their own.
-	debugfs | registration) continue ;;
+	debugfs | nic | registration) continue ;;
 	kexec_* | test_* | fault_* | handler_* | demo | forged | image_* | limits | soak) continue ;;
 	esac
 	# It counts free memory, which moves too much on a debug kernel.

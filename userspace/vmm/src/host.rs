@@ -90,10 +90,10 @@ const FEATURES: [(u32, u32, Register); 22] = [
 ];
 
 /// What no guest gets: nested virtualization and topology extensions, because their state or
-/// their numbers are not kept here; asynchronous page faults, because guest memory is always
-/// present.
+/// their numbers are not kept here; x2APIC, which goes with the topology of leaf 0xb;
+/// asynchronous page faults, because guest memory is always present.
 const HIDDEN: [(u32, u32, Register, u32); 3] = [
-    (0x1, 0, Ecx, 1 << 5),
+    (0x1, 0, Ecx, 1 << 5 | 1 << 21),
     (0x8000_0001, 0, Ecx, 1 << 2 | 1 << 22),
     (0x4000_0001, 0, Eax, 1 << 4 | 1 << 10 | 1 << 14),
 ];

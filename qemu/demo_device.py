@@ -79,7 +79,7 @@ def main():
     parser.add_argument("kernel", nargs="*", help="the kernels to go through")
     options = parser.parse_args()
     run = scenario.find()["demo_device"]
-    chain = build_chain(options.kernel or run.kernels * run.stages)
+    chain = build_chain(options.kernel or run.kernels)
     run = dataclasses.replace(run, kernels=chain, stages=len(chain),
                               timeout=run.timeout / run.stages * len(chain))
     timeline = CardTimeline(chain)

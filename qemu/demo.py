@@ -9,8 +9,7 @@ is 0 only if everything that was preserved came back as it was.
 import re
 import sys
 
-from runner import scenario, verdict
-from runner.guest import Guest
+from runner import demo, scenario, verdict
 from runner.timeline import Timeline
 
 # The demo compares for both files size, position, seals, frames and content,
@@ -54,10 +53,7 @@ def summary(timeline, guest):
 def main():
     """Run the demo; returns the exit status."""
     timeline = Timeline(MARKS)
-    try:
-        guest = Guest(scenario.find()["demo"], echo=timeline)
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error}: run make demo")
+    guest = demo.boot(scenario.find()["demo"], timeline, "make demo")
     print("Live update in a QEMU guest (TCG): a session with two memfds goes "
           "through a kexec.")
     guest.run()
@@ -65,10 +61,7 @@ def main():
     if summary(timeline, guest) and not judged.failed:
         print("  verdict               the same bytes in the same frames: PASSED")
         return 0
-    for problem in judged.problems:
-        print(f"  ! {problem}")
-    for text in guest.text("tests")[-15:]:
-        print(f"  | {text}")
+    demo.explain(judged, guest)
     print("  verdict               FAILED")
     return 1
 

@@ -11,15 +11,10 @@ is 0 only if they all came, in order, also while no kernel ran.
 The names of the kernels are those of qemu/kernels.
 """
 
-import argparse
-import dataclasses
-import pathlib
 import re
 import sys
 
-from runner import picture, scenario, verdict
-from runner.guest import Guest
-from runner.schedule import build_chain
+from runner import demo, picture, verdict
 from runner.timeline import Timeline
 from runner.witness import GAP, Testimony
 
@@ -74,19 +69,11 @@ def summary(timeline, guest, testimony):
 
 def main():
     """Run the demo; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--svg", type=pathlib.Path, help="draw the timeline there")
-    parser.add_argument("kernel", nargs="*", help="the kernels to go through")
-    options = parser.parse_args()
-    run = scenario.find()["demo_device"]
-    chain = build_chain(options.kernel or run.kernels)
-    run = dataclasses.replace(run, kernels=chain, stages=len(chain),
-                              timeout=run.timeout / run.stages * len(chain))
+    options = demo.options(__doc__)
+    run = demo.through("demo_device", options.kernel)
+    chain = run.kernels
     timeline = CardTimeline(chain)
-    try:
-        guest = Guest(run, echo=timeline)
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error}: run make demo-device")
+    guest = demo.boot(run, timeline, "make demo-device")
     timeline.witness = guest.witness
     print(f"A network card in a QEMU guest (TCG) gets {run.packets} packets per second "
           "while the kernel is replaced: " + " -> ".join(chain) + ".")
@@ -101,10 +88,7 @@ def main():
     if not judged.failed:
         print(f"  verdict   the card never stopped, on {len(chain)} kernels: PASSED")
         return 0
-    for problem in judged.problems:
-        print(f"  ! {problem}")
-    for text in guest.text("tests")[-15:]:
-        print(f"  | {text}")
+    demo.explain(judged, guest)
     print("  verdict   FAILED")
     return 1
 

@@ -10,15 +10,10 @@ guest was started once and everything of it came back.
 The names of the kernels are those of qemu/kernels.
 """
 
-import argparse
-import dataclasses
-import pathlib
 import re
 import sys
 
-from runner import picture, scenario, verdict
-from runner.guest import Guest
-from runner.schedule import build_chain
+from runner import demo, picture, verdict
 from runner.timeline import Timeline
 
 TICK = re.compile(r"GUEST guest: tick (\d+) uptime (\d+) gap \d+ memory (\w+)")
@@ -117,19 +112,11 @@ def summary(timeline, guest):
 
 def main():
     """Run the demo; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--svg", type=pathlib.Path, help="draw the timeline there")
-    parser.add_argument("kernel", nargs="*", help="the kernels to go through")
-    options = parser.parse_args()
-    run = scenario.find()["demo_vm"]
-    chain = build_chain(options.kernel or run.kernels, "vmm")
-    run = dataclasses.replace(run, kernels=chain, stages=len(chain),
-                              timeout=run.timeout / len(run.kernels) * len(chain))
+    options = demo.options(__doc__)
+    run = demo.through("demo_vm", options.kernel, "vmm")
+    chain = run.kernels
     timeline = GuestTimeline(chain)
-    try:
-        guest = Guest(run, echo=timeline)
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error}: run make demo-vm")
+    guest = demo.boot(run, timeline, "make demo-vm")
     print("A Linux guest goes on while the kernel of its host (QEMU, TCG) is updated: "
           + " -> ".join(chain) + ".")
     guest.run()
@@ -141,10 +128,7 @@ def main():
         print("  verdict               one life of the guest, on "
               f"{len(chain)} kernels: PASSED")
         return 0
-    for problem in judged.problems:
-        print(f"  ! {problem}")
-    for text in guest.text("tests")[-15:]:
-        print(f"  | {text}")
+    demo.explain(judged, guest)
     print("  verdict               FAILED")
     return 1
 

@@ -8,9 +8,10 @@ import struct
 import types
 import unittest
 
-from . import forger, witness
-from .forger import ACCESS, LARGE, PRESENT, RECORD, UNIT
+from . import forger, forger_cases, witness
 from .guest import Line
+from .handover import (ACCESS, IOVA, LARGE, LIST, PCI_MAGIC, PRESENT, RECORD, UNIT,
+                       UNIT_MAGIC, Handover, checksum, find_lists)
 from .test_witness import Memory
 from .witness import MIB, PAGE
 
@@ -40,36 +41,36 @@ class Machine:
 
     def write(self):
         """Write all that crosses."""
-        self.write_list(PCI, forger.PCI_MAGIC,
+        self.write_list(PCI, PCI_MAGIC,
                         RECORD.pack(0, PLACE, 0x8086, 0x100e, 0x1af4, 0x1100, WAY))
-        self.write_list(UNITS, forger.UNIT_MAGIC, UNIT.pack(0xfed90000, ROOT))
+        self.write_list(UNITS, UNIT_MAGIC, UNIT.pack(0xfed90000, ROOT))
         self.put(ROOT, CONTEXT | PRESENT)
         self.put(CONTEXT + 16 * PLACE, TOP | PRESENT)
         self.put(CONTEXT + 16 * PLACE + 8, 5 << 8 | 1)
         self.put(TOP, MIDDLE | ACCESS)
         for page in range(witness.PAGES):
-            iova = forger.IOVA + page * PAGE
+            iova = IOVA + page * PAGE
             table = LEAVES + page // 512 * PAGE
             self.put(MIDDLE + 8 * (iova >> 21 & 511), table | ACCESS)
             self.put(table + 8 * (page % 512), self.ring.at(page * PAGE) | ACCESS)
 
     def write_list(self, at, magic, record):
         """A list with one record."""
-        forger.LIST.pack_into(self.ram, at, magic, forger.checksum(record), 1)
-        self.ram[at + forger.LIST.size:at + forger.LIST.size + len(record)] = record
+        LIST.pack_into(self.ram, at, magic, checksum(record), 1)
+        self.ram[at + LIST.size:at + LIST.size + len(record)] = record
 
     def put(self, at, value):
         """Write eight bytes."""
         struct.pack_into("<Q", self.ram, at, value)
 
-    def find(self, magic=forger.PCI_MAGIC, item=RECORD):
+    def find(self, magic=PCI_MAGIC, item=RECORD):
         """The lists of a kind."""
-        return list(forger.find_lists(self.ram, [(0, SIZE)], magic, item))
+        return list(find_lists(self.ram, [(0, SIZE)], magic, item))
 
     def handover(self):
         """What crosses."""
-        return forger.Handover(self.ram, self.find()[0],
-                               self.find(forger.UNIT_MAGIC, UNIT)[0], self.ring, KERNEL)
+        return Handover(self.ram, self.find()[0], self.find(UNIT_MAGIC, UNIT)[0],
+                        self.ring, KERNEL)
 
 
 class Lists(unittest.TestCase):
@@ -80,14 +81,14 @@ class Lists(unittest.TestCase):
 
     def test_the_checksum_is_that_of_the_kernel(self):
         # crc32_le(~0, "123456789", 9), without the final inversion of CRC-32.
-        self.assertEqual(0xcbf43926 ^ 0xffffffff, forger.checksum(b"123456789"))
+        self.assertEqual(0xcbf43926 ^ 0xffffffff, checksum(b"123456789"))
 
     def test_valid_lists_are_found(self):
         self.assertEqual([PCI], [found.at for found in self.machine.find()])
 
     def test_a_magic_without_a_list_is_none(self):
         copy = 6000 * PAGE
-        self.machine.ram[copy:copy + 8] = forger.PCI_MAGIC
+        self.machine.ram[copy:copy + 8] = PCI_MAGIC
         self.machine.ram[copy + 8:copy + 16] = bytes([1, 2, 3, 4, 1, 0, 0, 0])
         self.assertEqual([PCI], [found.at for found in self.machine.find()])
 
@@ -125,9 +126,9 @@ class Tables(unittest.TestCase):
 
     def test_large_pages_are_followed(self):
         handover = self.machine.handover()
-        at = handover.walk(forger.IOVA)[1]
+        at = handover.walk(IOVA)[1]
         handover.put(at, 4 * MIB | LARGE | ACCESS)
-        self.assertEqual(4 * MIB + 5, handover.translate(forger.IOVA + 5))
+        self.assertEqual(4 * MIB + 5, handover.translate(IOVA + 5))
 
     def test_tables_of_another_ring_are_none(self):
         at = self.machine.handover().far_leaf()
@@ -147,7 +148,7 @@ class Cases(unittest.TestCase):
 
     def test_each_case_changes_something_of_the_handover_only(self):
         begin, end = PCI, LEAVES + 5 * PAGE
-        for current in forger.CASES:
+        for current in forger_cases.CASES:
             with self.subTest(current.name):
                 machine = Machine()
                 before, now = Machine.first.ram, machine.ram
@@ -159,37 +160,37 @@ class Cases(unittest.TestCase):
     def test_what_the_card_uses_is_changed_without_packets_only(self):
         """The first half of the ring is used in a case with packets."""
         used = range(0, witness.PAGES // 2 * PAGE, 7 * PAGE)
-        for current in forger.CASES:
+        for current in forger_cases.CASES:
             with self.subTest(current.name):
                 handover = Machine().handover()
                 entry = [handover.get(handover.root), handover.get(handover.entry)]
-                places = [handover.translate(forger.IOVA + at) for at in used]
+                places = [handover.translate(IOVA + at) for at in used]
                 current.change(handover)
                 if not current.quiet:
                     self.assertEqual(
                         (entry, places),
                         ([handover.get(handover.root), handover.get(handover.entry)],
-                         [handover.translate(forger.IOVA + at) for at in used]))
+                         [handover.translate(IOVA + at) for at in used]))
 
     def test_a_group_begins_with_the_control(self):
         for group in ("pci", "units", "entries", "tables"):
-            self.assertEqual("control", forger.cases_of(group)[0].name)
+            self.assertEqual("control", forger_cases.cases_of(group)[0].name)
         with self.assertRaises(ValueError):
-            forger.cases_of("none")
+            forger_cases.cases_of("none")
 
 
 class Strays(unittest.TestCase):
     """DMA that nothing translates."""
 
     def setUp(self):
-        self.ram = bytearray(forger.IOVA + MIB)
+        self.ram = bytearray(IOVA + MIB)
         ring = types.SimpleNamespace(frames=[1, 2, 3])
         self.stray = forger.Stray(self.ram, ring, 10)
 
     def write(self, slot, *fields):
         """What a card writes to a descriptor."""
         witness.DESCRIPTOR.pack_into(
-            self.ram, forger.IOVA + witness.RING + slot * 16, *fields)
+            self.ram, IOVA + witness.RING + slot * 16, *fields)
 
     def test_descriptors_that_a_card_has_filled_are_counted(self):
         self.write(10, 0, 0, 0, 1, 0, 0)
@@ -208,12 +209,13 @@ class Logs(unittest.TestCase):
 
     def check(self, *log):
         """The checks of a case that expects one line."""
-        outcome = forger.Outcome(forger.ENOENT, (forger.STOPPED,), False)
-        current = forger.Case("fake", "", outcome, None, False)
+        outcome = forger_cases.Outcome(forger_cases.ENOENT, (forger_cases.STOPPED,),
+                                       False)
+        current = forger_cases.Case("fake", "", outcome, None, False)
         return [good for good, _ in forger.check_log(current, list(log))]
 
     def test_the_log_has_what_the_case_says_and_no_more(self):
-        line = "[ 0.5] " + forger.STOPPED
+        line = "[ 0.5] " + forger_cases.STOPPED
         fault = "DMAR: [DMA Read NO_PASID] Request device [0000:00:03.0] fault addr 0x1"
         self.assertEqual([True, True], self.check("Linux version 7.3", line))
         self.assertEqual([False, True], self.check("Linux version 7.3"))
@@ -221,7 +223,7 @@ class Logs(unittest.TestCase):
         self.assertEqual([True, False], self.check(line, fault))
 
     def test_a_line_may_lack_a_few_characters(self):
-        line = "[ 0.5] " + forger.STOPPED
+        line = "[ 0.5] " + forger_cases.STOPPED
         self.assertEqual([True, True], self.check(line.replace(" live", "live")))
         self.assertEqual([False, True], self.check(line.replace("stopped", "")))
         self.assertEqual([False, True], self.check(line.replace("stopped", "STOPPED")))

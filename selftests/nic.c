@@ -23,24 +23,23 @@
  *	--cards N             the number of cards (default 1)
  *	--one-table           one page table for all of them, instead of one each
  *	--without-memory      start does not preserve the memory
+ *	--quiesced            the cards are stopped for the kexec
  *
  * The scenarios device*.sh use it. Lines that begin with NIC are for the witness
  * (qemu/runner/witness.py), which sends packets to a card from "ready" to "quiet", and
  * expects none of them to arrive after "stopped".
  */
+#include "lib/background.h"
 #include "lib/luo.h"
 #include "lib/nic_ring.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -70,6 +69,7 @@ static struct {
 	int cards;
 	bool one_table;
 	bool without_memory;
+	bool quiesced;
 } options = { .cards = 1 };
 
 static struct nic nics[MAX_CARDS];
@@ -150,6 +150,18 @@ static void preserve_memory(void)
 		     "preserve the memory");
 }
 
+/* fdinfo of a device says in which way it will cross. */
+static void check_way(int device)
+{
+	const char *expected = options.quiesced ? "liveupdate: quiesced\n" :
+						  "liveupdate: continuous\n";
+	char text[1024];
+
+	need(luo_fdinfo(device, text, sizeof(text)), "read fdinfo");
+	if (!strstr(text, expected))
+		die("fdinfo has another way", -EPROTO);
+}
+
 /* Preserves everything in a new session. */
 static void preserve_all(const char *name)
 {
@@ -163,9 +175,11 @@ static void preserve_all(const char *name)
 	/* In any order: the kernel compares them when the kexec begins. */
 	if (!options.without_memory)
 		preserve_memory();
-	for (i = 0; i < options.cards; i++)
+	for (i = 0; i < options.cards; i++) {
 		need(luo_preserve(session, nics[i].device, device_token(i)),
 		     "preserve the device");
+		check_way(nics[i].device);
+	}
 }
 
 /* Tells the witness where the rings are. */
@@ -213,20 +227,32 @@ static bool complete(const struct nic *nic, const char *when)
 	return good;
 }
 
+static int retrieve_session(void)
+{
+	int dev = need(luo_open(), "open " LUO_DEVICE);
+	int incoming = need(luo_retrieve(dev, options.session), "retrieve the session");
+
+	close(dev);
+	return incoming;
+}
+
+static void retrieve_memory(int incoming, int card)
+{
+	nics[card].memory = need(luo_retrieve_fd(incoming, memory_token(card)),
+				 "retrieve the memory");
+	need(nic_map_memory(&nics[card]), "map the memory");
+}
+
 static void resume_all(void)
 {
-	int i, dev, incoming;
+	int i, incoming;
 	long moved;
 
-	dev = need(luo_open(), "open " LUO_DEVICE);
-	incoming = need(luo_retrieve(dev, options.session), "retrieve the session");
-	close(dev);
+	incoming = retrieve_session();
 	for (i = 0; i < options.cards; i++) {
-		nics[i].memory = need(luo_retrieve_fd(incoming, memory_token(i)),
-				      "retrieve the memory");
+		retrieve_memory(incoming, i);
 		nics[i].device = need(luo_retrieve_fd(incoming, device_token(i)),
 				      "retrieve the device");
-		need(nic_map_memory(&nics[i]), "map the memory");
 		say("NIC %d retrieved device=%s", i, nics[i].header->name);
 	}
 	attach();
@@ -262,22 +288,18 @@ static bool same_memory(struct nic *nic)
 static void restart_all(void)
 {
 	char name[PCI_NAME_MAX];
-	int i, dev, incoming;
+	int i, incoming;
 	__u16 command;
 
-	dev = need(luo_open(), "open " LUO_DEVICE);
-	incoming = need(luo_retrieve(dev, options.session), "retrieve the session");
-	close(dev);
+	incoming = retrieve_session();
 	for (i = 0; i < options.cards; i++) {
 		need(pci_find(kinds, i, name), "find the card");
 		need(pci_command(name, &command), "read the configuration");
 		if (command & PCI_COMMAND_MASTER)
 			die("bus mastering is on", -EISCONN);
-		nics[i].memory = need(luo_retrieve_fd(incoming, memory_token(i)),
-				      "retrieve the memory");
+		retrieve_memory(incoming, i);
 		nics[i].device = need(luo_retrieve_fd(incoming, device_token(i)),
 				      "retrieve the device");
-		need(nic_map_memory(&nics[i]), "map the memory");
 		if (!same_memory(&nics[i]))
 			exit(1);
 		say("NIC %d retrieved device=%s", i, name);
@@ -371,12 +393,7 @@ static bool command_end(void)
 	return good;
 }
 
-/* A word of "nic tell", and what the process does then. */
-static const struct command {
-	const char *word;
-	bool (*run)(void);
-	bool last;
-} commands[] = {
+static const struct background_command commands[] = {
 	/* Whether each card gets packets now, after all those before. */
 	{ "check", command_check },
 	/* Lets the cards write to memory that no session preserves, and no more. */
@@ -389,115 +406,37 @@ static const struct command {
 	{},
 };
 
-/* An abstract socket, so that no file is left. */
-static socklen_t socket_address(struct sockaddr_un *address)
+/* Between two commands: receives packets, and tells of those that are wrong. */
+static void look(void)
 {
-	memset(address, 0, sizeof(*address));
-	address->sun_family = AF_UNIX;
-	strcpy(address->sun_path + 1, SOCKET);
-	return offsetof(struct sockaddr_un, sun_path) + 1 + strlen(SOCKET);
-}
-
-/* Answers one caller of "nic tell". Returns whether that was the last one. */
-static bool answer(int listener)
-{
-	const struct command *command;
-	int caller = accept(listener, NULL, NULL);
-	char word[32] = "";
-	char reply = 'n';
-	bool last = false;
-
-	if (caller < 0)
-		return false;
-	if (read(caller, word, sizeof(word) - 1) > 0) {
-		for (command = commands; command->word; command++) {
-			if (strcmp(word, command->word))
-				continue;
-			if (command->run())
-				reply = 'y';
-			last = command->last;
-		}
-	}
-	if (write(caller, &reply, 1) != 1)
-		say("# nic: the caller of %s left", word);
-	close(caller);
-	return last;
-}
-
-/* Receives packets, and does what callers tell, until one of them ends it. */
-static void hold(int listener)
-{
-	struct pollfd poll_listener = { .fd = listener, .events = POLLIN };
-	__u64 known = 0, found;
+	static __u64 known;
+	__u64 found = 0;
 	int i;
 
-	for (;;) {
-		bool called = poll(&poll_listener, 1, NAP) > 0;
-
-		receive_all();
-		for (i = 0, found = 0; i < options.cards; i++)
-			found += nics[i].lost + nics[i].bad;
-		for (i = 0; i < options.cards && found > known; i++)
-			complete(&nics[i], "so far");
-		known = found;
-		if (called && answer(listener))
-			return;
-	}
+	receive_all();
+	for (i = 0; i < options.cards; i++)
+		found += nics[i].lost + nics[i].bad;
+	for (i = 0; i < options.cards && found > known; i++)
+		complete(&nics[i], "so far");
+	known = found;
 }
 
-/* Runs @begin in a process that goes on after this one. */
 static int in_background(void (*begin)(void))
 {
-	struct sockaddr_un address;
-	socklen_t len = socket_address(&address);
-	int listener, status[2];
-	char done;
-
-	if (pipe(status))
-		die("pipe", -errno);
-	switch (fork()) {
-	case -1:
-		die("fork", -errno);
-		break;
-	case 0:
-		setsid();
-		close(status[0]);
-		listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (listener < 0 || bind(listener, (struct sockaddr *)&address, len) ||
-		    listen(listener, 1))
-			die("listen", -errno);
-		begin();
-		if (write(status[1], "y", 1) != 1)
-			die("tell the caller", -errno);
-		close(status[1]);
-		hold(listener);
-		exit(0);
-	}
-	close(status[1]);
-	/* The end of the file if the process has failed. */
-	return read(status[0], &done, 1) == 1 ? 0 : 1;
+	return need(background_run(SOCKET, begin, look, NAP, commands),
+		    "run in the background");
 }
 
 static int tell(const char *word)
 {
-	struct sockaddr_un address;
-	socklen_t len = socket_address(&address);
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	char reply = 'n';
-
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, len))
-		die("no nic runs", -errno);
-	if (write(fd, word, strlen(word)) < 0 || read(fd, &reply, 1) < 0)
-		die("tell", -errno);
-	return reply == 'y' ? 0 : 1;
+	return need(background_tell(SOCKET, word), "no nic runs");
 }
 
 static int discard(void)
 {
-	int i, dev, incoming;
+	int i, incoming;
 
-	dev = need(luo_open(), "open " LUO_DEVICE);
-	incoming = need(luo_retrieve(dev, options.session), "retrieve the session");
+	incoming = retrieve_session();
 	need(luo_finish(incoming), "finish the session");
 	for (i = 0; i < options.cards; i++)
 		say("NIC %d stopped", i);
@@ -508,14 +447,11 @@ static int forged(int expected)
 {
 	bool good = true;
 	__u16 command;
-	int i, dev, incoming, err;
+	int i, incoming, err;
 
-	dev = need(luo_open(), "open " LUO_DEVICE);
-	incoming = need(luo_retrieve(dev, options.session), "retrieve the session");
+	incoming = retrieve_session();
 	for (i = 0; i < options.cards; i++) {
-		nics[i].memory = need(luo_retrieve_fd(incoming, memory_token(i)),
-				      "retrieve the memory");
-		need(nic_map_memory(&nics[i]), "map the memory");
+		retrieve_memory(incoming, i);
 		good &= same_memory(&nics[i]);
 		need(pci_command(nics[i].header->name, &command),
 		     "read the configuration");
@@ -568,7 +504,7 @@ static int show_usage(void)
 	fprintf(stderr, "usage: nic start SESSION | resume SESSION [NEXT] | restart SESSION |\n"
 		"           tell WORD | discard SESSION | forged SESSION ERRNO | closed |\n"
 		"           refused ERRNO\n"
-		"           [--cards N] [--one-table] [--without-memory]\n");
+		"           [--cards N] [--one-table] [--without-memory] [--quiesced]\n");
 	return 2;
 }
 
@@ -584,6 +520,8 @@ int main(int argc, char **argv)
 			options.one_table = true;
 		else if (!strcmp(argv[i], "--without-memory"))
 			options.without_memory = true;
+		else if (!strcmp(argv[i], "--quiesced"))
+			options.quiesced = true;
 		else if (argv[i][0] != '-' || !argv[i][1])
 			words[count++ % 3] = argv[i];
 		else

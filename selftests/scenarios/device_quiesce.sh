@@ -27,7 +27,7 @@ reset_by_bus()
 
 run "load-$STAGE" load_handler
 if [ "$STAGE" = 1 ]; then
-	run start nic start device.1
+	run start nic start device.1 --quiesced
 	run check nic tell check
 	run reset-by-bus reset_by_bus
 	echo "# the kernel log must match: liveupdate_vfio: .*: its DMA cannot go on, so it is stopped"

@@ -19,22 +19,22 @@
 //!   (userspace drives the device, and may map      │     │
 //!    more memory)                                  │  retrieve   is it the same device? Then a
 //!      │                                           │     │         file, as if it was opened
-//!   freeze      it can write to preserved memory   │  (userspace maps the same memory again, and
-//!      │          only. quiesce: stopped, reset    │   attaches the new page table)
+//!   freeze      it can reach preserved memory      │  (userspace maps the same memory again, and
+//!      │          only                             │   attaches the new page table)
 //!      │                                           │     │
-//!    kexec ────────── it goes on ──────────────────┼──►  │
+//!    kexec ─── it goes on; quiesce: stopped, reset ┼──►  │
 //!                                                  │  finish     not retrieved: stopped, reset
 //! ```
 //!
 //! The kernel does all of that, because it is needed in the old kernel after the last module has been
 //! called, and in the new one long before the first is loaded. This handler ties it to the life of a
-//! file: who may ask for it, and until when.
+//! file: a session has the device until it is finished.
 //!
 //! # The unhappy path
 //!
 //! - If the device cannot go on, `preserve_fd` fails with `EOPNOTSUPP`, unless the module was loaded with
 //!   `quiesce=1`. The log says which way it was, and why.
-//! - If it can write to memory that is not preserved, the kexec is refused with `EBUSY`: the next kernel
+//! - If it can reach memory that is not preserved, the kexec is refused with `EBUSY`: the next kernel
 //!   would use that memory for something else.
 //! - A device that is at the same place and has other IDs is not the one that was preserved. It is not
 //!   retrieved (`EIO`), and not reset when the session is finished.
@@ -51,7 +51,6 @@ use kernel::{
 use crate::{
     kapi::{
         device_of,
-        eopnotsupp,
         id_of,
         ids_of,
         incoming::IncomingDevice,
@@ -63,6 +62,7 @@ use crate::{
         }, //
     },
     liveupdate::{
+        eopnotsupp,
         Damage,
         Failure,
         FileHandler,
@@ -177,7 +177,7 @@ fn preserve_device(file: &File, record: Record) -> Result<PreservedDevice> {
             "not preserved: it can neither go on nor be stopped and reset"
         }
         (Err(EBUSY), _) => "not preserved: it is preserved already, or not yet bound after a kexec",
-        (Err(_), _) => "not preserved: the kernel has no room for it",
+        (Err(_), _) => "not preserved",
     };
     log(fmt!("{} ({}): {what}", record.at, record.ids));
     device

@@ -55,6 +55,7 @@ pub(crate) use self::{
         PreservedMemory, //
     },
     registration::{
+        eopnotsupp,
         Handler,
         Registration, //
     },

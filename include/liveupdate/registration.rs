@@ -135,7 +135,7 @@ impl<H: FileHandler> Drop for Registration<H> {
 }
 
 /// `EOPNOTSUPP`, which the kernel crate does not name in every version.
-pub(super) fn eopnotsupp() -> Error {
+pub(crate) fn eopnotsupp() -> Error {
     Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
 }
 

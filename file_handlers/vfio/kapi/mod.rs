@@ -11,8 +11,6 @@ pub(crate) mod incoming;
 pub(crate) mod outgoing;
 
 use kernel::{
-    error::Error,
-    ffi::c_int,
     fs::File,
     pci, //
 };
@@ -38,11 +36,6 @@ use crate::record::{
 )]
 mod bindings {
     include!(env!("LIVEUPDATE_VFIO_BINDINGS"));
-}
-
-/// `EOPNOTSUPP`, which the kernel crate does not name in every version.
-pub(crate) fn eopnotsupp() -> Error {
-    Error::from_errno(-(kernel::bindings::EOPNOTSUPP as c_int))
 }
 
 /// The PCI device that a file is of: `None` unless it is an opened character device of VFIO, and its

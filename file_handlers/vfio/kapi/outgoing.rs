@@ -21,7 +21,7 @@ use super::{
 pub(crate) enum Way {
     /// It goes on.
     Continue,
-    /// It is stopped at freeze. The device comes back reset.
+    /// It is stopped when nothing can refuse the kexec any more. The device comes back reset.
     Quiesce,
 }
 
@@ -50,8 +50,8 @@ pub(crate) struct PreservedDevice {
 impl PreservedDevice {
     /// Preserves the device of a file of VFIO.
     ///
-    /// `ENODEV` if the file is none of those, `EBUSY` if the device is preserved, `EOPNOTSUPP` if the
-    /// device, or the IOMMU that it is behind, cannot cross in this way, `ENOSPC`, `ENOMEM`.
+    /// `ENODEV` if the file is none of those, `EBUSY` if the device is preserved or not yet opened after a
+    /// kexec, `EOPNOTSUPP` if the device or its IOMMU cannot go this way.
     ///
     /// # Context
     ///
@@ -68,10 +68,13 @@ impl PreservedDevice {
         })
     }
 
-    /// Makes the device ready for the kexec that is being entered. Afterwards it is at most reading and
-    /// writing preserved memory, until [`PreservedDevice::unfreeze`].
+    /// Makes the device ready for the kexec that is being entered. From then on it can reach preserved
+    /// memory only in the next kernel, and userspace cannot change its mappings until
+    /// [`PreservedDevice::unfreeze`].
     ///
-    /// `EBUSY` if it can write to other memory; the kernel logs the device, the address and the file.
+    /// `EBUSY` if it can reach other memory; the kernel logs the device, the address and the file.
+    /// `EINVAL` if no page table of userspace is attached, `EOPNOTSUPP` if it uses PASIDs, `EINTR`,
+    /// `ENOSPC`, `ENOMEM`.
     ///
     /// # Context
     ///

@@ -26,6 +26,11 @@ PORTS = ("console", "tests")
 # the scenario begins counts as stuck, and the runner starts it once more.
 SILENCE = 30
 
+# After this line a guest does nothing more, and QEMU does not end by itself. For how
+# many seconds it is left so.
+HALTED = "reboot: System halted"
+HALT_TIME = 3.0
+
 # no_timer_check: a busy host may deliver the timer later than the kernel's
 # check of it allows; without the check the kernel waits.
 # earlyprintk: a kernel that dies before it has a console says why.
@@ -55,6 +60,7 @@ class Guest:
         self.echo = echo
         self.lines = []
         self.timed_out = False
+        self.halted = None  # when it was
         self.stuck_in_boot = False
         self.begun = False
         self.duration = 0.0
@@ -130,6 +136,7 @@ class Guest:
             f"lu.stages={scenario.stages}",
             f"lu.kernels={','.join(scenario.kernels)}",
             f"lu.program={scenario.program}" if scenario.program else "",
+            f"lu.end={scenario.end}" if scenario.end else "",
             f"lu.module={scenario.module}", scenario.cmdline,
             witness.CMDLINE if scenario.cards else "",
             *(f"{name}={value}" for name, value in scenario.environment.items())]))
@@ -194,7 +201,7 @@ class Guest:
 
     def end(self, qemu):
         """Wait for QEMU, which ends when the guest has powered off."""
-        if self.timed_out:
+        if self.timed_out or self.halted:
             qemu.kill()
         try:
             qemu.wait(timeout=10)
@@ -211,6 +218,8 @@ class Guest:
                 selector.register(connection, selectors.EVENT_READ, port)
                 rest[port] = b""
             while selector.get_map():
+                if self.halted and time.monotonic() > self.halted + HALT_TIME:
+                    break
                 if self.is_over(start, deadline):
                     self.timed_out = True
                     break
@@ -249,6 +258,8 @@ class Guest:
         line = Line(time.monotonic(), port, text)
         self.lines.append(line)
         self.begun = self.begun or text == "=== stage 1 begin"
+        if port == "console" and text.endswith(HALTED):
+            self.halted = line.time
         # First: the witness makes the guest go on.
         if self.forger:
             self.forger.line(line)

@@ -53,6 +53,7 @@ class Scenario:
     cards: list = dataclasses.field(default_factory=list)
     packets: int = 100
     forge: str = ""
+    end: str = ""
     hidden: bool = False
     # Set by this module: the two kernels of a handover; whether the debug
     # kernel runs it.

@@ -11,6 +11,8 @@ NIC n retrieved   a new kernel's program has the card
 NIC n halting     from now on, none need land; none may after the old kernel's last line
 NIC n quiet       no more are sent
 NIC n stopped     from now on, none may arrive
+
+If the machine is halted at the end, nothing may write to its memory any more.
 """
 
 import bisect
@@ -23,6 +25,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 
 # What the guest needs besides its machine.
 CMDLINE = ("intel_iommu=on iommufd.allow_unsafe_interrupts=1 "
@@ -59,13 +62,15 @@ MAX_DELAY = 3.0
 MIN_PHASE = 0.2
 # The witness may see a packet later than it landed.
 MARGIN = 0.3
-# For how long packets are sent to a card that has stopped.
+# For how long packets are sent to a card that has stopped, and one that is halted.
 STOPPED = 1.0
+HALT_PACKETS = 1.5
 
 # Lines that begin a phase. The IOMMU's driver prints the first one when the new kernel
 # has taken over the translation for a device, and the second one when it is set up.
 TAKEN_OVER = re.compile(r"liveupdate: DMA goes on|DMAR: Intel\(R\) Virtualization")
 NEW_KERNEL = re.compile(r"\] Linux version ")
+HALTED = re.compile(r"\] reboot: System halted")
 KERNEL_TIME = re.compile(r"^\[ *\d+\.\d+\]")
 NIC_LINE = re.compile(r"NIC (\d+) (\w+)(?: id=([0-9a-f]+) at=0x([0-9a-f]+))?")
 FAULT = re.compile(r"DMAR: .*\bfault")
@@ -271,6 +276,8 @@ class Witness(threading.Thread):
         self.failure = "did not run"
         self.last_line = 0.0  # of a kernel
         self.halting = []     # cards that stop with it
+        self.still = None     # from when on nothing may be written
+        self.digests = []     # of the memory, then and at the end
 
     def inherited(self):
         """The file descriptors that QEMU needs."""
@@ -307,6 +314,8 @@ class Witness(threading.Thread):
         self.ended.set()
         if self.is_alive():
             self.join()
+        if self.still:
+            self.digests.append(digest(self.file))
         self.ram.close()
         os.close(self.file)
         for card in self.cards:
@@ -330,6 +339,11 @@ class Witness(threading.Thread):
             for card in self.cards:
                 card.send(time.monotonic(), self.interval)
                 card.watch()
+            if self.still and not self.digests and time.monotonic() > self.still:
+                self.digests.append(digest(self.file))
+                for card in self.cards:
+                    card.until = time.monotonic() + HALT_PACKETS
+                    card.go_on(time.monotonic())
 
     def line(self, line):
         """A line of the guest, which may be about a card."""
@@ -357,6 +371,12 @@ class Witness(threading.Thread):
                 card.stop(self.last_line + MARGIN)
                 card.until = line.time + STOPPED
             self.halting = []
+        elif HALTED.search(line.text):
+            # Until the memory was looked at, no packet is sent that could change it.
+            self.still = line.time + MARGIN
+            for card in self.halting:
+                card.stop(line.time)
+                card.pause()
         elif KERNEL_TIME.match(line.text):
             self.last_line = line.time
 
@@ -368,6 +388,28 @@ class Witness(threading.Thread):
             card.error = str(error)
             return
         card.start(ring, moment)
+
+
+def digest(file):
+    """A number for what is in a file, without its holes."""
+    value, end = 0, os.fstat(file).st_size
+    at = next_data(file, 0, end)
+    while at < end:
+        hole = os.lseek(file, at, os.SEEK_HOLE)
+        while at < hole:
+            part = os.pread(file, min(hole - at, MIB), at)
+            value = zlib.crc32(part, zlib.crc32(b"%d" % at, value))
+            at += len(part)
+        at = next_data(file, at, end)
+    return value
+
+
+def next_data(file, start, end):
+    """Where the next data begins, or the end."""
+    try:
+        return os.lseek(file, start, os.SEEK_DATA)
+    except OSError:
+        return end
 
 
 def wire():
@@ -444,6 +486,8 @@ class Testimony:
         self.cards = witness.cards
         self.failure = witness.failure
         self.forged = witness.forged
+        self.still = witness.still
+        self.digests = witness.digests
         self.phases = phases(lines)
         self.counts = [count_landed(card, self.phases) for card in self.cards]
         self.faults = sum(line.port == "console" and bool(FAULT.search(line.text))
@@ -473,6 +517,12 @@ class Testimony:
         yield not self.failure, f"it watched to the end {self.failure}".rstrip()
         if not self.forged:
             yield self.faults == 0, f"no DMA fault in the kernel log ({self.faults})"
+        if self.still:
+            sent = sum(moment > self.still for card in self.cards
+                       for moment in card.sent)
+            yield sent > 0, "packets are sent to the halted machine"
+            yield len(self.digests) == 2 and len(set(self.digests)) == 1, \
+                "nothing writes to the memory of the halted machine"
         for card, counts in zip(self.cards, self.counts):
             name = f"card {card.index}"
             lost, worst = card.lost(), max(card.delays(), default=0)

@@ -55,7 +55,6 @@ use crate::{
         ids_of,
         incoming::IncomingDevice,
         location_of,
-        may_log,
         outgoing::{
             PreservedDevice,
             Way, //
@@ -63,6 +62,7 @@ use crate::{
     },
     liveupdate::{
         eopnotsupp,
+        may_log,
         Damage,
         Failure,
         FileHandler,

@@ -17,5 +17,6 @@ void *lu_alloc_preserved(size_t size);
 phys_addr_t lu_virt_to_phys(void *virt);
 void *lu_claim(phys_addr_t phys, size_t *size);
 void lu_free_claimed(void *virt);
+bool lu_may_log(void);
 
 #endif

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Memory that crosses, for handlers in Rust. */
+/* Memory that crosses, and limits of the log, for handlers in Rust. */
 
 #include <linux/io.h>
 #include <linux/kexec_handover.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/ratelimit.h>
 
 #include "bindings.h"
 
@@ -82,4 +83,18 @@ void *lu_claim(phys_addr_t phys, size_t *size)
 void lu_free_claimed(void *virt)
 {
 	folio_put(virt_to_folio(virt));
+}
+
+/**
+ * lu_may_log() - Limit the lines of the log that a user can cause in a loop.
+ *
+ * Context: Any context.
+ * Return: Whether there may be another line now.
+ */
+bool lu_may_log(void)
+{
+	static DEFINE_RATELIMIT_STATE(limit, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&limit);
 }

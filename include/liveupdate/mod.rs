@@ -35,6 +35,7 @@
 pub(crate) mod anon_file;
 pub(crate) mod handler;
 pub(crate) mod kho;
+pub(crate) mod log;
 pub(crate) mod registration;
 mod session;
 mod session_files;
@@ -54,6 +55,7 @@ pub(crate) use self::{
         PhysAddr,
         PreservedMemory, //
     },
+    log::may_log,
     registration::{
         eopnotsupp,
         Handler,

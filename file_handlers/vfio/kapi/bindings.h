@@ -14,6 +14,5 @@
 
 struct pci_dev *lu_pci_dev(struct device *dev);
 int lu_pci_domain(struct pci_dev *pdev);
-bool lu_may_log(void);
 
 #endif

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Inline functions and macros that the handler of VFIO devices calls. */
 
-#include <linux/ratelimit.h>
-
 #include "bindings.h"
 
 /**
@@ -27,18 +25,4 @@ struct pci_dev *lu_pci_dev(struct device *dev)
 int lu_pci_domain(struct pci_dev *pdev)
 {
 	return pci_domain_nr(pdev->bus);
-}
-
-/**
- * lu_may_log() - Limit the lines of the log that a user can cause in a loop.
- *
- * Context: Any context.
- * Return: Whether there may be another line now.
- */
-bool lu_may_log(void)
-{
-	static DEFINE_RATELIMIT_STATE(limit, DEFAULT_RATELIMIT_INTERVAL,
-				      DEFAULT_RATELIMIT_BURST);
-
-	return __ratelimit(&limit);
 }

@@ -93,16 +93,6 @@ pub(crate) fn ids_of(device: &pci::Device) -> Ids {
     }
 }
 
-/// Whether what a user does in a loop may have another line in the log.
-///
-/// # Context
-///
-/// Any.
-pub(crate) fn may_log() -> bool {
-    // SAFETY: There are no requirements: it uses a variable that has a lock of its own.
-    unsafe { bindings::lu_may_log() }
-}
-
 /// The pointer is valid as long as the reference.
 fn as_raw(device: &pci::Device) -> *mut bindings::pci_dev {
     core::ptr::from_ref(device).cast_mut().cast()

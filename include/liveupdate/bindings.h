@@ -13,6 +13,11 @@
 #include <linux/liveupdate.h>
 #include <linux/module.h>
 
+/* handler.mk defines it for a module whose files need others of their session. */
+#ifdef LIVEUPDATE_SESSIONS
+#include "../liveupdate_ext.h"
+#endif
+
 void *lu_alloc_preserved(size_t size);
 phys_addr_t lu_virt_to_phys(void *virt);
 void *lu_claim(phys_addr_t phys, size_t *size);

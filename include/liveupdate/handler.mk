@@ -9,6 +9,12 @@
 #	liveupdate-crate := foo_rs.o
 #	include /path/to/liveupdate/include/liveupdate/handler.mk
 
+# If its files need others of their session, this line comes before the include:
+#
+#	liveupdate-sessions := y
+#
+# The module then needs liveupdate.ko, and no other orchestrator will do.
+
 lu_dir := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 
 # The kernel's header declares functions only if it is told that somebody defines
@@ -20,6 +26,13 @@ include $(lu_dir)/bindgen.mk
 lu_functions := lu_.*|liveupdate_(un)?register_file_handler|anon_inode_getfile|kho_(is_enabled|unpreserve_free)
 lu_types := liveupdate_file_.*
 lu_vars := __this_module
+
+ifeq ($(liveupdate-sessions),y)
+ccflags-y += -DLIVEUPDATE_SESSIONS
+rustflags-y += --cfg liveupdate_sessions
+lu_functions := $(lu_functions)|liveupdate_ext_session|liveupdate_get_(token_outgoing|file_incoming)
+lu_types := $(lu_types)|liveupdate_session
+endif
 
 lu_bindings := $(obj)/liveupdate_bindings.rs
 export LIVEUPDATE_HANDLER_BINDINGS := $(abspath $(lu_bindings))

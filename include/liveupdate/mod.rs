@@ -24,7 +24,7 @@
 //!
 //! [`registration`] turns the trait into a `struct liveupdate_file_handler`, and registers it with the
 //! functions of the kernel's own header. So the module works with every orchestrator that exports
-//! them. [`kho`] has memory that crosses, [`anon_file`] files to preserve and to retrieve. All
+//! them, unless its Kbuild asks for sessions. [`kho`] has memory that crosses, [`anon_file`] files to preserve and to retrieve. All
 //! `unsafe` of a handler is in these files.
 //!
 //! `handler.mk` is for the Kbuild of the module: it generates the bindings and compiles `helpers.c`.
@@ -37,6 +37,10 @@ pub(crate) mod handler;
 pub(crate) mod kho;
 pub(crate) mod log;
 pub(crate) mod registration;
+#[cfg(not(liveupdate_sessions))]
+mod session;
+#[cfg(liveupdate_sessions)]
+#[path = "session_ext.rs"]
 mod session;
 mod session_files;
 

@@ -45,7 +45,7 @@ use super::{
         liveupdate_file_op_args,
         liveupdate_file_ops, //
     },
-    session::UnknownFiles, //
+    session::Session, //
     Damage,
     Failure,
     FileHandler,
@@ -197,15 +197,18 @@ impl<H: FileHandler> Callbacks<H> {
 
     /// # Safety
     ///
-    /// `args` can be read and written, nobody else does it, and `file` of it is open.
+    /// - The orchestrator calls this, with arguments that it has made.
+    /// - `args` can be read and written, nobody else does it, and `file` of it is open.
     unsafe extern "C" fn preserve(args: *mut liveupdate_file_op_args) -> c_int {
+        // SAFETY: By the first requirement. The session is not used after this has returned.
+        let session = unsafe { Session::of(args) };
         // SAFETY: By the requirements of this function.
         let args = unsafe { &mut *args };
         from_result(|| {
             let kho = Kho::get().ok_or_else(eopnotsupp)?;
             // SAFETY: As in `can_preserve()`.
             let file = ARef::from(unsafe { File::from_raw_file(args.file) });
-            let preserved = Self::handler().preserve(kho, file, &UnknownFiles)?;
+            let preserved = Self::handler().preserve(kho, file, &session)?;
             args.serialized_data = preserved.data();
             args.private_data = preserved.into_foreign();
             Ok(0)
@@ -224,17 +227,20 @@ impl<H: FileHandler> Callbacks<H> {
 
     /// # Safety
     ///
+    /// - The orchestrator calls this, with arguments that it has made.
     /// - `args` can be read and written, nobody else does it.
     /// - `private_data` of it is what [`Callbacks::preserve`] has set. No other callback for this file
     ///   is called until this has returned.
     unsafe extern "C" fn freeze(args: *mut liveupdate_file_op_args) -> c_int {
+        // SAFETY: By the first requirement. The session is not used after this has returned.
+        let session = unsafe { Session::of(args) };
         // SAFETY: By the requirements of this function.
         let args = unsafe { &mut *args };
         // SAFETY: By the requirements the pointer came from `into_foreign()` of this type, was not
         // taken back, and nobody else borrows it.
         let preserved = unsafe { <KBox<H::Preserved>>::borrow_mut(args.private_data) };
         from_result(|| {
-            preserved.freeze(&UnknownFiles)?;
+            preserved.freeze(&session)?;
             args.serialized_data = preserved.data();
             Ok(0)
         })
@@ -250,13 +256,16 @@ impl<H: FileHandler> Callbacks<H> {
 
     /// # Safety
     ///
-    /// `args` can be read and written, nobody else does it.
+    /// - The orchestrator calls this, with arguments that it has made.
+    /// - `args` can be read and written, nobody else does it.
     unsafe extern "C" fn retrieve(args: *mut liveupdate_file_op_args) -> c_int {
-        // SAFETY: By the requirement of this function.
+        // SAFETY: By the first requirement. The session is not used after this has returned.
+        let session = unsafe { Session::of(args) };
+        // SAFETY: By the requirements of this function.
         let args = unsafe { &mut *args };
         from_result(|| {
             let handover = Handover::new();
-            let file = Self::handler().retrieve(&handover, args.serialized_data, &UnknownFiles);
+            let file = Self::handler().retrieve(&handover, args.serialized_data, &session);
             let file = file.map_err(|failure| {
                 if let Failure::Damaged(why) = &failure {
                     Self::report(why);

@@ -2,7 +2,8 @@
 
 //! Compiles the source files of `abi/` on the host and tests them on simulated memory.
 //!
-//! `vfio` does the same with the one file of that handler that needs nothing of the kernel.
+//! `vfio` and `iommufd` do the same with the one file of each of these handlers that needs nothing of the
+//! kernel.
 //! `memory` simulates what the previous kernel preserved. `tests` checks each reader on chosen
 //! values, `properties`, `walks`, `roundtrip`, `flbs` and `claims` on generated ones. `fuzz` holds the fuzz
 //! targets, and `corpus` replays their inputs.
@@ -18,6 +19,8 @@ mod corpus;
 #[cfg(test)]
 mod flbs;
 pub mod fuzz;
+#[cfg(test)]
+mod iommufd;
 mod memory;
 #[cfg(test)]
 mod pieces;

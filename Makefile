@@ -16,7 +16,7 @@ export KDIR KSRC
 .PHONY: module help demo demo-vm demo-device check check-fast check-handover check-debug check-debian soak bench \
 	bench-wall lint fmt rust-analyzer paths shell clean distclean
 
-module: ## build liveupdate.ko and liveupdate_vfio.ko (the default)
+module: ## build liveupdate.ko, liveupdate_vfio.ko and liveupdate_iommufd.ko (the default)
 	@tools/packages.sh
 	@qemu/build.sh module
 

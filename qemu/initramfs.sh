@@ -82,10 +82,11 @@ assemble()
 		strip --strip-debug -o "$root/lib/liveupdate.ko" \
 			"$OUT/module/liveupdate.ko"
 	fi
-	if [ "$WHAT" = initramfs ] && [ -f "$OUT/module/liveupdate_vfio.ko" ]; then
-		strip --strip-debug -o "$root/lib/liveupdate_vfio.ko" \
-			"$OUT/module/liveupdate_vfio.ko"
-	fi
+	for file in "$OUT"/module/liveupdate_*.ko; do
+		[ "$WHAT" = initramfs ] || continue
+		[ -f "$file" ] || continue
+		strip --strip-debug -o "$root/lib/${file##*/}" "$file"
+	done
 	if [ "$WHAT" = initramfs ] && [ -f "$OUT/module-test/liveupdate.ko" ]; then
 		strip --strip-debug -o "$root/lib/liveupdate-test.ko" \
 			"$OUT/module-test/liveupdate.ko"

@@ -106,20 +106,22 @@ build_module()
 	fi
 }
 
-# build_liveupdate KERNEL: liveupdate.ko, and beside it liveupdate_vfio.ko, unless
-# Kbuild says that the kernel lacks something.
+# build_liveupdate KERNEL: liveupdate.ko, and beside it liveupdate_vfio.ko and
+# liveupdate_iommufd.ko, unless Kbuild says that the kernel lacks something.
 build_liveupdate()
 {
-	local folder vfio
+	local folder name module
 	folder=$(module_of "$1")
-	vfio=$OUT/$folder/liveupdate_vfio.ko
 	build_module "$folder" "$1"
-	rm -f "$vfio"
-	if grep -q '/liveupdate_vfio\.o$' "$OUT/$folder/modules.order"; then
-		cp -p "$OUT/$folder/file_handlers/vfio/liveupdate_vfio.ko" "$vfio"
-	else
-		say "    $(grep -m 1 '^liveupdate_vfio.ko ' "$LOGS/build-$folder.log")"
-	fi
+	for name in vfio iommufd; do
+		module=liveupdate_$name
+		rm -f "$OUT/$folder/$module.ko"
+		if grep -q "/$module\.o$" "$OUT/$folder/modules.order"; then
+			cp -p "$OUT/$folder/file_handlers/$name/$module.ko" "$OUT/$folder/"
+		else
+			say "    $(grep -m 1 "^$module.ko " "$LOGS/build-$folder.log")"
+		fi
+	done
 }
 
 build_default_module()
@@ -180,7 +182,7 @@ clippy_in()
 	local folder=$OUT/$1
 	shift
 	mkdir -p "$folder"
-	rm -f "$folder"/*.o "$folder"/file_handlers/vfio/*.o
+	rm -f "$folder"/*.o "$folder"/file_handlers/*/*.o
 	make_module "$DEFAULT_KERNEL" MO="$folder" CLIPPY=1 "$@" modules
 }
 
@@ -202,14 +204,13 @@ add_environment()
 	python3 - "$1" "$OUT/module" <<-'PY'
 	import json, sys
 	path, built = sys.argv[1:]
-	vfio = built + "/file_handlers/vfio"
-	variables = {
-	    "liveupdate_rs": {"LIVEUPDATE_BINDINGS": built + "/bindings_generated.rs"},
-	    "liveupdate_vfio_rs": {
-	        "LIVEUPDATE_HANDLER_BINDINGS": vfio + "/liveupdate_bindings.rs",
-	        "LIVEUPDATE_VFIO_BINDINGS": vfio + "/vfio_bindings.rs",
-	    },
-	}
+	variables = {"liveupdate_rs": {"LIVEUPDATE_BINDINGS": built + "/bindings_generated.rs"}}
+	for name in "vfio", "iommufd":
+	    folder = f"{built}/file_handlers/{name}"
+	    variables[f"liveupdate_{name}_rs"] = {
+	        "LIVEUPDATE_HANDLER_BINDINGS": f"{folder}/liveupdate_bindings.rs",
+	        f"LIVEUPDATE_{name.upper()}_BINDINGS": f"{folder}/{name}_bindings.rs",
+	    }
 	with open(path, encoding="utf-8") as project:
 	    content = json.load(project)
 	for crate in content["crates"]:

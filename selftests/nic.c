@@ -22,7 +22,12 @@
  *
  *	--cards N             the number of cards (default 1)
  *	--one-table           one page table for all of them, instead of one each
+ *	--to-space            the last card is attached to the address space itself
+ *	--apart               a process for each card, which share one iommufd
+ *	--keep-iommufd        the iommufd is preserved too, and used again
+ *	--drop-iommufd        the same, but resume closes it, and makes a new one
  *	--without-memory      start does not preserve the memory
+ *	--preserve-nothing    start only makes the session: see the command obstacles
  *	--quiesced            the cards are stopped for the kexec
  *
  * The scenarios device*.sh use it. Lines that begin with NIC are for the witness
@@ -30,11 +35,11 @@
  * expects none of them to arrive after "stopped".
  */
 #include "lib/background.h"
-#include "lib/luo.h"
-#include "lib/nic_ring.h"
+#include "lib/nic_cards.h"
+#include "lib/obstacle.h"
+#include "lib/say.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +51,6 @@
 #include <linux/pci_regs.h>
 #include <linux/reboot.h>
 
-#define MAX_CARDS 4
-#define SOCKET "nic"
 /* Between two looks at the rings, in milliseconds. */
 #define NAP 10
 /* How long a check waits for packets, and how many it wants to see. */
@@ -56,266 +59,18 @@
 /* Where memory is mapped that no session preserves. */
 #define STRAY_IOVA 0x40000000UL
 #define STRAY_SIZE MIB
-
-static const struct pci_id kinds[] = {
-	{ 0x8086, 0x100e }, /* e1000 */
-	{ 0x8086, 0x10d3 }, /* e1000e */
-	{},
-};
+/* Of an iommufd without cards. */
+#define OTHER_TOKEN 1000
 
 static struct {
 	const char *session;
 	const char *next;
-	int cards;
-	bool one_table;
-	bool without_memory;
-	bool quiesced;
-} options = { .cards = 1 };
+	bool apart;
+} options;
 
-static struct nic nics[MAX_CARDS];
-static int iommufd;
-static __u32 space;
-static int session = -1;
 static void *stray;
-
-static void __attribute__((format(printf, 1, 2))) say(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	putchar('\n');
-	fflush(stdout);
-}
-
-static void die(const char *what, int err)
-{
-	say("# nic: %s: %s", what, strerror(-err));
-	exit(1);
-}
-
-/* Ends the program if a call failed; returns what it returned. */
-static int need(int result, const char *what)
-{
-	if (result < 0)
-		die(what, result);
-	return result;
-}
-
-static __u64 memory_token(int card)
-{
-	return 2 * card + 1;
-}
-
-static __u64 device_token(int card)
-{
-	return 2 * card + 2;
-}
-
-/* Lets the cards reach their memory, and nothing else, at the addresses of before. */
-static void attach(void)
-{
-	__u32 table;
-	int i;
-
-	iommufd = need(iommufd_open(), "open /dev/iommu");
-	need(iommufd_space(iommufd, &space), "IOMMU_IOAS_ALLOC");
-	for (i = 0; i < options.cards; i++) {
-		need(vfio_bind(nics[i].device, iommufd, &nics[i].iommu_id),
-		     "VFIO_DEVICE_BIND_IOMMUFD");
-		need(iommufd_map_file(iommufd, space, nics[i].memory, NIC_SIZE,
-				      nic_iova(&nics[i])),
-		     "IOMMU_IOAS_MAP_FILE");
-	}
-	/*
-	 * The table is complete before the card is attached to it. Attached to the
-	 * address space itself, the card would get an empty one first.
-	 */
-	for (i = 0; i < options.cards; i++) {
-		if (!i || !options.one_table)
-			need(iommufd_table(iommufd, nics[i].iommu_id, space, &table),
-			     "IOMMU_HWPT_ALLOC");
-		need(vfio_attach(nics[i].device, table),
-		     "VFIO_DEVICE_ATTACH_IOMMUFD_PT");
-	}
-}
-
-static void preserve_memory(void)
-{
-	int i;
-
-	for (i = 0; i < options.cards; i++)
-		need(luo_preserve(session, nics[i].memory, memory_token(i)),
-		     "preserve the memory");
-}
-
-/* fdinfo of a device says in which way it will cross. */
-static void check_way(int device)
-{
-	const char *expected = options.quiesced ? "liveupdate: quiesced\n" :
-						  "liveupdate: continuous\n";
-	char text[1024];
-
-	need(luo_fdinfo(device, text, sizeof(text)), "read fdinfo");
-	if (!strstr(text, expected))
-		die("fdinfo has another way", -EPROTO);
-}
-
-/* Preserves everything in a new session. */
-static void preserve_all(const char *name)
-{
-	int i, dev;
-
-	if (!strcmp(name, "-"))
-		return;
-	dev = need(luo_open(), "open " LUO_DEVICE);
-	session = need(luo_create(dev, name), "create the session");
-	close(dev);
-	/* In any order: the kernel compares them when the kexec begins. */
-	if (!options.without_memory)
-		preserve_memory();
-	for (i = 0; i < options.cards; i++) {
-		need(luo_preserve(session, nics[i].device, device_token(i)),
-		     "preserve the device");
-		check_way(nics[i].device);
-	}
-}
-
-/* Tells the witness where the rings are. */
-static void announce(void)
-{
-	int i;
-
-	for (i = 0; i < options.cards; i++) {
-		/* Both preserving and mapping for DMA can move pages. */
-		need(nic_note_frames(&nics[i]), "read the frame numbers");
-		say("NIC %d ready id=%016llx at=%#llx device=%s", i,
-		    (unsigned long long)nics[i].header->id,
-		    (unsigned long long)nics[i].header->frame * LUO_PAGE,
-		    nics[i].header->name);
-	}
-}
-
-static void start_all(void)
-{
-	char name[PCI_NAME_MAX];
-	int i;
-
-	for (i = 0; i < options.cards; i++) {
-		need(pci_find(kinds, i, name), "find the card");
-		need(vfio_take(name), "bind the card to vfio-pci");
-		nics[i].device = need(vfio_open(name), "open the card");
-		need(nic_make_memory(&nics[i], i), "make the memory");
-		strcpy(nics[i].header->name, name);
-	}
-	attach();
-	for (i = 0; i < options.cards; i++)
-		need(nic_start(&nics[i]), "start the card");
-	preserve_all(options.session);
-	announce();
-}
-
-/* Whether all packets so far came, numbered in order. */
-static bool complete(const struct nic *nic, const char *when)
-{
-	bool good = !nic->lost && !nic->bad;
-
-	say("# nic %u: %llu packets %s, %llu lost, %llu not in order",
-	    nic->header->index, (unsigned long long)nic->seen, when,
-	    (unsigned long long)nic->lost, (unsigned long long)nic->bad);
-	return good;
-}
-
-static int retrieve_session(void)
-{
-	int dev = need(luo_open(), "open " LUO_DEVICE);
-	int incoming = need(luo_retrieve(dev, options.session), "retrieve the session");
-
-	close(dev);
-	return incoming;
-}
-
-static void retrieve_memory(int incoming, int card)
-{
-	nics[card].memory = need(luo_retrieve_fd(incoming, memory_token(card)),
-				 "retrieve the memory");
-	need(nic_map_memory(&nics[card]), "map the memory");
-}
-
-static void resume_all(void)
-{
-	int i, incoming;
-	long moved;
-
-	incoming = retrieve_session();
-	for (i = 0; i < options.cards; i++) {
-		retrieve_memory(incoming, i);
-		nics[i].device = need(luo_retrieve_fd(incoming, device_token(i)),
-				      "retrieve the device");
-		say("NIC %d retrieved device=%s", i, nics[i].header->name);
-	}
-	attach();
-	for (i = 0; i < options.cards; i++) {
-		need(nic_resume(&nics[i]), "take over the card");
-		nic_receive(&nics[i]);
-		say("NIC %d resumed", i);
-		if (!complete(&nics[i], "until it was resumed"))
-			exit(1);
-		moved = need(nic_moved_frames(&nics[i]), "read the frame numbers");
-		say("# nic %d: %ld of %lu frames moved", i, moved, NIC_PAGE_COUNT);
-		if (moved)
-			exit(1);
-	}
-	need(luo_finish(incoming), "finish the session");
-	close(incoming);
-	if (options.next)
-		preserve_all(options.next);
-}
-
-/* Whether the memory of a card is as it was, except for packets. */
-static bool same_memory(struct nic *nic)
-{
-	long moved = need(nic_moved_frames(nic), "read the frame numbers");
-	long changed = nic_changed_addresses(nic);
-
-	say("# nic %u: %ld of %lu frames moved, %ld addresses in the ring changed",
-	    nic->header->index, moved, NIC_PAGE_COUNT, changed);
-	return !moved && !changed;
-}
-
-/* The cards that were stopped get new memory: nothing lands in the old one. */
-static void restart_all(void)
-{
-	char name[PCI_NAME_MAX];
-	int i, incoming;
-	__u16 command;
-
-	incoming = retrieve_session();
-	for (i = 0; i < options.cards; i++) {
-		need(pci_find(kinds, i, name), "find the card");
-		need(pci_command(name, &command), "read the configuration");
-		if (command & PCI_COMMAND_MASTER)
-			die("bus mastering is on", -EISCONN);
-		retrieve_memory(incoming, i);
-		nics[i].device = need(luo_retrieve_fd(incoming, device_token(i)),
-				      "retrieve the device");
-		if (!same_memory(&nics[i]))
-			exit(1);
-		say("NIC %d retrieved device=%s", i, name);
-		close(nics[i].memory);
-		need(nic_make_memory(&nics[i], i), "make the memory");
-		strcpy(nics[i].header->name, name);
-	}
-	attach();
-	for (i = 0; i < options.cards; i++) {
-		need(nic_is_reset(&nics[i]), "the card is not reset");
-		need(nic_start(&nics[i]), "start the card");
-	}
-	need(luo_finish(incoming), "finish the session");
-	close(incoming);
-	announce();
-}
+/* What a process for another card begins with. */
+static void (*begin_apart)(void);
 
 static double now(void)
 {
@@ -329,8 +84,8 @@ static void receive_all(void)
 {
 	int i;
 
-	for (i = 0; i < options.cards; i++)
-		nic_receive(&nics[i]);
+	for (i = cards.first; i < cards.end; i++)
+		nic_receive(&cards.nic[i]);
 }
 
 /* Whether each card gets packets now, after all those before. */
@@ -341,15 +96,15 @@ static bool command_check(void)
 	bool good = true;
 	int i;
 
-	for (i = 0; i < options.cards; i++)
-		before[i] = nics[i].seen;
-	for (i = 0; i < options.cards; i++) {
-		while (nics[i].seen < before[i] + CHECK_PACKETS && now() < end) {
+	for (i = cards.first; i < cards.end; i++)
+		before[i] = cards.nic[i].seen;
+	for (i = cards.first; i < cards.end; i++) {
+		while (cards.nic[i].seen < before[i] + CHECK_PACKETS && now() < end) {
 			usleep(NAP * 1000);
 			receive_all();
 		}
-		good &= complete(&nics[i], "so far");
-		good &= nics[i].seen >= before[i] + CHECK_PACKETS;
+		good &= cards_complete(&cards.nic[i], "so far");
+		good &= cards.nic[i].seen >= before[i] + CHECK_PACKETS;
 	}
 	return good;
 }
@@ -357,135 +112,27 @@ static bool command_check(void)
 /* Lets the cards write to memory that no session preserves. */
 static bool command_stray(void)
 {
+	const struct nic_iommufd *iommufd = &cards.iommufd;
+
 	stray = mmap(NULL, STRAY_SIZE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (stray == MAP_FAILED)
 		return false;
-	return !iommufd_map(iommufd, space, stray, STRAY_SIZE, STRAY_IOVA);
+	return !iommufd_map(iommufd->fd, iommufd->space, stray, STRAY_SIZE, STRAY_IOVA);
 }
 
 static bool command_unstray(void)
 {
-	return !iommufd_unmap(iommufd, space, STRAY_SIZE, STRAY_IOVA);
+	const struct nic_iommufd *iommufd = &cards.iommufd;
+
+	return iommufd_unmap(iommufd->fd, iommufd->space, STRAY_SIZE, STRAY_IOVA) ==
+	       STRAY_SIZE;
 }
 
 static bool command_preserve(void)
 {
-	preserve_memory();
+	cards_preserve_memory();
 	return true;
-}
-
-static bool command_end(void)
-{
-	bool good = true;
-	int i;
-
-	for (i = 0; i < options.cards; i++)
-		say("NIC %d quiet", i);
-	/* What is on its way arrives. */
-	sleep(1);
-	receive_all();
-	for (i = 0; i < options.cards; i++) {
-		good &= complete(&nics[i], "in all");
-		nic_stop(&nics[i]);
-		say("NIC %d stopped", i);
-	}
-	return good;
-}
-
-static const struct background_command commands[] = {
-	/* Whether each card gets packets now, after all those before. */
-	{ "check", command_check },
-	/* Lets the cards write to memory that no session preserves, and no more. */
-	{ "stray", command_stray },
-	{ "unstray", command_unstray },
-	/* Preserves the memory after --without-memory. */
-	{ "preserve", command_preserve },
-	/* Sees whether everything came, and ends the process. */
-	{ "end", command_end, true },
-	{},
-};
-
-/* Between two commands: receives packets, and tells of those that are wrong. */
-static void look(void)
-{
-	static __u64 known;
-	__u64 found = 0;
-	int i;
-
-	receive_all();
-	for (i = 0; i < options.cards; i++)
-		found += nics[i].lost + nics[i].bad;
-	for (i = 0; i < options.cards && found > known; i++)
-		complete(&nics[i], "so far");
-	known = found;
-}
-
-static int in_background(void (*begin)(void))
-{
-	return need(background_run(SOCKET, begin, look, NAP, commands),
-		    "run in the background");
-}
-
-static int tell(const char *word)
-{
-	return need(background_tell(SOCKET, word), "no nic runs");
-}
-
-static int discard(void)
-{
-	int i, incoming;
-
-	incoming = retrieve_session();
-	need(luo_finish(incoming), "finish the session");
-	for (i = 0; i < options.cards; i++)
-		say("NIC %d stopped", i);
-	return 0;
-}
-
-static int forged(int expected)
-{
-	bool good = true;
-	__u16 command;
-	int i, incoming, err;
-
-	incoming = retrieve_session();
-	for (i = 0; i < options.cards; i++) {
-		retrieve_memory(incoming, i);
-		good &= same_memory(&nics[i]);
-		need(pci_command(nics[i].header->name, &command),
-		     "read the configuration");
-		err = luo_retrieve_fd(incoming, device_token(i));
-		say("# nic %d: retrieve the device: %s; bus mastering is %s", i,
-		    err < 0 ? strerror(-err) : "it works",
-		    command & PCI_COMMAND_MASTER ? "on" : "off");
-		good &= (err < 0 ? -err : 0) == expected;
-		good &= !(command & PCI_COMMAND_MASTER);
-		if (err >= 0)
-			close(err);
-		say("NIC %d stopped", i);
-	}
-	need(luo_finish(incoming), "finish the session");
-	return good ? 0 : 1;
-}
-
-static int closed(void)
-{
-	char name[PCI_NAME_MAX];
-	int i, fd, err;
-	__u32 id;
-
-	iommufd = need(iommufd_open(), "open /dev/iommu");
-	for (i = 0; i < options.cards; i++) {
-		need(pci_find(kinds, i, name), "find the card");
-		fd = vfio_open(name);
-		err = fd < 0 ? fd : vfio_bind(fd, iommufd, &id);
-		say("# nic %d: opening %s: %s", i, name,
-		    err ? strerror(-err) : "not refused");
-		if (!err)
-			return 1;
-	}
-	return 0;
 }
 
 static int refused(int expected)
@@ -499,46 +146,343 @@ static int refused(int expected)
 	return err == expected ? 0 : 1;
 }
 
+static bool refused_because(const char *what, const char *reason, int expected)
+{
+	say("# nic: a kexec with %s", what);
+	say("# the kernel log must match: %s", reason);
+	return !refused(expected) && command_check();
+}
+
+/* Whether the iommufd is not preserved with an obstacle. */
+static bool not_preserved(const struct obstacle *obstacle)
+{
+	int err = cards_preserve_iommufd();
+
+	say("# nic: preserve_fd with %s: %s", obstacle->what, strerror(-err));
+	return err == -obstacle->at_preserve;
+}
+
+/* Whether the kexec is refused with an obstacle. */
+static bool refused_with(const struct obstacle *obstacle,
+			 const struct nic_iommufd *iommufd)
+{
+	int object = need(obstacle->put(iommufd, &cards.nic[cards.first]),
+			  obstacle->what);
+	bool good = refused_because(obstacle->what, obstacle->reason,
+				    obstacle->at_kexec);
+
+	need(iommufd_destroy(iommufd->fd, object), obstacle->what);
+	return good;
+}
+
+/*
+ * Preserves everything, after each thing that an iommufd cannot cross with was refused,
+ * and tries to enter the loaded kernel with each of them.
+ */
+static bool command_obstacles(void)
+{
+	const struct obstacle *one;
+	struct nic_iommufd other;
+	bool good = true;
+	int object;
+
+	for (one = obstacles; one->what; one++) {
+		if (!one->at_preserve)
+			continue;
+		object = need(one->put(&cards.iommufd, &cards.nic[cards.first]),
+			      one->what);
+		good &= not_preserved(one);
+		need(iommufd_destroy(cards.iommufd.fd, object), one->what);
+	}
+	need(cards_preserve_iommufd(), "preserve the iommufd");
+	cards_preserve_memory();
+	good &= refused_because("a card that is not preserved",
+				"a device that is bound is not preserved", EOPNOTSUPP);
+	cards_preserve_devices();
+	/* Frozen after everything else, which must be as before when it refuses. */
+	need(nic_iommufd_make(&other), "make an iommufd");
+	need(luo_preserve(cards.session, other.fd, OTHER_TOKEN), "preserve an iommufd");
+	say("# nic: in another iommufd:");
+	good &= refused_with(&obstacles[0], &other);
+	for (one = obstacles; one->what; one++)
+		good &= refused_with(one, &cards.iommufd);
+	return good;
+}
+
+static bool command_end(void)
+{
+	bool good = true;
+	int i;
+
+	for (i = cards.first; i < cards.end; i++)
+		say("NIC %d quiet", i);
+	/* What is on its way arrives. */
+	sleep(1);
+	receive_all();
+	for (i = cards.first; i < cards.end; i++) {
+		good &= cards_complete(&cards.nic[i], "in all");
+		nic_stop(&cards.nic[i]);
+		say("NIC %d stopped", i);
+	}
+	return good;
+}
+
+static const struct background_command commands[] = {
+	/* Whether each card gets packets now, after all those before. */
+	{ "check", command_check },
+	/* Lets the cards write to memory that no session preserves, and no more. */
+	{ "stray", command_stray },
+	{ "unstray", command_unstray },
+	/* Preserves the memory after --without-memory. */
+	{ "preserve", command_preserve },
+	/* After --preserve-nothing: what is refused, and that the cards go on. */
+	{ "obstacles", command_obstacles },
+	/* Sees whether everything came, and ends the process. */
+	{ "end", command_end, true },
+	{},
+};
+
+/* Between two commands: receives packets, and tells of those that are wrong. */
+static void look(void)
+{
+	static __u64 known;
+	__u64 found = 0;
+	int i;
+
+	receive_all();
+	for (i = cards.first; i < cards.end; i++)
+		found += cards.nic[i].lost + cards.nic[i].bad;
+	for (i = cards.first; i < cards.end && found > known; i++)
+		cards_complete(&cards.nic[i], "so far");
+	known = found;
+}
+
+/* The name of the process that drives a card. */
+static const char *process_of(int card)
+{
+	static char name[16];
+
+	snprintf(name, sizeof(name), "nic.%d", card);
+	return name;
+}
+
+static int in_background(int first, int end, void (*begin)(void))
+{
+	cards.first = first;
+	cards.end = end;
+	return need(background_run(process_of(first), begin, look, NAP, commands),
+		    "run in the background");
+}
+
+/* Another process gives back what it has got of the first card. */
+static void begin_other(void)
+{
+	close(cards.nic[0].device);
+	close(cards.nic[0].memory);
+	begin_apart();
+	if (cards.incoming >= 0)
+		close(cards.incoming);
+}
+
+/*
+ * With --apart, starts a process for each other card. It has copies of all open files of
+ * this one: the iommufd is the same, and so are the sessions.
+ */
+static void start_others(void (*begin)(void))
+{
+	int i;
+
+	begin_apart = begin;
+	for (i = 1; i < cards.count && options.apart; i++)
+		if (in_background(i, i + 1, begin_other))
+			exit(1);
+	if (options.apart) {
+		cards.first = 0;
+		cards.end = 1;
+	}
+}
+
+static void start_all(void)
+{
+	need(nic_iommufd_make(&cards.iommufd), "make an iommufd");
+	cards_create_session(options.session);
+	cards_start();
+	start_others(cards_start);
+}
+
+static void retrieve_memory(void)
+{
+	int i;
+
+	for (i = cards.first; i < cards.end; i++)
+		cards_retrieve_memory(i);
+}
+
+static void resume_other(void)
+{
+	retrieve_memory();
+	cards_resume();
+}
+
+static void resume_all(void)
+{
+	cards_retrieve_session(options.session);
+	/* An iommufd retrieves the memory that it maps, unless that was done. */
+	if (options.next) {
+		retrieve_memory();
+		cards_retrieve_iommufd();
+	} else {
+		cards_retrieve_iommufd();
+		retrieve_memory();
+	}
+	cards_resume();
+	start_others(resume_other);
+	cards_finish_session();
+	if (options.next) {
+		cards_create_session(options.next);
+		cards_preserve();
+	}
+}
+
+static void restart_all(void)
+{
+	cards_retrieve_session(options.session);
+	cards_restart();
+	cards_finish_session();
+}
+
+static int tell(const char *word)
+{
+	int i, result = 0;
+
+	for (i = 0; i < (options.apart ? cards.count : 1); i++)
+		result |= need(background_tell(process_of(i), word), "no nic runs");
+	return result;
+}
+
+static int discard(void)
+{
+	int i;
+
+	cards_retrieve_session(options.session);
+	cards_finish_session();
+	for (i = 0; i < cards.count; i++)
+		say("NIC %d stopped", i);
+	return 0;
+}
+
+static int forged(int expected)
+{
+	bool good = true;
+	__u16 command;
+	int i, err;
+
+	cards_retrieve_session(options.session);
+	for (i = 0; i < cards.count; i++) {
+		cards_retrieve_memory(i);
+		good &= cards_same_memory(&cards.nic[i]);
+		need(pci_command(cards.nic[i].header->name, &command),
+		     "read the configuration");
+		err = cards_retrieve_device(i);
+		say("# nic %d: retrieve the device: %s; bus mastering is %s", i,
+		    err < 0 ? strerror(-err) : "it works",
+		    command & PCI_COMMAND_MASTER ? "on" : "off");
+		good &= (err < 0 ? -err : 0) == expected;
+		good &= !(command & PCI_COMMAND_MASTER);
+		if (err >= 0)
+			close(err);
+		say("NIC %d stopped", i);
+	}
+	cards_finish_session();
+	return good ? 0 : 1;
+}
+
+static int closed(void)
+{
+	char name[PCI_NAME_MAX];
+	int i, fd, err;
+	__u32 id;
+
+	cards.iommufd.fd = need(iommufd_open(), "open /dev/iommu");
+	for (i = 0; i < cards.count; i++) {
+		cards_find(i, name);
+		fd = vfio_open(name);
+		err = fd < 0 ? fd : vfio_bind(fd, cards.iommufd.fd, &id);
+		say("# nic %d: opening %s: %s", i, name,
+		    err ? strerror(-err) : "not refused");
+		if (!err)
+			return 1;
+	}
+	return 0;
+}
+
 static int show_usage(void)
 {
 	fprintf(stderr, "usage: nic start SESSION | resume SESSION [NEXT] | restart SESSION |\n"
 		"           tell WORD | discard SESSION | forged SESSION ERRNO | closed |\n"
 		"           refused ERRNO\n"
-		"           [--cards N] [--one-table] [--without-memory] [--quiesced]\n");
+		"           [--cards N] [--one-table] [--to-space] [--apart]\n"
+		"           [--keep-iommufd | --drop-iommufd]\n"
+		"           [--without-memory | --preserve-nothing] [--quiesced]\n");
 	return 2;
+}
+
+static const struct {
+	const char *word;
+	bool *value;
+} flags[] = {
+	{ "--one-table", &cards.one_table },
+	{ "--to-space", &cards.to_space },
+	{ "--apart", &options.apart },
+	{ "--keep-iommufd", &cards.keep_iommufd },
+	{ "--drop-iommufd", &cards.drop_iommufd },
+	{ "--without-memory", &cards.without_memory },
+	{ "--preserve-nothing", &cards.preserve_nothing },
+	{ "--quiesced", &cards.quiesced },
+};
+
+static bool set_flag(const char *word)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		if (!strcmp(word, flags[i].word)) {
+			*flags[i].value = true;
+			return true;
+		}
+	}
+	return false;
 }
 
 int main(int argc, char **argv)
 {
 	const char *words[3] = {};
-	int i, count = 0;
+	int i, together, count = 0;
 
 	for (i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--cards") && i + 1 < argc)
-			options.cards = atoi(argv[++i]);
-		else if (!strcmp(argv[i], "--one-table"))
-			options.one_table = true;
-		else if (!strcmp(argv[i], "--without-memory"))
-			options.without_memory = true;
-		else if (!strcmp(argv[i], "--quiesced"))
-			options.quiesced = true;
+			cards.count = atoi(argv[++i]);
 		else if (argv[i][0] != '-' || !argv[i][1])
 			words[count++ % 3] = argv[i];
-		else
+		else if (!set_flag(argv[i]))
 			return show_usage();
 	}
-	if (!count || count > 3 || options.cards < 1 || options.cards > MAX_CARDS)
+	if (!count || count > 3 || cards.count < 1 || cards.count > MAX_CARDS)
 		return show_usage();
 	options.session = words[1];
 	options.next = words[2];
+	cards.keep_iommufd |= cards.drop_iommufd;
+	/* How many cards the first process drives. */
+	together = options.apart ? 1 : cards.count;
 	if (!strcmp(words[0], "closed") && count == 1)
 		return closed();
 	if (!strcmp(words[0], "start") && count == 2)
-		return in_background(start_all);
-	if (!strcmp(words[0], "resume") && count >= 2)
-		return in_background(resume_all);
+		return in_background(0, together, start_all);
+	/* Only one process preserves again. */
+	if (!strcmp(words[0], "resume") && (count == 2 || (count == 3 && !options.apart)))
+		return in_background(0, together, resume_all);
 	if (!strcmp(words[0], "restart") && count == 2)
-		return in_background(restart_all);
+		return in_background(0, together, restart_all);
 	if (!strcmp(words[0], "tell") && count == 2)
 		return tell(words[1]);
 	if (!strcmp(words[0], "discard") && count == 2)

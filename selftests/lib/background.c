@@ -11,6 +11,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* What a process that runs in the background has: its socket, and the pipe to its caller. */
+static int own_listener = -1;
+static int own_status = -1;
+
 /* An abstract socket, so that no file is left. */
 static socklen_t socket_address(struct sockaddr_un *address, const char *name)
 {
@@ -71,14 +75,20 @@ int background_run(const char *name, void (*begin)(void), void (*look)(void), in
 		return -errno;
 	case 0:
 		setsid();
+		/* A process that was started by one of these is not a part of it. */
+		close(own_listener);
+		close(own_status);
 		close(status[0]);
+		own_status = status[1];
 		listener.fd = listen_as(name);
 		if (listener.fd < 0)
 			exit(1);
+		own_listener = listener.fd;
 		begin();
 		if (write(status[1], "y", 1) != 1)
 			exit(1);
-		close(status[1]);
+		close(own_status);
+		own_status = -1;
 		for (;;) {
 			bool called = poll(&listener, 1, nap) > 0;
 

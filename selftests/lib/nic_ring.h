@@ -48,6 +48,10 @@
  * @first: number of the first packet, once it is known
  * @given: how many descriptors were given back to the card since the start
  * @known: whether @first is valid
+ * @space: the IOAS with the memory, as what follows a number of iommufd
+ * @object: the device
+ * @target: what it was attached to
+ * @table: the page table that it uses
  */
 struct nic_header {
 	char magic[8];
@@ -59,13 +63,16 @@ struct nic_header {
 	__u32 known;
 	__u64 first;
 	__u64 given;
+	__u32 space;
+	__u32 object;
+	__u32 target;
+	__u32 table;
 };
 
 /**
  * struct nic - a card and its memory
  * @device:    the VFIO device
  * @memory:    the memfd
- * @iommu_id:  what iommufd calls the device
  * @header:    the memory, mapped
  * @registers: BAR 0
  * @seen:      how many packets were looked at since the start
@@ -75,7 +82,6 @@ struct nic_header {
 struct nic {
 	int device;
 	int memory;
-	__u32 iommu_id;
 	struct nic_header *header;
 	volatile __u32 *registers;
 	__u64 seen;

@@ -17,8 +17,8 @@
 
 #define DEVICES "/sys/bus/pci/devices"
 /* What the device may do with the memory, at the address that the caller chooses. */
-#define MAP_FLAGS (IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE | \
-		   IOMMU_IOAS_MAP_READABLE)
+#define MAP_READ_ONLY (IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE)
+#define MAP_FLAGS (MAP_READ_ONLY | IOMMU_IOAS_MAP_WRITEABLE)
 
 /* The hexadecimal number in a file of sysfs, or 0. */
 static unsigned int read_number(const char *name, const char *file)
@@ -139,14 +139,16 @@ int vfio_bind(int device, int iommufd, __u32 *id)
 	return err;
 }
 
-int vfio_attach(int device, __u32 table)
+int vfio_attach(int device, __u32 target, __u32 *table)
 {
 	struct vfio_device_attach_iommufd_pt arg = {
 		.argsz = sizeof(arg),
-		.pt_id = table,
+		.pt_id = target,
 	};
+	int err = luo_ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &arg);
 
-	return luo_ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &arg);
+	*table = arg.pt_id;
+	return err;
 }
 
 static int region(int device, __u32 index, struct vfio_region_info *info)
@@ -231,15 +233,26 @@ int iommufd_table(int iommufd, __u32 device, __u32 space, __u32 *table)
 	return err;
 }
 
-int iommufd_map_file(int iommufd, __u32 space, int fd, size_t size, __u64 iova)
+int iommufd_destroy(int iommufd, __u32 object)
+{
+	struct iommu_destroy arg = {
+		.size = sizeof(arg),
+		.id = object,
+	};
+
+	return luo_ioctl(iommufd, IOMMU_DESTROY, &arg);
+}
+
+int iommufd_map_file(int iommufd, __u32 space, const struct iommufd_area *area)
 {
 	struct iommu_ioas_map_file arg = {
 		.size = sizeof(arg),
-		.flags = MAP_FLAGS,
+		.flags = area->read_only ? MAP_READ_ONLY : MAP_FLAGS,
 		.ioas_id = space,
-		.fd = fd,
-		.length = size,
-		.iova = iova,
+		.fd = area->file,
+		.start = area->start,
+		.length = area->size,
+		.iova = area->iova,
 	};
 
 	return luo_ioctl(iommufd, IOMMU_IOAS_MAP_FILE, &arg);
@@ -259,7 +272,22 @@ int iommufd_map(int iommufd, __u32 space, void *memory, size_t size, __u64 iova)
 	return luo_ioctl(iommufd, IOMMU_IOAS_MAP, &arg);
 }
 
-int iommufd_unmap(int iommufd, __u32 space, size_t size, __u64 iova)
+int iommufd_copy(int iommufd, __u32 space, __u64 from, size_t size, __u64 to)
+{
+	struct iommu_ioas_copy arg = {
+		.size = sizeof(arg),
+		.flags = MAP_FLAGS,
+		.dst_ioas_id = space,
+		.src_ioas_id = space,
+		.length = size,
+		.dst_iova = to,
+		.src_iova = from,
+	};
+
+	return luo_ioctl(iommufd, IOMMU_IOAS_COPY, &arg);
+}
+
+long iommufd_unmap(int iommufd, __u32 space, size_t size, __u64 iova)
 {
 	struct iommu_ioas_unmap arg = {
 		.size = sizeof(arg),
@@ -268,5 +296,18 @@ int iommufd_unmap(int iommufd, __u32 space, size_t size, __u64 iova)
 		.length = size,
 	};
 
-	return luo_ioctl(iommufd, IOMMU_IOAS_UNMAP, &arg);
+	return luo_ioctl(iommufd, IOMMU_IOAS_UNMAP, &arg) ?: (long)arg.length;
+}
+
+int iommufd_allow(int iommufd, __u32 space, size_t size)
+{
+	struct iommu_iova_range range = { .last = size - 1 };
+	struct iommu_ioas_allow_iovas arg = {
+		.size = sizeof(arg),
+		.ioas_id = space,
+		.num_iovas = 1,
+		.allowed_iovas = (unsigned long)&range,
+	};
+
+	return luo_ioctl(iommufd, IOMMU_IOAS_ALLOW_IOVAS, &arg);
 }

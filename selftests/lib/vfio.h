@@ -36,8 +36,11 @@ int vfio_take(const char *name);
 int vfio_open(const char *name);
 /* @id is what iommufd calls the device from now on. */
 int vfio_bind(int device, int iommufd, __u32 *id);
-/* @table is an object of IOMMU_HWPT_ALLOC. */
-int vfio_attach(int device, __u32 table);
+/*
+ * @target is an IOAS, or a page table. @table is the page table that the device uses
+ * from now on.
+ */
+int vfio_attach(int device, __u32 target, __u32 *table);
 
 /* Maps the registers of BAR 0. */
 int vfio_map_registers(int device, volatile __u32 **registers);
@@ -46,12 +49,36 @@ int vfio_read_command(int device, __u16 *command);
 int vfio_write_command(int device, __u16 command);
 
 int iommufd_open(void);
+/* A new IOAS. */
 int iommufd_space(int iommufd, __u32 *space);
 /* A page table for @space that devices like @device can be attached to. */
 int iommufd_table(int iommufd, __u32 device, __u32 space, __u32 *table);
-/* Lets devices read and write the first @size bytes of a file, or memory. */
-int iommufd_map_file(int iommufd, __u32 space, int fd, size_t size, __u64 iova);
+int iommufd_destroy(int iommufd, __u32 object);
+
+/**
+ * struct iommufd_area - a part of a file that devices can reach
+ * @file:      the file
+ * @start:     where the part begins in it, in bytes
+ * @size:      in bytes
+ * @iova:      where devices see it
+ * @read_only: they cannot write to it
+ */
+struct iommufd_area {
+	int file;
+	__u64 start;
+	__u64 size;
+	__u64 iova;
+	bool read_only;
+};
+
+int iommufd_map_file(int iommufd, __u32 space, const struct iommufd_area *area);
+/* The same for memory without a file. */
 int iommufd_map(int iommufd, __u32 space, void *memory, size_t size, __u64 iova);
-int iommufd_unmap(int iommufd, __u32 space, size_t size, __u64 iova);
+/* Maps what is at @from at @to, too, for devices to read and write. */
+int iommufd_copy(int iommufd, __u32 space, __u64 from, size_t size, __u64 to);
+/* Removes all areas that lie in @size bytes. Returns how many bytes they had. */
+long iommufd_unmap(int iommufd, __u32 space, size_t size, __u64 iova);
+/* Allows areas in the first @size bytes only. */
+int iommufd_allow(int iommufd, __u32 space, size_t size);
 
 #endif /* SELFTESTS_VFIO_H */

@@ -6,8 +6,13 @@
 #
 # DEVICE_CARDS      number of cards (default 1)
 # DEVICE_ONE_TABLE  1: one page table for all of them
+# DEVICE_APART      1: a process for each card, and the last card is attached to the
+#                   address space itself
+# DEVICE_IOMMUFD    keep: the iommufd crosses each kexec, too; drop: but the last kernel
+#                   closes it before it uses a card
 # DEVICE_REFUSED    stray: a kexec is refused while a card can write to memory that no
-#                   session preserves; memory: the same for the memory of the card itself
+#                   session preserves; memory: the same for the memory of the card itself;
+#                   iommufd: the same with all that an iommufd cannot cross with
 # DEVICE_DISCARD    1: the next kernel discards the session, then uses the cards anew
 
 # EBUSY, in numbers
@@ -17,20 +22,39 @@ BUSY=16
 nic()
 {
 	/selftests/ours/nic "$@" --cards "${DEVICE_CARDS:-1}" \
-		${DEVICE_ONE_TABLE:+--one-table}
+		${DEVICE_ONE_TABLE:+--one-table} ${DEVICE_APART:+--apart --to-space} \
+		${DEVICE_IOMMUFD:+--keep-iommufd}
 }
 
-load_handler()
+load_handlers()
 {
-	load_module_checked && insmod "$(module_path liveupdate_vfio)"
+	load_module_checked || return 1
+	insmod "$(module_path liveupdate_vfio)" || return 1
+	[ -z "${DEVICE_IOMMUFD:-}" ] || insmod "$(module_path liveupdate_iommufd)"
+}
+
+unload_handlers()
+{
+	rmmod liveupdate_vfio || return 1
+	[ -z "${DEVICE_IOMMUFD:-}" ] || rmmod liveupdate_iommufd
 }
 
 start_card()
 {
-	if [ "${DEVICE_REFUSED:-}" = memory ]; then
-		nic start device.1 --without-memory
+	case "${DEVICE_REFUSED:-}" in
+	memory) nic start device.1 --without-memory ;;
+	iommufd) nic start device.1 --preserve-nothing ;;
+	*) nic start device.1 ;;
+	esac
+}
+
+# resume_last: nothing is preserved again.
+resume_last()
+{
+	if [ "${DEVICE_IOMMUFD:-}" = drop ]; then
+		nic resume "device.$((STAGE - 1))" --drop-iommufd
 	else
-		nic start device.1
+		nic resume "device.$((STAGE - 1))"
 	fi
 }
 
@@ -49,6 +73,9 @@ refused_kexec()
 		run check-refused nic tell check
 		run preserve nic tell preserve
 		;;
+	iommufd)
+		run obstacles nic tell obstacles
+		;;
 	esac
 }
 
@@ -62,20 +89,20 @@ discarded()
 	run start-again nic start -
 }
 
-run "load-$STAGE" load_handler
+run "load-$STAGE" load_handlers
 if [ "$STAGE" = 1 ]; then
 	run start start_card
 elif [ "${DEVICE_DISCARD:-}" = 1 ]; then
 	discarded
 elif [ "$STAGE" = "$STAGES" ]; then
-	run "resume-$STAGE" nic resume "device.$((STAGE - 1))"
+	run "resume-$STAGE" resume_last
 else
 	run "resume-$STAGE" nic resume "device.$((STAGE - 1))" "device.$STAGE"
 fi
 run "check-$STAGE" nic tell check
 if [ "$STAGE" = "$STAGES" ]; then
 	run end nic tell end
-	run unload-handler rmmod liveupdate_vfio
+	run unload-handlers unload_handlers
 	run unload rmmod liveupdate
 else
 	next_kernel

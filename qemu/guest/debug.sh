@@ -40,7 +40,8 @@ no_leaks()
 	sleep 5
 	echo scan >"$KMEMLEAK"
 	echo scan >"$KMEMLEAK"
-	awk -v RS='unreferenced object' '/\[(liveupdate|number|borrow)\]/ { print; leaks++ }
+	awk -v RS='unreferenced object' '
+		/\[(liveupdate[_a-z]*|number|borrow)\]| (iommufd|iopt|vfio)_/ { print; leaks++ }
 		END { exit leaks > 0 }' "$KMEMLEAK" | sed 's/^/# /' >/tmp/leaks
 	cat /tmp/leaks
 	[ ! -s /tmp/leaks ]

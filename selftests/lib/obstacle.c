@@ -54,7 +54,7 @@ static int put_table(const struct nic_iommufd *iommufd, const struct nic *nic)
 }
 
 const struct obstacle obstacles[] = {
-	{ "anonymous memory", "it maps memory that belongs to no file",
+	{ "anonymous memory", "it maps memory by its address in a process",
 	  EOPNOTSUPP, EOPNOTSUPP, put_anonymous },
 	{ "allowed IOVAs", "an IOAS has a list of allowed IOVAs",
 	  EOPNOTSUPP, EOPNOTSUPP, put_allowed },

@@ -276,7 +276,7 @@ class Witness(threading.Thread):
         self.failure = "did not run"
         self.last_line = 0.0  # of a kernel
         self.halting = []     # cards that stop with it
-        self.still = None     # from when on nothing may be written
+        self.still = None     # time after which nothing may be written
         self.digests = []     # of the memory, then and at the end
 
     def inherited(self):
@@ -309,6 +309,11 @@ class Witness(threading.Thread):
             end.close()
         self.start()
 
+    def is_satisfied(self):
+        """Whether it has sent all that a halted machine gets, or cannot any more."""
+        sent = self.digests and all(card.due is None for card in self.cards)
+        return bool(sent) or not self.is_alive()
+
     def finish(self, folder):
         """Stop sending and watching, and write down each packet's times."""
         self.ended.set()
@@ -340,10 +345,11 @@ class Witness(threading.Thread):
                 card.send(time.monotonic(), self.interval)
                 card.watch()
             if self.still and not self.digests and time.monotonic() > self.still:
-                self.digests.append(digest(self.file))
+                memory = digest(self.file)
                 for card in self.cards:
                     card.until = time.monotonic() + HALT_PACKETS
                     card.go_on(time.monotonic())
+                self.digests.append(memory)
 
     def line(self, line):
         """A line of the guest, which may be about a card."""

@@ -35,7 +35,7 @@
 //! - If a file that is mapped is not preserved in the same session, the kexec is refused with `EBUSY`.
 //!   The log names the IOVA and the file.
 //! - After a refusal, and if no kexec comes, the iommufd can be changed again.
-//! - A record is trusted after all of it was checked. Damage means `EIO`, and nothing is made.
+//! - A record is trusted after all of it was checked. Damage means `EIO`, and no iommufd is made.
 //! - If a file that is mapped cannot be retrieved, neither can the iommufd. The error is that of the
 //!   file.
 
@@ -146,7 +146,7 @@ impl FileHandler for IommufdHandler {
         })
     }
 
-    /// The record of an iommufd that somebody has asked for is freed already.
+    /// `retrieve` has freed the record, whether it succeeded or not.
     fn finish(&self, handover: &Handover, data: u64, outcome: Outcome<'_>) -> Result<(), Damage> {
         match outcome {
             Outcome::Pending => claim(handover, data).map(drop),
@@ -183,7 +183,7 @@ impl PreservedFile for PreservedIommufd {
     }
 
     fn freeze(&mut self, session: &dyn OutgoingFiles) -> Result {
-        // Ends an earlier attempt that nobody has ended.
+        // Undo an earlier freeze that was not unfrozen.
         self.frozen = None;
         let iommufd = self.iommufd.freeze()?;
         let items = iommufd.save().map_err(|refusal| {
@@ -281,7 +281,7 @@ fn claim(handover: &Handover, data: u64) -> Result<ClaimedMemory, Damage> {
 }
 
 /// What an iommufd consists of, with the files that it maps.
-fn items_of(record: &Record<'_>, session: &dyn IncomingFiles) -> Result<KVVec<Item>> {
+fn items_of(record: &Record<'_>, session: &dyn IncomingFiles) -> Result<KVVec<Item>, Failure> {
     let mut items = KVVec::with_capacity(record.len(), GFP_KERNEL)?;
     for object in record.objects() {
         items.push(Item::object(&object), GFP_KERNEL)?;
@@ -299,12 +299,16 @@ fn items_of(record: &Record<'_>, session: &dyn IncomingFiles) -> Result<KVVec<It
     Ok(items)
 }
 
-/// A file that is mapped.
-fn retrieve_mapped(session: &dyn IncomingFiles, token: u64) -> Result<ARef<File>> {
-    session.retrieve(token).inspect_err(|err| {
+/// A file that is mapped. A token that the session does not have is damage.
+fn retrieve_mapped(session: &dyn IncomingFiles, token: u64) -> Result<ARef<File>, Failure> {
+    session.retrieve(token).map_err(|err| {
+        if err == ENOENT {
+            return Damage::Content("it maps a file that its session does not have").into();
+        }
         pr_err!(
             "an iommufd cannot be retrieved: error {} of the file of token {token:#x}, which it maps\n",
             err.to_errno()
         );
+        err.into()
     })
 }

@@ -4,9 +4,10 @@
 //!
 //! # What crosses
 //!
-//! The device itself, with all of its state, and the page tables of the IOMMU that it uses. Neither the
-//! open file nor anything of iommufd crosses: the user gets a new file and sets both up again, while the
-//! device goes on writing through the old page table. Interrupts do not cross.
+//! The device itself, with all of its state, and the page tables of the IOMMU that it uses. The open file
+//! does not cross: the user gets a new one, and binds and attaches it again, while the device goes on
+//! writing through the old page table. The iommufd may cross by itself, see `file_handlers/iommufd/`.
+//! Interrupts do not cross.
 //!
 //! # The life of a device
 //!

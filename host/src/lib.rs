@@ -2,8 +2,7 @@
 
 //! Compiles the source files of `abi/` on the host and tests them on simulated memory.
 //!
-//! `vfio` and `iommufd` do the same with the one file of each of these handlers that needs nothing of the
-//! kernel.
+//! `vfio` and `iommufd` do the same with the records of these handlers, which need nothing of the kernel.
 //! `memory` simulates what the previous kernel preserved. `tests` checks each reader on chosen
 //! values, `properties`, `walks`, `roundtrip`, `flbs` and `claims` on generated ones. `fuzz` holds the fuzz
 //! targets, and `corpus` replays their inputs.

@@ -24,8 +24,8 @@
 //!
 //! [`registration`] turns the trait into a `struct liveupdate_file_handler`, and registers it with the
 //! functions of the kernel's own header. So the module works with every orchestrator that exports
-//! them, unless its Kbuild asks for sessions. [`kho`] has memory that crosses, [`anon_file`] files to preserve and to retrieve. All
-//! `unsafe` of a handler is in these files.
+//! them, unless its Kbuild asks for sessions. [`kho`] has memory that crosses, [`anon_file`] files to
+//! preserve and to retrieve. All `unsafe` of a handler is in these files.
 //!
 //! `handler.mk` is for the Kbuild of the module: it generates the bindings and compiles `helpers.c`.
 

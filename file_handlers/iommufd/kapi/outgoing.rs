@@ -42,7 +42,8 @@ impl Iommufd {
         is_iommufd(&file).then_some(Self(file))
     }
 
-    /// Whether the iommufd could cross as it is now. `EOPNOTSUPP` if not.
+    /// Whether the iommufd could cross as it is now. `EOPNOTSUPP` if not, `EINTR` if the task is
+    /// killed.
     ///
     /// # Context
     ///
@@ -66,7 +67,7 @@ impl Iommufd {
         let file = self.0.clone();
         // SAFETY: By the type invariant the file is an iommufd. It is open because of the reference.
         to_result(unsafe { bindings::iommufd_liveupdate_freeze(file.as_ptr()) })?;
-        // INVARIANT: It was frozen just now, and nobody else knows.
+        // INVARIANT: The call above froze it, and only this value undoes that.
         Ok(FrozenIommufd(Self(file)))
     }
 }
@@ -82,8 +83,8 @@ impl FrozenIommufd {
     /// What the iommufd consists of: objects in ascending order of ID, and after each IOAS its areas in
     /// ascending order of IOVA.
     ///
-    /// `EOPNOTSUPP` if it cannot cross as it is, `E2BIG` if it consists of too much, `EBUSY` if a
-    /// device is bound meanwhile, `ENOMEM`.
+    /// `EOPNOTSUPP` if it cannot cross as it is, `E2BIG` if it consists of too much, `EINTR` if the
+    /// task is killed, `EBUSY` if a driver of the kernel adds an object meanwhile, `ENOMEM`.
     ///
     /// # Context
     ///
@@ -98,19 +99,18 @@ impl FrozenIommufd {
         result.map_err(|refusal| match refusal.err {
             ENOSPC => Refusal {
                 err: EBUSY,
-                why: Some(c"devices are bound while the kexec is prepared"),
+                why: Some(c"objects are added while the kexec is prepared"),
             },
             _ => refusal,
         })?;
-        // SAFETY: The call has succeeded, so there was room for `count` items, which it has
-        // initialized.
+        // SAFETY: The call has succeeded, so `count` items fit, and it has initialized them.
         unsafe { items.inc_len(count) };
         Ok(items)
     }
 
-    /// Writes all items to the start of `room`, and tells how many there are. `ENOSPC` if there are
-    /// more than fit. After an error, there are none in `room`.
-    fn list(&self, room: &mut [MaybeUninit<Item>]) -> (Result<(), Refusal>, usize) {
+    /// Writes all items to the start of `slots`, and tells how many there are. `ENOSPC` if there are
+    /// more than fit. After an error, there are none in `slots`.
+    fn list(&self, slots: &mut [MaybeUninit<Item>]) -> (Result<(), Refusal>, usize) {
         let mut count = 0;
         let mut why = null();
         // SAFETY:
@@ -125,8 +125,8 @@ impl FrozenIommufd {
         let result = unsafe {
             bindings::iommufd_liveupdate_save(
                 self.0 .0.as_ptr(),
-                room.as_mut_ptr().cast(),
-                room.len(),
+                slots.as_mut_ptr().cast(),
+                slots.len(),
                 &mut count,
                 &mut why,
             )

@@ -40,7 +40,7 @@ inputs()
 	done
 	[ "$WHAT" != bench ] || what=("$TOP/bench/guest.sh" "$OUT/bench")
 	[ "$WHAT" != vmm ] || what=("$TOP/selftests/scenarios" "$VMM")
-	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate{,_vfio}.ko \
+	find "${what[@]}" "$TOP/qemu/guest" "$OUT"/module*/liveupdate*.ko \
 		"$BUSYBOX" "$KEXEC" "$0" \
 		-type f -printf '%p %s %T@\n' 2>/dev/null | sort || true
 }

@@ -82,6 +82,8 @@ class FakeWitness:
         self.cards = list(cards)
         self.failure = ""
         self.forged = False
+        self.still = None
+        self.digests = []
 
 
 class Rings(unittest.TestCase):

@@ -355,24 +355,35 @@ fn an_area_has_a_length() {
     );
 }
 
+/// What is wrong with an area at these places.
+fn why_area(iova: u64, offset: u64, length: u64) -> &'static str {
+    let mapping = Mapping {
+        iova,
+        offset,
+        ..mapping(1, 0, length)
+    };
+    why_not(&[objects()[0]], &[area(mapping)])
+}
+
 #[test]
 fn an_area_has_an_end() {
     let expected = "an area has no end";
-    let ioas = objects()[0];
-    let with = |iova, offset, length| {
-        let mapping = Mapping {
-            iova,
-            offset,
-            ..mapping(1, 0, length)
-        };
-        why_not(&[ioas], &[area(mapping)])
-    };
     let last = u64::MAX - PAGE + 1;
-    assert_eq!(with(last, last, PAGE), "it is valid");
-    assert_eq!(with(last + 1, 0, PAGE), expected);
-    assert_eq!(with(0, last + 1, PAGE), expected);
-    assert_eq!(with(0, 0, u64::MAX), "it is valid");
-    assert_eq!(with(2, 0, u64::MAX), expected);
+    assert_eq!(why_area(last, 0, PAGE), "it is valid");
+    assert_eq!(why_area(last + 1, 0, PAGE), expected);
+    assert_eq!(why_area(2, 0, u64::MAX), expected);
+}
+
+#[test]
+fn an_area_is_in_a_file() {
+    let expected = "an area ends where no file can";
+    let end = 1 << 63;
+    assert_eq!(why_area(0, 0, end), "it is valid");
+    assert_eq!(why_area(0, end - PAGE, PAGE), "it is valid");
+    assert_eq!(why_area(0, end - PAGE, PAGE + 1), expected);
+    assert_eq!(why_area(0, u64::MAX, PAGE), expected);
+    // iommufd would round the sum up to 0 pages.
+    assert_eq!(why_area(0, PAGE - 1, u64::MAX - PAGE), expected);
 }
 
 #[test]

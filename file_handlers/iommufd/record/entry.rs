@@ -9,6 +9,9 @@ use super::Why;
 /// The largest ID that iommufd gives to an object. The smallest one is 1.
 const MAX_ID: u32 = i32::MAX as u32;
 
+/// The largest offset in a file: the kernel's `loff_t` is signed.
+const MAX_OFFSET: u64 = i64::MAX as u64;
+
 /// Types of objects.
 const IOAS: u32 = 1;
 const HWPT: u32 = 2;
@@ -203,8 +206,12 @@ impl Area {
         }
         // The last byte may be the last one that there is.
         let last = length.checked_sub(1).ok_or("an area is empty")?;
-        if iova.checked_add(last).is_none() || offset.checked_add(last).is_none() {
+        if iova.checked_add(last).is_none() {
             return Err("an area has no end");
+        }
+        // For a larger one, the sum with which iommufd counts its pages can overflow.
+        if offset.checked_add(last).is_none_or(|end| end > MAX_OFFSET) {
+            return Err("an area ends where no file can");
         }
         Ok(Self {
             mapping: Mapping {

@@ -35,8 +35,9 @@
 //!
 //! All integers are in native byte order. Objects are in ascending order of ID. So an ID is not there
 //! twice, and parents are found by binary search. Areas are in ascending order of the ID of their IOAS,
-//! and those of an IOAS in ascending order of IOVA. So overlaps are found by comparing neighbors. The
-//! HWPT names a device because it cannot be made again without one.
+//! and those of an IOAS in ascending order of IOVA. So overlaps are found by comparing neighbors. No
+//! area ends after the last IOVA, or where no file can. The HWPT names a device because it cannot be made
+//! again without one.
 //!
 //! The order of the memory is in the data, because memory is claimed before it is read, and a claim has
 //! to name the size. Memory that crosses has a power of two of pages, at most 4 MiB: 104,857 areas.

@@ -17,6 +17,12 @@
  *	                      succeeds if the memory comes back out of the session, as it
  *	                      was, and a card fails with that error (0: it comes back)
  *	                      and has no bus mastering
+ *	nic forged-iommufd SESSION ERRNO
+ *	                      as resume, if retrieving the iommufd fails with that error:
+ *	                      the cards go on with a new one
+ *	nic forged-table SESSION ERRNO
+ *	                      the same if a card cannot be bound to the iommufd, because
+ *	                      that would make its page table again
  *	nic closed            succeeds if no program can open the cards
  *	nic refused ERRNO     succeeds if entering the loaded kernel fails with that error
  *
@@ -66,6 +72,9 @@ static struct {
 	const char *session;
 	const char *next;
 	bool apart;
+	/* The errors that forged-iommufd and forged-table expect. */
+	int no_iommufd;
+	int no_table;
 } options;
 
 static void *stray;
@@ -321,6 +330,7 @@ static void retrieve_memory(void)
 static void resume_other(void)
 {
 	retrieve_memory();
+	cards_retrieve_devices();
 	cards_resume();
 }
 
@@ -335,6 +345,7 @@ static void resume_all(void)
 		cards_retrieve_iommufd();
 		retrieve_memory();
 	}
+	cards_retrieve_devices();
 	cards_resume();
 	start_others(resume_other);
 	cards_finish_session();
@@ -342,6 +353,37 @@ static void resume_all(void)
 		cards_create_session(options.next);
 		cards_preserve();
 	}
+}
+
+/* Ends the program unless a call has failed with this error; 0: unless it works. */
+static void expect_error(int result, int expected, const char *what)
+{
+	int err = result < 0 ? -result : 0;
+
+	say("# nic: %s: %s", what, err ? strerror(err) : "it works");
+	if (err != expected)
+		exit(1);
+}
+
+/* The iommufd comes first: what it retrieves before it fails must not be lost. */
+static void resume_forged(void)
+{
+	__u32 object;
+	int i, fd;
+
+	cards_retrieve_session(options.session);
+	fd = cards_try_iommufd();
+	expect_error(fd, options.no_iommufd, "retrieve the iommufd");
+	retrieve_memory();
+	cards_retrieve_devices();
+	for (i = cards.first; i < cards.end && fd >= 0; i++)
+		expect_error(vfio_bind(cards.nic[i].device, fd, &object),
+			     options.no_table, "bind the card");
+	if (fd >= 0)
+		close(fd);
+	need(nic_iommufd_make(&cards.iommufd), "make an iommufd");
+	cards_resume();
+	cards_finish_session();
 }
 
 static void restart_all(void)
@@ -397,6 +439,14 @@ static int forged(int expected)
 	return good ? 0 : 1;
 }
 
+static int forged_iommufd(int no_iommufd, int no_table)
+{
+	options.no_iommufd = no_iommufd;
+	options.no_table = no_table;
+	cards.drop_iommufd = true;
+	return in_background(0, cards.count, resume_forged);
+}
+
 static int closed(void)
 {
 	char name[PCI_NAME_MAX];
@@ -419,8 +469,9 @@ static int closed(void)
 static int show_usage(void)
 {
 	fprintf(stderr, "usage: nic start SESSION | resume SESSION [NEXT] | restart SESSION |\n"
-		"           tell WORD | discard SESSION | forged SESSION ERRNO | closed |\n"
-		"           refused ERRNO\n"
+		"           tell WORD | discard SESSION | forged SESSION ERRNO |\n"
+		"           forged-iommufd SESSION ERRNO | forged-table SESSION ERRNO |\n"
+		"           closed | refused ERRNO\n"
 		"           [--cards N] [--one-table] [--to-space] [--apart]\n"
 		"           [--keep-iommufd | --drop-iommufd]\n"
 		"           [--without-memory | --preserve-nothing] [--quiesced]\n");
@@ -489,6 +540,10 @@ int main(int argc, char **argv)
 		return discard();
 	if (!strcmp(words[0], "forged") && count == 3)
 		return forged(atoi(words[2]));
+	if (!strcmp(words[0], "forged-iommufd") && count == 3)
+		return forged_iommufd(atoi(words[2]), 0);
+	if (!strcmp(words[0], "forged-table") && count == 3)
+		return forged_iommufd(0, atoi(words[2]));
 	if (!strcmp(words[0], "refused") && count == 2)
 		return refused(atoi(words[1]));
 	return show_usage();

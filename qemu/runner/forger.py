@@ -2,11 +2,11 @@
 """Damages what a kernel hands over for a device, between two kernels.
 
 The guest's memory is a file that this program has mapped. In each kexec of a run, the
-forger changes one thing in it: a case of forger_cases.py. The lines of the guest tell
-when:
+forger changes one thing in it: a case of forger_cases.py or forger_iommufd.py. The
+lines of the guest tell when:
 
-NIC n ready        lists of earlier kernels are made unrecognizable
-serialized         the old kernel has written its lists: the forger finds them, and
+NIC n ready        lists and records of earlier kernels are made unrecognizable
+serialized         the old kernel has written its own: the forger finds them, and
                    follows the tables of the IOMMU
 Linux version      the next kernel runs and has not read them yet: the change
 
@@ -20,10 +20,11 @@ import re
 import struct
 import time
 
-from . import witness
-from .forger_cases import cases_of
+from . import forger_cases, forger_iommufd, witness
+from .forger_cases import Case, kept
 from .handover import (IOVA, PCI_MAGIC, RECORD, UNIT, UNIT_MAGIC, Handover, data_ranges,
                        find_lists)
+from .iommufd_record import find_records
 from .witness import MARGIN, PAGE
 
 # Seconds for what the card has begun.
@@ -35,9 +36,19 @@ NEW_KERNEL = witness.NEW_KERNEL
 KERNEL_CODE = re.compile(r"KERNEL ([0-9a-f]+)-([0-9a-f]+)")
 # Lines of the kernel log that are about devices that cross.
 ABOUT = re.compile(r"(PCI|DMAR|[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d): liveupdate: |"
-                   r"DMAR: Translation was enabled|cannot be retrieved|is not stopped")
+                   r"DMAR: Translation was enabled|cannot be retrieved|is not stopped|"
+                   r"liveupdate_iommufd: |is damaged|cannot be used")
 # A busy serial port was seen to lose a character of a line.
 MAX_GARBLED = 3
+
+
+def cases_of(group):
+    """The cases of a scenario. In the first one nothing is changed."""
+    found = [found for found in forger_cases.CASES + forger_iommufd.CASES
+             if found.group == group]
+    if not found:
+        raise ValueError(f"no case is in the group {group}")
+    return [Case("control", group, kept(), lambda handover: None, False), *found]
 
 
 class Stray:
@@ -77,6 +88,8 @@ class Forger:
 
     def __init__(self, group, observer):
         self.cases = cases_of(group)
+        # How many iommufds cross.
+        self.iommufds = int(group == forger_iommufd.GROUP)
         self.witness = observer
         self.boots = 0
         self.handover = None
@@ -97,10 +110,16 @@ class Forger:
         return list(find_lists(ram, data_ranges(self.witness.file, len(ram)),
                                magic, item))
 
+    def records(self):
+        """All records of iommufds in the guest's memory."""
+        ram = self.witness.ram
+        return find_records(ram, data_ranges(self.witness.file, len(ram)))
+
     def forget(self):
-        """Make lists of earlier kernels unrecognizable. Their pages are free, or have
-        an owner that has not written to them yet."""
-        for found in self.lists(PCI_MAGIC, RECORD) + self.lists(UNIT_MAGIC, UNIT):
+        """Make lists and records of earlier kernels unrecognizable. Their pages are
+        free, or have an owner that has not written to them yet."""
+        for found in (self.lists(PCI_MAGIC, RECORD) + self.lists(UNIT_MAGIC, UNIT) +
+                      self.records()):
             self.witness.ram[found.at:found.at + 1] = b"\0"
 
     def locate(self):
@@ -110,6 +129,10 @@ class Forger:
             raise ValueError(f"{len(pci)} lists of devices and {len(units)} of IOMMUs")
         self.handover = Handover(self.witness.ram, pci[0], units[0],
                                  self.witness.cards[0].ring, self.kernel)
+        records = self.records()
+        if len(records) != self.iommufds:
+            raise ValueError(f"{len(records)} records of iommufds")
+        self.handover.iommufd = records[0] if records else None
 
     def apply(self, current):
         """Make the change of a case."""
@@ -202,6 +225,8 @@ class Forger:
 
 def instruction(outcome):
     """What nic has to do."""
+    if outcome.words:
+        return outcome.words
     if not outcome.errno and not outcome.stopped:
         return "resume"
     return f"forged {outcome.errno}"

@@ -17,8 +17,9 @@ NO_BUS = 5
 
 ENOENT, ENODEV = 2, 19
 # What the next kernel does: the errno of retrieving the card, 0 if it is given back;
-# the lines of its log; whether a card that is given back was stopped before.
-Outcome = collections.namedtuple("Outcome", "errno log stopped")
+# the lines of its log; whether a card that is given back was stopped before; words for
+# selftests/nic.c that do not follow from that.
+Outcome = collections.namedtuple("Outcome", "errno log stopped words", defaults=("",))
 Case = collections.namedtuple("Case", "name group outcome change quiet")
 
 GOES_ON = (f"pci {CARD}: liveupdate: DMA goes on; reserved for the file that was "
@@ -73,14 +74,6 @@ def case(group, outcome, quiet=False):
         CASES.append(Case(name, group, outcome, change, quiet))
         return change
     return add
-
-
-def cases_of(group):
-    """The cases of a scenario. In the first one nothing is changed."""
-    found = [found for found in CASES if found.group == group]
-    if not found:
-        raise ValueError(f"no case is in the group {group}")
-    return [Case("control", group, kept(), lambda handover: None, False), *found]
 
 
 # The list of devices.

@@ -78,11 +78,12 @@ class Listing:
 
 
 class Handover:
-    """What crosses for one card: both lists, and the tables of its IOMMU."""
+    """What crosses for one card: both lists, the tables of its IOMMU, its iommufd."""
 
     def __init__(self, ram, pci, units, ring, kernel):
         """`kernel`: where the code of the next kernel will be."""
         self.ram, self.pci, self.units = ram, pci, units
+        self.iommufd = None  # its record, if one crosses
         self.kernel = kernel
         self.root = units.first()[1]
         if not self.is_table(self.root):
@@ -172,15 +173,21 @@ def data_ranges(file, size):
         yield begin, at
 
 
-def find_lists(ram, ranges, magic, item):
-    """The valid lists that begin with this magic, each at the start of a page."""
+def find_pages(ram, ranges, magic):
+    """The addresses of pages that begin with this magic."""
     for begin, end in ranges:
         firsts = bytes(ram[begin:end:PAGE])
         place = firsts.find(magic[0])
         while place >= 0:
             at = begin + place * PAGE
             if ram[at:at + len(magic)] == magic:
-                found = Listing(ram, at, item)
-                if found.is_valid():
-                    yield found
+                yield at
             place = firsts.find(magic[0], place + 1)
+
+
+def find_lists(ram, ranges, magic, item):
+    """The valid lists that begin with this magic, each at the start of a page."""
+    for at in find_pages(ram, ranges, magic):
+        found = Listing(ram, at, item)
+        if found.is_valid():
+            yield found

@@ -7,7 +7,7 @@ import re
 import subprocess
 import tomllib
 
-from . import forger_cases, kernels, paths
+from . import forger, kernels, paths
 
 # The shadow of KASAN and the records of page_owner take more than an eighth of
 # the memory. A kernel that is entered by kexec must find room for them in the
@@ -65,7 +65,7 @@ class Scenario:
         if self.debug not in ("", "yes", "only"):
             raise ValueError(f"{self.name}: debug is yes or only")
         if self.forge:
-            self.stages = len(forger_cases.cases_of(self.forge)) + 1
+            self.stages = len(forger.cases_of(self.forge)) + 1
         if not isinstance(self.stages, int):
             self.stages = ask_stages(*self.stages.split())
 

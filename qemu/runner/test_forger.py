@@ -8,15 +8,17 @@ import struct
 import types
 import unittest
 
-from . import forger, forger_cases, witness
+from . import forger, forger_cases, forger_iommufd, iommufd_record, witness
 from .guest import Line
 from .handover import (ACCESS, IOVA, LARGE, LIST, PCI_MAGIC, PRESENT, RECORD, UNIT,
                        UNIT_MAGIC, Handover, checksum, find_lists)
+from .iommufd_record import DEVICE, HWPT, IOAS, Area, Object
 from .test_witness import Memory
 from .witness import MIB, PAGE
 
 PCI, UNITS, ROOT, CONTEXT, TOP, MIDDLE = (at * PAGE for at in range(5000, 5006))
 LEAVES = 5006 * PAGE
+IOMMUFD = 5011 * PAGE
 SIZE = 32 * MIB
 KERNEL = 24 * MIB, 28 * MIB
 PLACE = 3 << 3
@@ -54,6 +56,21 @@ class Machine:
             self.put(MIDDLE + 8 * (iova >> 21 & 511), table | ACCESS)
             self.put(table + 8 * (page % 512), self.ring.at(page * PAGE) | ACCESS)
 
+        self.write_record(
+            [Object(DEVICE, 0, 1, 3, 7), Object(IOAS, 0, 2, 0, 0),
+             Object(HWPT, 0, 3, 2, 1)],
+            [Area(3, 2, IOVA, 32 * PAGE, 0, 1),
+             Area(1, 2, IOVA + 16 * MIB, 16 * PAGE, 16 * PAGE, 1)])
+
+    def write_record(self, objects, areas):
+        """The record of an iommufd."""
+        parts = [iommufd_record.HEADER.pack(iommufd_record.MAGIC, len(objects),
+                                            len(areas))]
+        parts += [iommufd_record.OBJECT.pack(*one) for one in objects]
+        parts += [iommufd_record.AREA.pack(*one) for one in areas]
+        data = b"".join(parts)
+        self.ram[IOMMUFD:IOMMUFD + len(data)] = data
+
     def write_list(self, at, magic, record):
         """A list with one record."""
         LIST.pack_into(self.ram, at, magic, checksum(record), 1)
@@ -67,10 +84,16 @@ class Machine:
         """The lists of a kind."""
         return list(find_lists(self.ram, [(0, SIZE)], magic, item))
 
+    def records(self):
+        """The records of iommufds."""
+        return iommufd_record.find_records(self.ram, [(0, SIZE)])
+
     def handover(self):
         """What crosses."""
-        return Handover(self.ram, self.find()[0], self.find(UNIT_MAGIC, UNIT)[0],
-                        self.ring, KERNEL)
+        found = Handover(self.ram, self.find()[0], self.find(UNIT_MAGIC, UNIT)[0],
+                         self.ring, KERNEL)
+        found.iommufd = self.records()[0]
+        return found
 
 
 class Lists(unittest.TestCase):
@@ -102,6 +125,40 @@ class Lists(unittest.TestCase):
             machine = Machine()
             machine.find()[0].change(**change)
             self.assertEqual([], machine.find())
+
+
+class Records(unittest.TestCase):
+    """How the record of an iommufd is found and changed."""
+
+    def setUp(self):
+        self.machine = Machine()
+        self.record = self.machine.records()[0]
+
+    def test_a_record_is_found(self):
+        self.assertEqual([IOMMUFD], [found.at for found in self.machine.records()])
+        self.assertEqual([DEVICE, IOAS, HWPT],
+                         [found.type for found in self.record.objects()])
+
+    def test_what_no_kernel_writes_is_none(self):
+        for at, byte in ((0, 0), (9, 1), (13, 1), (PAGE - 1, 1), (16, 4)):
+            with self.subTest(at):
+                machine = Machine()
+                machine.ram[IOMMUFD + at] = byte
+                self.assertEqual([], machine.records())
+
+    def test_only_the_named_fields_are_changed(self):
+        before = self.record.objects(), self.record.areas()
+        self.record.change_object(HWPT, device=5)
+        self.record.change_last_area(token=6)
+        self.assertEqual(before[0][:2] + [before[0][2]._replace(device=5)],
+                         self.record.objects())
+        self.assertEqual(before[1][:1] + [before[1][1]._replace(token=6)],
+                         self.record.areas())
+
+    def test_other_areas_are_removed(self):
+        first = self.record.areas()[0]
+        self.record.keep_one_area(iova=0)
+        self.assertEqual([first._replace(iova=0)], self.machine.records()[0].areas())
 
 
 class Tables(unittest.TestCase):
@@ -173,10 +230,28 @@ class Cases(unittest.TestCase):
                          [handover.translate(IOVA + at) for at in used]))
 
     def test_a_group_begins_with_the_control(self):
-        for group in ("pci", "units", "entries", "tables"):
-            self.assertEqual("control", forger_cases.cases_of(group)[0].name)
+        for group in ("pci", "units", "entries", "tables", "iommufd"):
+            self.assertEqual("control", forger.cases_of(group)[0].name)
         with self.assertRaises(ValueError):
-            forger_cases.cases_of("none")
+            forger.cases_of("none")
+
+    def test_each_case_of_an_iommufd_changes_its_record_only(self):
+        for current in forger_iommufd.CASES:
+            with self.subTest(current.name):
+                machine = Machine()
+                before, now = Machine.first.ram, machine.ram
+                current.change(machine.handover())
+                end = IOMMUFD + PAGE
+                self.assertNotEqual(before[IOMMUFD:end], now[IOMMUFD:end])
+                self.assertTrue(now.startswith(before[:IOMMUFD]))
+                self.assertTrue(now.endswith(before[end:]))
+
+    def test_nic_is_told_what_to_expect(self):
+        words = [forger.instruction(outcome) for outcome in (
+            forger_cases.kept(), forger_cases.lost(), forger_iommufd.damaged("why"),
+            forger_iommufd.without_table(forger_iommufd.EINVAL))]
+        self.assertEqual(["resume", "forged 2", "forged-iommufd 5", "forged-table 22"],
+                         words)
 
 
 class Strays(unittest.TestCase):
@@ -245,6 +320,7 @@ class Runs(unittest.TestCase):
         self.machine = Machine()
         self.forger = forger.Forger("pci", FakeWitness(self.machine))
         self.forger.lists = self.machine.find
+        self.forger.records = list
         self.forger.kernel = KERNEL
 
     def say(self, port, text, moment=0.0):
@@ -267,6 +343,18 @@ class Runs(unittest.TestCase):
     def test_lists_of_earlier_kernels_are_forgotten(self):
         self.say("tests", "NIC 0 ready id=1 at=0x2")
         self.assertEqual([], self.machine.find())
+
+    def test_an_iommufd_must_cross_if_its_group_damages_it(self):
+        self.forger.records = self.machine.records
+        for iommufds, good in ((1, []), (0, [False])):
+            self.forger.iommufds, self.forger.notes = iommufds, []
+            self.say("console", "[    5.0] liveupdate: serialized 1 sessions")
+            self.assertEqual(good, [good for good, _ in self.forger.notes])
+
+    def test_records_of_earlier_kernels_are_forgotten(self):
+        self.forger.records = self.machine.records
+        self.say("tests", "NIC 0 ready id=1 at=0x2")
+        self.assertEqual([], self.machine.records())
 
     def test_a_list_that_is_not_found_is_a_failure(self):
         self.say("tests", "NIC 0 ready id=1 at=0x2")

@@ -208,11 +208,15 @@ int cards_retrieve_device(int card)
 	return luo_retrieve_fd(cards.incoming, device_token(card));
 }
 
+int cards_try_iommufd(void)
+{
+	return luo_retrieve_fd(cards.incoming, iommufd_token());
+}
+
 void cards_retrieve_iommufd(void)
 {
 	if (cards.keep_iommufd) {
-		cards.iommufd.fd = need(luo_retrieve_fd(cards.incoming, iommufd_token()),
-					"retrieve the iommufd");
+		cards.iommufd.fd = need(cards_try_iommufd(), "retrieve the iommufd");
 		if (!cards.drop_iommufd)
 			return;
 		close(cards.iommufd.fd);
@@ -220,9 +224,8 @@ void cards_retrieve_iommufd(void)
 	need(nic_iommufd_make(&cards.iommufd), "make an iommufd");
 }
 
-void cards_resume(void)
+void cards_retrieve_devices(void)
 {
-	long moved;
 	int i;
 
 	for (i = cards.first; i < cards.end; i++) {
@@ -230,6 +233,13 @@ void cards_resume(void)
 					   "retrieve the device");
 		say("NIC %d retrieved device=%s", i, cards.nic[i].header->name);
 	}
+}
+
+void cards_resume(void)
+{
+	long moved;
+	int i;
+
 	if (cards.keep_iommufd && !cards.drop_iommufd)
 		attach_again();
 	else

@@ -55,8 +55,8 @@ void cards_find(int card, char name[PCI_NAME_MAX]);
 /* Starts the cards of this process, and preserves them if there is a session. */
 void cards_start(void);
 /*
- * Retrieves them, and takes them over with packets in their rings. Their memory and the
- * iommufd are retrieved before.
+ * Takes them over with packets in their rings. They, their memory and the iommufd are
+ * retrieved before.
  */
 void cards_resume(void);
 /* Starts them after they were stopped for a kexec. They get new memory. */
@@ -75,8 +75,10 @@ void cards_retrieve_session(const char *name);
 /* The iommufd that was preserved, or a new one. */
 void cards_retrieve_iommufd(void);
 void cards_retrieve_memory(int card);
+void cards_retrieve_devices(void);
 /* As cards_preserve_iommufd(). */
 int cards_retrieve_device(int card);
+int cards_try_iommufd(void);
 void cards_finish_session(void);
 
 /* Whether all packets so far came, numbered in order. */

@@ -3,31 +3,39 @@
 #
 # A network card is preserved in each boot, and the runner damages what crosses for it
 # (qemu/runner/forger.py). /host/forged has a line for each kexec: the name of its case,
-# then "resume" if the card goes on, or "forged ERRNO" as in selftests/nic.c.
+# then "resume" if the card goes on, or how it comes back otherwise: a word of
+# selftests/nic.c that begins with "forged", and the error that this word expects.
+#
+# DEVICE_IOMMUFD  keep: the iommufd crosses each kexec, too
 
 nic()
 {
-	/selftests/ours/nic "$@"
+	/selftests/ours/nic "$@" ${DEVICE_IOMMUFD:+--keep-iommufd}
 }
 
-load_handler()
+load_handlers()
 {
-	load_module_checked && insmod "$(module_path liveupdate_vfio)"
+	load_module_checked || return 1
+	insmod "$(module_path liveupdate_vfio)" || return 1
+	[ -z "${DEVICE_IOMMUFD:-}" ] || insmod "$(module_path liveupdate_iommufd)"
 }
 
-# judge_case NAME resume | judge_case NAME forged ERRNO
+unload_handlers()
+{
+	rmmod liveupdate_vfio || return 1
+	[ -z "${DEVICE_IOMMUFD:-}" ] || rmmod liveupdate_iommufd
+}
+
+# judge_case NAME WORD [ERRNO]: only after "forged" no process drives the card.
 judge_case()
 {
-	if [ "$2" = resume ]; then
-		nic resume "device.$((STAGE - 1))" && nic tell check && nic tell end
-	else
-		nic forged "device.$((STAGE - 1))" "$3"
-	fi
+	nic "$2" "device.$((STAGE - 1))" ${3:+"$3"} || return 1
+	[ "$2" = forged ] || { nic tell check && nic tell end; }
 }
 
 # For the runner, which needs the place of the next kernel: that is the same each time.
 sed -n 's/^ *\(.*\) : Kernel code/KERNEL \1/p' /proc/iomem
-run "load-$STAGE" load_handler
+run "load-$STAGE" load_handlers
 if [ "$STAGE" -gt 1 ]; then
 	# shellcheck disable=SC2046 # words
 	set -- $(sed -n "$((STAGE - 1))p" /host/forged)
@@ -44,6 +52,6 @@ else
 	run start nic start -
 	run check nic tell check
 	run end nic tell end
-	run unload-handler rmmod liveupdate_vfio
+	run unload-handlers unload_handlers
 	run unload rmmod liveupdate
 fi

@@ -5,7 +5,7 @@ The card itself goes on in all of them, and gets a new iommufd. What the card re
 in its page table, not in the record.
 """
 
-from .forger_cases import ENOENT, GOES_ON, Case, Outcome
+from .forger_cases import GOES_ON, Case, Outcome
 from .iommufd_record import AREA, DEVICE, HEADER, HWPT, OBJECT
 from .witness import PAGE, PAGES
 
@@ -129,7 +129,7 @@ def area_after_file(record):
 
 # Files.
 
-@case(without_file(NO_TOKEN, ENOENT))
+@case(damaged("it maps a file that its session does not have"))
 def token_of_no_file(record):
     record.change_last_area(token=NO_TOKEN)
 
@@ -140,6 +140,6 @@ def token_of_itself(record):
 
 
 # Retrieving the iommufd retrieves the card, which is no memory.
-@case(without_table(EINVAL))
+@case(damaged("an iommufd cannot be as its record says"))
 def token_of_card(record):
     record.change_last_area(token=CARD_TOKEN)

@@ -85,6 +85,8 @@ class Scenario:
             self, name=name, memory=memory, on_debug=True,
             kernels=list(pair) or [kernels.DEBUG],
             timeout=self.timeout * DEBUG_PATIENCE,
+            # A card must be able to take packets for as long as a boot takes.
+            packets=self.packets // DEBUG_PATIENCE,
             cmdline=(f"{self.cmdline} {DEBUG_CMDLINE} "
                      f"kho_scratch={DEBUG_SCRATCH[memory]}").strip())
 

@@ -16,10 +16,10 @@ DEBUG_MEMORY = {"512M": "1G", "768M": "1G", "1G": "1G", "2G": "2G"}
 DEBUG_SCRATCH = {"1G": "64M,256M,64M", "2G": "64M,384M,128M"}
 # page_owner and kmemleak already record who allocates; a third record by SLUB
 # would only cost memory. ACPI's routing of PCI interrupts interprets AML for
-# half a minute in every boot; the MP table has it too. With five levels of page tables, KASAN reports
-# good addresses while the boot CPU is identified, and is silent after that.
-# A second CPU would run in turn with the first, and each call to it would wait for its
-# turn.
+# half a minute in every boot; the MP table has it too. With five levels of page
+# tables, KASAN reports good addresses while the boot CPU is identified, and is
+# silent after that. A second CPU would run in turn with the first, and each
+# call to it would wait for its turn.
 DEBUG_CMDLINE = ("page_owner=on page_poison=1 slub_debug=FZP pci=noacpi no5lvl "
                  "maxcpus=1")
 # The debug kernel is slower by at most this factor.

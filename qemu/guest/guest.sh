@@ -81,6 +81,21 @@ load_module_checked()
 	load_module "$@" && [ -c /dev/liveupdate ]
 }
 
+# load_handlers: liveupdate.ko and the handler of devices; that of iommufd too if the
+# scenario sets DEVICE_IOMMUFD.
+load_handlers()
+{
+	load_module_checked liveupdate || return 1
+	insmod "$(module_path liveupdate_vfio)" || return 1
+	[ -z "${DEVICE_IOMMUFD:-}" ] || insmod "$(module_path liveupdate_iommufd)"
+}
+
+unload_handlers()
+{
+	rmmod liveupdate_vfio || return 1
+	[ -z "${DEVICE_IOMMUFD:-}" ] || rmmod liveupdate_iommufd
+}
+
 # kernel_of STAGE: the name of the kernel of that stage. The last one of the list
 # serves all later stages.
 kernel_of()

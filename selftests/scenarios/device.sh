@@ -26,19 +26,6 @@ nic()
 		${DEVICE_IOMMUFD:+--keep-iommufd}
 }
 
-load_handlers()
-{
-	load_module_checked || return 1
-	insmod "$(module_path liveupdate_vfio)" || return 1
-	[ -z "${DEVICE_IOMMUFD:-}" ] || insmod "$(module_path liveupdate_iommufd)"
-}
-
-unload_handlers()
-{
-	rmmod liveupdate_vfio || return 1
-	[ -z "${DEVICE_IOMMUFD:-}" ] || rmmod liveupdate_iommufd
-}
-
 start_card()
 {
 	case "${DEVICE_REFUSED:-}" in

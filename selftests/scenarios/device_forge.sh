@@ -13,19 +13,6 @@ nic()
 	/selftests/ours/nic "$@" ${DEVICE_IOMMUFD:+--keep-iommufd}
 }
 
-load_handlers()
-{
-	load_module_checked || return 1
-	insmod "$(module_path liveupdate_vfio)" || return 1
-	[ -z "${DEVICE_IOMMUFD:-}" ] || insmod "$(module_path liveupdate_iommufd)"
-}
-
-unload_handlers()
-{
-	rmmod liveupdate_vfio || return 1
-	[ -z "${DEVICE_IOMMUFD:-}" ] || rmmod liveupdate_iommufd
-}
-
 # judge_case NAME WORD [ERRNO]: only after "forged" no process drives the card.
 judge_case()
 {

@@ -4,12 +4,7 @@
 # The machine halts while a card is preserved, and no kexec was prepared. The witness sees
 # whether anything writes to its memory afterwards.
 
-load_handler()
-{
-	load_module_checked && insmod "$(module_path liveupdate_vfio)"
-}
-
-run load load_handler
+run load load_handlers
 run start /selftests/ours/nic start device.1
 run check /selftests/ours/nic tell check
 echo "NIC 0 halting"
